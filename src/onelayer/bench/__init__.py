@@ -1,0 +1,1 @@
+"""Timing ways of doing the same work against each other."""

@@ -1,0 +1,135 @@
+"""The report's benchmark: device × batch size × way of doing the transforms, over all test images."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from onelayer.bench.harness import time_interleaved
+from onelayer.console import progress
+from onelayer.environment import measured_here
+from onelayer.learning.regression import unit_range
+from onelayer.pipelines import Pipeline
+from onelayer.records import BenchmarkRecord, BenchmarkRow, BenchmarkWay
+
+BATCH_SIZES = (1024, 512, 256, 128, 64, 32, 16, 8)
+
+WAYS = (
+    BenchmarkWay(
+        key="sequential",
+        label="sequential transforms",
+        description="the transforms, image by image, stacked into the batch (as the report did)",
+        contender=True,
+    ),
+    BenchmarkWay(
+        key="batched",
+        label="batched transforms",
+        description="the same transforms on whole batches (which the report did not try)",
+        contender=True,
+    ),
+    BenchmarkWay(key="layer", label="the layer", description="the learned layer on whole batches", contender=True),
+    BenchmarkWay(
+        key="layer_on_device",
+        label="the layer, without copies",
+        description="the learned layer on batches that lie on the device and stay there (CUDA only)",
+        contender=False,
+    ),
+)
+
+Device = Literal["cpu", "cuda"]
+Apply = Callable[[torch.Tensor], torch.Tensor]
+
+
+def run_report_table(
+    pipeline: Pipeline,
+    layer: nn.Module,
+    pixels: NDArray[np.uint8],
+    devices: Sequence[Device],
+    *,
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+    burn_in: int = 1,
+    repeats: int = 5,
+    quick: bool = False,
+) -> BenchmarkRecord:
+    """Time the ways against each other.
+
+    Every way starts from the same float32 batches in host memory and ends with float32 results in host memory. On CUDA
+    each of them therefore pays for its copies in and out; ``layer_on_device`` alone leaves them out, and does not
+    compete.
+
+    Args:
+        pipeline: The original transforms.
+        layer: In their place.
+        pixels: uint8 [N, C, H, W], all images of one pass.
+        devices: Which rows to measure; the table's other devices are recorded as not measured.
+        batch_sizes: The rows of each device.
+        burn_in: Rounds that do not count.
+        repeats: Rounds that count.
+        quick: Recorded, so that the page can say so.
+    """
+    images = unit_range(torch.from_numpy(np.array(pixels)))
+    contenders = {
+        (device, size, way): run
+        for device in devices
+        for size in batch_sizes
+        for way, run in _runs(pipeline, layer, images, device, size).items()
+    }
+    with torch.inference_mode(), progress() as shown:
+        timings = time_interleaved(contenders, burn_in=burn_in, repeats=repeats, progress=shown)
+    rows = tuple(
+        BenchmarkRow(
+            device=device,
+            batch_size=size,
+            timings={way.key: timings[device, size, way.key] for way in WAYS if (device, size, way.key) in timings},
+        )
+        for device in devices
+        for size in batch_sizes
+    )
+    return BenchmarkRecord(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        quick=quick,
+        images=len(images),
+        burn_in=burn_in,
+        repeats=repeats,
+        environment=measured_here(),
+        ways=WAYS,
+        rows=rows,
+        not_measured=tuple(device for device in ("cpu", "cuda") if device not in devices),
+    )
+
+
+def _runs(
+    pipeline: Pipeline, layer: nn.Module, images: torch.Tensor, device: Device, batch_size: int
+) -> dict[str, Callable[[], object]]:
+    """One callable per way, each a pass over all images in batches."""
+    batches = torch.split(images, batch_size)
+    layer = copy.deepcopy(layer).to(device)  # a copy: the rows of the other device keep theirs
+
+    def sequential(batch: torch.Tensor) -> torch.Tensor:
+        return torch.stack([pipeline.transform(image) for image in batch])
+
+    def with_copies(apply: Apply) -> Apply:
+        return lambda batch: apply(batch.to(device)).cpu()
+
+    ways: dict[str, Apply] = {"sequential": sequential, "batched": pipeline.transform, "layer": layer}
+    if device == "cuda":
+        ways = {key: with_copies(apply) for key, apply in ways.items()}
+    runs = {key: _pass_over(batches, apply) for key, apply in ways.items()}
+    if device == "cuda":
+        runs["layer_on_device"] = _pass_over(torch.split(images.to(device), batch_size), layer)
+    return runs
+
+
+def _pass_over(batches: Sequence[torch.Tensor], apply: Apply) -> Callable[[], object]:
+    def run() -> None:
+        for batch in batches:
+            apply(batch)
+
+    return run

@@ -1,0 +1,221 @@
+"""The command line: parses, calls, prints."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+import onelayer
+from onelayer.console import console
+from onelayer.errors import Interrupted, OnelayerError
+from onelayer.learn_request import DeviceChoice, LearnRequest
+from onelayer.run_folder import RunFolder
+
+# What needs torch is imported inside the commands, so that --help answers at once.
+
+app = typer.Typer(
+    help="Image preprocessing as one layer: learn it, compare it, time it.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def _examples(*lines: str) -> str:
+    return "Examples:\n\n" + "\n\n".join(f"  $ {line}" for line in lines)
+
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="[bold]sample[/bold] (patches of scikit-image's photographs), [bold]cifar10[/bold] (download), "
+        "or a path: a folder of images, a Parquet file with an `img` or `image` column, or a folder of such files.",
+        envvar="ONELAYER_DATA",
+        show_default=False,
+    ),
+]
+MovedData = Annotated[str | None, typer.Option("--data", help="Where the run's images are now, if they have moved.")]
+Out = Annotated[Path | None, typer.Option(help="The folder of the run.", show_default="runs/ and the name of the data")]
+Device = Annotated[DeviceChoice, typer.Option(help="Where to work; [bold]auto[/bold] takes CUDA where there is one.")]
+Epochs = Annotated[int | None, typer.Option(help="At most so many epochs.", show_default="200, or 3 with --quick")]
+BatchSize = Annotated[int | None, typer.Option(help="Images per step.", show_default="128")]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="Adam's learning rate.", show_default="0.001")]
+Patience = Annotated[int | None, typer.Option(help="Stop after so many epochs without improvement.", show_default="10")]
+MinDelta = Annotated[
+    float | None, typer.Option(help="How far the validation MSE must fall to be an improvement.", show_default="0.0001")
+]
+Seed = Annotated[int | None, typer.Option(help="Of the split, the first weights and the order.", show_default="0")]
+Quick = Annotated[bool, typer.Option("--quick", help="A few epochs, few repeats, fewer images: under a minute.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be used, and count them.")]
+Run = Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)]
+
+
+def _request(
+    data: Data = None,
+    out: Out = None,
+    device: Device = DeviceChoice.auto,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: LearningRate = None,
+    patience: Patience = None,
+    min_delta: MinDelta = None,
+    seed: Seed = None,
+    quick: Quick = False,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    skip_bad: SkipBad = False,
+) -> LearnRequest:
+    return LearnRequest(
+        out=out or Path("runs") / (Path(data).resolve().name if data else "sample"),
+        data=data,
+        device=device,
+        options={
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "lr": lr,
+            "patience": patience,
+            "min_delta": min_delta,
+            "seed": seed,
+        },
+        quick=quick,
+        resume=resume,
+        overwrite=overwrite,
+        skip_bad=skip_bad,
+    )
+
+
+def _taking_request(command: Callable[[LearnRequest], None]) -> Callable[..., None]:
+    """A command with the options of :func:`_request`, so that those who learn share one list of options."""
+
+    @functools.wraps(_request)
+    def run(**options: Any) -> None:
+        command(_request(**options))
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    return run
+
+
+@app.command(
+    epilog=_examples(
+        "onelayer reproduce",
+        "onelayer reproduce --data cifar10 --out runs/cifar10",
+        "onelayer reproduce --data photographs/ --epochs 50 --skip-bad",
+        "onelayer reproduce --resume --out runs/cifar10",
+    )
+)
+@_taking_request
+def reproduce(request: LearnRequest) -> None:
+    """Run the report from data to page: learn the layer, compare it, time it, write report.html."""
+    from onelayer.reproduce import reproduce as run
+
+    run(request)
+
+
+@app.command(
+    epilog=_examples(
+        "onelayer learn --data cifar10 --out runs/mine", "onelayer learn --resume --out runs/mine --epochs 400"
+    )
+)
+@_taking_request
+def learn(request: LearnRequest) -> None:
+    """Learn the layer only; compare, bench and report take it from there."""
+    from onelayer.steps import learn_step
+
+    learn_step(request)
+    console.print(f"The layer: [bold]{escape(str(RunFolder(request.out).layer))}[/bold]")
+
+
+@app.command(epilog=_examples("onelayer compare runs/sample", "onelayer compare runs/mine --data moved/photographs"))
+def compare(run: Run, data: MovedData = None) -> None:
+    """Compare a run's layer with the original transforms on the test images."""
+    from onelayer.records import MetricsRecord
+    from onelayer.report import metrics_table
+    from onelayer.steps import compare_step
+
+    folder = RunFolder(run)
+    compare_step(folder, data)
+    console.print(metrics_table(MetricsRecord.read(folder.metrics)))
+
+
+@app.command(epilog=_examples("onelayer bench runs/sample", "onelayer bench runs/sample --device cuda --repeats 20"))
+def bench(
+    run: Run,
+    device: Device = DeviceChoice.auto,
+    repeats: Annotated[
+        int | None, typer.Option(help="Rounds that count.", min=1, max=1000, show_default="5, or 3 of a quick run")
+    ] = None,
+    data: MovedData = None,
+) -> None:
+    """Time a run's layer against the original transforms, one by one and in batches."""
+    from onelayer.records import BenchmarkRecord
+    from onelayer.report import benchmark_table
+    from onelayer.steps import bench_step, resolve_device
+
+    folder = RunFolder(run)
+    bench_step(folder, resolve_device(device), data, repeats=repeats)
+    console.print(benchmark_table(BenchmarkRecord.read(folder.benchmark)))
+
+
+@app.command(epilog=_examples("onelayer report runs/sample"))
+def report(run: Run) -> None:
+    """Make the figures and report.html again from the saved records, without running anything."""
+    from onelayer.report import build_report
+
+    console.print(f"The page: [bold]{escape(str(build_report(RunFolder(run))))}[/bold]")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(onelayer.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Image preprocessing as one layer: learn it, compare it, time it."""
+
+
+def _raise_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; the process ends with 0, 2 for bad input, or 130 when it was interrupted.
+
+    Args:
+        arguments: Instead of the process's own.
+    """
+    # A job that is asked to end keeps what it has, just as on Ctrl-C.
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    try:
+        app(arguments, standalone_mode=True)
+    except OnelayerError as error:
+        _fail(BAD_INPUT, str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(BAD_INPUT, f"{where}{error.strerror or error}. What was finished before is kept.")
+    except KeyboardInterrupt:
+        _fail(INTERRUPTED, "Stopped.")
+    except Interrupted as stop:
+        _fail(INTERRUPTED, str(stop))
+
+
+def _fail(code: int, text: str) -> None:
+    console.print(f"[bold red]{'Error' if code == BAD_INPUT else 'Stopped'}:[/bold red] {escape(text)}", soft_wrap=True)
+    sys.exit(code)

@@ -1,0 +1,70 @@
+"""The one error type users meet.
+
+Every refusal names what was given, what was expected and what to do about it. The command line prints the text
+and exits with code 2; library users catch :class:`OnelayerError`.
+"""
+
+from __future__ import annotations
+
+
+class OnelayerError(Exception):
+    """Input, data or a file that onelayer cannot work with.
+
+    Args:
+        problem: What was given and what is wrong with it, as one sentence without a full stop.
+        expected: What would have been accepted.
+        hint: What the caller can do now.
+        transform: The transform concerned, by name, where there is one.
+        stage: The place of that transform in its pipeline, counted from 0.
+        shape: The shape at that place.
+        dtype: The dtype at that place, by name.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        expected: str | None = None,
+        hint: str | None = None,
+        transform: str | None = None,
+        stage: int | None = None,
+        shape: tuple[int, ...] | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        self.problem = problem
+        self.expected = expected
+        self.hint = hint
+        self.transform = transform
+        self.stage = stage
+        self.shape = shape
+        self.dtype = dtype
+        super().__init__(self._text())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments survive pickling, as they must to cross from a DataLoader worker.
+        return (_rebuild, (self.problem, {key: value for key, value in vars(self).items() if key != "problem"}))
+
+    def _text(self) -> str:
+        parts = [self.problem]
+        if self.expected is not None:
+            parts.append(f"expected {self.expected}")
+        where = []
+        if self.transform is not None:
+            at = f" (step {self.stage})" if self.stage is not None else ""
+            where.append(f"in {self.transform}{at}")
+        if self.shape is not None:
+            where.append(f"shape {self.shape}")
+        if self.dtype is not None:
+            where.append(f"dtype {self.dtype}")
+        if where:
+            parts.append(", ".join(where))
+        text = "; ".join(parts)
+        return text if self.hint is None else f"{text}. {self.hint}"
+
+
+def _rebuild(problem: str, fields: dict[str, object]) -> OnelayerError:
+    return OnelayerError(problem, **fields)  # type: ignore[arg-type]  # the fields are those of __init__
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: what was done so far is kept
+    """A signal ended a step early. The text says what is kept, and how to go on."""

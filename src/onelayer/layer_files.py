@@ -1,0 +1,116 @@
+"""A layer as a folder: ``config.json`` and ``model.safetensors``.
+
+Nothing here unpickles: the configuration is JSON, the weights are safetensors, and both are checked against each
+other before a layer is built.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from onelayer.errors import OnelayerError
+from onelayer.learning.dense_layer import DenseLayer
+from onelayer.records import FORMAT_VERSION, Record, Shape, written_format_version
+
+_CONFIG = "config.json"
+_WEIGHTS = "model.safetensors"
+_AGAIN = "Save the layer again, or get the folder anew."
+
+
+class LayerConfig(Record):
+    """config.json"""
+
+    kind: Literal["dense"] = "dense"
+    input_shape: Shape
+    output_shape: Shape
+    pipeline: str | None = None
+    """The name of the pipeline it stands in for."""
+    made_by: str = Field(default="onelayer")
+
+
+def save(layer: DenseLayer, folder: str | Path, *, pipeline: str | None = None) -> None:
+    """Write a layer into a folder, which is made if need be. Files there of the same names are replaced.
+
+    Args:
+        layer: The layer; its weights are written in their own dtype.
+        folder: Where to.
+        pipeline: The name of the pipeline it stands in for.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in layer.state_dict().items()}
+    partial = folder / (_WEIGHTS + ".partial")
+    save_file(tensors, partial)
+    os.replace(partial, folder / _WEIGHTS)
+    LayerConfig(input_shape=layer.input_shape, output_shape=layer.output_shape, pipeline=pipeline).write(
+        folder / _CONFIG
+    )
+
+
+def load(folder: str | Path) -> DenseLayer:
+    """Read a layer that :func:`save` wrote, on the CPU, in evaluation mode.
+
+    Args:
+        folder: The folder with ``config.json`` and ``model.safetensors``, or a run folder that holds it as ``layer``.
+
+    Raises:
+        OnelayerError: If the folder or a file of it is missing, truncated, of another shape than its configuration
+            says, or of a newer format.
+    """
+    folder = Path(folder)
+    if not (folder / _CONFIG).exists() and (folder / "layer" / _CONFIG).exists():
+        folder = folder / "layer"
+    if not (folder / _CONFIG).is_file():
+        raise OnelayerError(
+            f"there is no layer in {folder}",
+            expected=f"a folder with {_CONFIG} and {_WEIGHTS}",
+            hint="Name the folder `layer` of a run.",
+        )
+    written = written_format_version(folder / _CONFIG)
+    if written is not None and written > FORMAT_VERSION:
+        raise OnelayerError(
+            f"the layer in {folder} is of format version {written}",
+            expected=f"at most {FORMAT_VERSION}",
+            hint="A newer onelayer wrote it: install that version.",
+        )
+    config = LayerConfig.read(folder / _CONFIG)
+    with torch.device("meta"):  # shapes only, until the file is seen to hold such weights
+        layer = DenseLayer(config.input_shape, config.output_shape)
+    expected = {name: tuple(value.shape) for name, value in layer.state_dict().items()}
+    tensors = _read_tensors(folder / _WEIGHTS)
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    if found != expected:
+        raise OnelayerError(
+            f"the weights in {folder} are {found}",
+            expected=f"{expected}, as {_CONFIG} says",
+            hint=_AGAIN,
+        )
+    dtypes = {value.dtype for value in tensors.values()}
+    if len(dtypes) != 1 or not tensors["weight"].is_floating_point():
+        raise OnelayerError(
+            f"the weights in {folder} are of dtype {', '.join(sorted(map(str, dtypes)))}",
+            expected="one floating point dtype",
+            hint=_AGAIN,
+        )
+    layer.load_state_dict(tensors, assign=True)
+    return layer.eval()
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except FileNotFoundError:
+        raise OnelayerError(f"there is no {path.name} in {path.parent}", hint=_AGAIN) from None
+    except SafetensorError as error:
+        raise OnelayerError(f"{path} cannot be read: {error}", expected="whole safetensors", hint=_AGAIN) from None

@@ -1,0 +1,203 @@
+"""Gradient descent with early stopping, from images to the kept layer of a run folder."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from numpy.typing import NDArray
+
+from onelayer.errors import OnelayerError
+from onelayer.history import Epoch
+from onelayer.learning.batches import ImageBatches
+from onelayer.learning.callbacks import HistoryFile
+from onelayer.learning.dense_layer import DenseLayer
+from onelayer.learning.regression import VALIDATION_MSE, Regression
+from onelayer.pipelines import Pipeline
+from onelayer.records import StopReason, TrainingSettings, TrainingSummary
+from onelayer.run_folder import RunFolder
+
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What learning gives.
+
+    Attributes:
+        layer: The layer of the best epoch, on the CPU, in evaluation mode.
+        summary: How it went.
+    """
+
+    layer: DenseLayer
+    summary: TrainingSummary
+
+
+def fit(
+    pipeline: Pipeline,
+    train: NDArray[np.uint8],
+    validation: NDArray[np.uint8],
+    settings: TrainingSettings,
+    folder: RunFolder,
+    device: Device,
+    *,
+    resume: bool = False,
+) -> Learned:
+    """Learn a dense layer in place of a pipeline.
+
+    Writes ``history.csv``, ``checkpoints/`` (the best epoch and the last) and ``logs/`` (CSV and TensorBoard). The
+    layer kept is that of the epoch with the smallest validation MSE, not the last one. Ctrl-C and SIGTERM end learning
+    early; what had been learned up to the last whole epoch is kept and is what ``resume`` goes on from.
+
+    Args:
+        pipeline: The ground truth.
+        train: uint8 [N, C, H, W].
+        validation: uint8 [M, C, H, W].
+        settings: The options of learning.
+        folder: The run folder; it must exist.
+        device: Where to learn.
+        resume: Go on from the last checkpoint of the folder, if there is one.
+
+    Raises:
+        OnelayerError: If learning was interrupted, or its loss became infinite or NaN, before the first epoch ended;
+            if ``resume`` finds a checkpoint that cannot be read.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    layer = DenseLayer(pipeline.input_shape, pipeline.output_shape, generator)
+    history = HistoryFile(folder.history)
+    stopping = EarlyStopping(
+        VALIDATION_MSE, min_delta=settings.min_delta, patience=settings.patience, check_on_train_epoch_end=True
+    )
+    checkpoints = ModelCheckpoint(
+        folder.checkpoints,
+        filename="best",
+        monitor=VALIDATION_MSE,
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    last = folder.checkpoints / "last.ckpt"
+    checkpoint = last if resume and last.is_file() else None
+    if checkpoint is not None:
+        _check_fits(checkpoint, layer)
+    with _quiet_lightning():
+        trainer = pl.Trainer(
+            accelerator="gpu" if device == "cuda" else "cpu",
+            devices=1,
+            max_epochs=settings.epochs,
+            callbacks=[history, stopping, checkpoints, RichProgressBar(refresh_rate=10, leave=False)],
+            logger=[CSVLogger(folder.logs, name="csv"), TensorBoardLogger(folder.logs, name="tensorboard")],
+            default_root_dir=folder.path,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            log_every_n_steps=1,  # everything is logged per epoch; a larger number only warns about short epochs
+        )
+        module = Regression(layer, pipeline, settings.lr)
+        batches = ImageBatches(train, validation, settings.batch_size, settings.seed)
+        interrupted = _run(trainer, module, batches, checkpoint)
+    epochs = history.epochs
+    stop_reason = _stop_reason(
+        epochs, interrupted=interrupted, all_done=len(epochs) >= settings.epochs, stopped=stopping.stopped_epoch > 0
+    )
+    finite = [epoch for epoch in epochs if math.isfinite(epoch.validation_mse)]
+    if not finite:
+        raise _nothing_kept(stop_reason, settings)
+    best = min(finite, key=lambda epoch: epoch.validation_mse)
+    layer.load_state_dict(_layer_state(folder.checkpoints / "best.ckpt"))
+    last_mse = epochs[-1].validation_mse
+    summary = TrainingSummary(
+        device=device,
+        epochs_run=len(epochs),
+        best_epoch=best.epoch,
+        best_validation_mse=best.validation_mse,
+        last_validation_mse=last_mse if math.isfinite(last_mse) else None,
+        stop_reason=stop_reason,
+        seconds=sum(epoch.seconds for epoch in epochs),
+        parameters=sum(parameter.numel() for parameter in layer.parameters()),
+    )
+    return Learned(layer.cpu().eval(), summary)
+
+
+def _run(trainer: pl.Trainer, module: Regression, batches: ImageBatches, checkpoint: Path | None) -> bool:
+    """Train; whether it was interrupted by a signal."""
+    try:
+        trainer.fit(module, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:
+        # Lightning turns Ctrl-C into SystemExit and SIGTERM into a subclass of it, after an orderly shutdown.
+        return True
+    return False
+
+
+def _stop_reason(epochs: list[Epoch], *, interrupted: bool, all_done: bool, stopped: bool) -> StopReason:
+    if interrupted:
+        return "interrupted"
+    if epochs and not epochs[-1].finite:
+        return "not finite"
+    if stopped and not all_done:
+        return "early stopping"
+    return "all epochs done"
+
+
+def _nothing_kept(reason: StopReason, settings: TrainingSettings) -> OnelayerError:
+    if reason == "interrupted":
+        return OnelayerError("learning was interrupted in its first epoch, before there was anything to keep")
+    return not_finite(1, settings, kept=None)
+
+
+def not_finite(epoch: int, settings: TrainingSettings, *, kept: str | None) -> OnelayerError:
+    """The error for a loss that became infinite or NaN in ``epoch``; ``kept`` says what is left, and where."""
+    kept_text = f"{kept}. " if kept else "No layer was kept. "
+    return OnelayerError(
+        f"the loss became infinite or NaN in epoch {epoch}",
+        hint=f"{kept_text}Try a smaller learning rate, say --lr {settings.lr / 10:g}.",
+    )
+
+
+def _layer_state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    # weights_only: tensors and plain containers, no code.
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    return {name.removeprefix("layer."): value for name, value in state.items()}
+
+
+def _check_fits(checkpoint: Path, layer: DenseLayer) -> None:
+    try:
+        found = {name: value.shape for name, value in _layer_state(checkpoint).items()}
+    except Exception as error:  # noqa: BLE001 - a broken file makes the reader fail in any way it likes
+        problem = f"{checkpoint} cannot be read ({type(error).__name__})"
+    else:
+        if found == {name: value.shape for name, value in layer.state_dict().items()}:
+            return
+        problem = f"{checkpoint} is of another layer"
+    raise OnelayerError(problem, hint="Start again with --overwrite.")
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Lightning without its advertisements, and without warnings about what is meant here."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # The images are in memory already: worker processes would only add copies.
+            warnings.filterwarnings("ignore", message=r".*does not have many workers.*")
+            # The folder holds the best and the last checkpoint on purpose when a run is resumed.
+            warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty.*")
+            # Lightning's own use of PyTorch, nothing that a reader of this output could change.
+            warnings.filterwarnings("ignore", message=r".*treespec, LeafSpec.*", category=FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

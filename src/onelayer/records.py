@@ -1,0 +1,229 @@
+"""What a run writes down about itself, and reads back.
+
+One pydantic model per JSON file of a run folder. The steps of a run (learning, comparison, benchmark) write
+records; the report only ever reads them. Times are seconds, errors are in grey levels (1/255 of the range) where
+the name says so and in units of the [0, 1] range elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from onelayer.errors import OnelayerError
+
+FORMAT_VERSION: Literal[1] = 1
+
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Record(_Part):
+    """A part that is a file of its own, with a format version."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+
+    def write(self, path: Path) -> None:
+        """Write as indented JSON, through a temporary file, so that a reader never sees half a record."""
+        temporary = path.with_name(path.name + ".partial")
+        temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a record back.
+
+        Raises:
+            OnelayerError: If the file is missing, is not JSON, or does not hold such a record.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise OnelayerError(
+                f"there is no {path.name} in {path.parent}",
+                hint="Name the folder of a run, as given to --out.",
+            ) from None
+        except (UnicodeDecodeError, ValidationError) as error:
+            first = error.errors()[0] if isinstance(error, ValidationError) else None
+            at = ".".join(str(step) for step in first["loc"]) if first else ""
+            reason = first["msg"] if first else "it is not text"
+            where = f" at {at}" if at else ""
+            raise OnelayerError(
+                f"{path} cannot be read{where}: {reason}",
+                expected=f"a record of format version {FORMAT_VERSION}",
+                hint="Was it cut off, edited, or written by another version? Run that step again.",
+            ) from None
+
+
+def written_format_version(path: Path) -> int | None:
+    """The format version that a file claims, before anything else of it is believed; None if it claims none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    version = content.get("format_version") if isinstance(content, dict) else None
+    return version if isinstance(version, int) else None
+
+
+class Environment(_Part):
+    """Where figures were measured."""
+
+    versions: dict[str, str]
+    """Package name → version: onelayer, python, torch, torchvision, …"""
+    platform: str
+    cpu: str
+    logical_cores: int
+    torch_threads: int
+    cuda: str | None
+    """Name of the CUDA device, or None where there is none."""
+    commit: str | None
+    """Commit of the source tree, with "+changes" behind it if files differed; None outside a checkout."""
+
+
+class PipelineSummary(_Part):
+    """The original transforms, by name and in words."""
+
+    name: str
+    steps: tuple[str, ...]
+    """Each transform, as it prints itself."""
+    input_shape: Shape
+    output_shape: Shape
+
+
+class DataSummary(_Part):
+    """The images of a run."""
+
+    source: str
+    """What was given to --data: "sample", "cifar10" or a path."""
+    description: str
+    """One sentence for the page."""
+    key: str
+    """Hash of the content the images came from."""
+    train: int
+    validation: int
+    test: int
+    skipped: int = 0
+    """Images left out by --skip-bad."""
+
+
+class TrainingSettings(_Part):
+    """The options of learning. The defaults are those of the report."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """At most so many passes over the training part."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
+    lr: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    """Adam's learning rate."""
+    patience: Annotated[int, Field(ge=1, le=100_000)] = 10
+    """Epochs without an improvement before stopping."""
+    min_delta: Annotated[float, Field(ge=0, le=1)] = 1e-4
+    """How far the validation MSE must fall to count as an improvement for early stopping."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+StopReason = Literal["early stopping", "all epochs done", "interrupted", "not finite"]
+
+
+class TrainingSummary(_Part):
+    """How learning went. Epochs are counted from 1."""
+
+    device: str
+    epochs_run: int
+    best_epoch: int
+    best_validation_mse: float
+    last_validation_mse: float | None
+    """None where it was not a finite number."""
+    stop_reason: StopReason
+    seconds: float
+    """Wall time of learning, summed over resumed attempts."""
+    parameters: int
+
+
+class RunRecord(Record):
+    """run.json: what was asked for, on what, and how learning ended."""
+
+    created: str
+    """ISO 8601, UTC."""
+    quick: bool
+    data: DataSummary
+    pipeline: PipelineSummary
+    settings: TrainingSettings
+    environment: Environment
+    training: TrainingSummary | None = None
+    """None until learning has ended."""
+
+
+class LayerMetrics(_Part):
+    """One layer against the original pipeline over the test part."""
+
+    layer: str
+    """"learned", …"""
+    mse: float
+    psnr_db: float | None
+    """None where the error is exactly zero (PSNR is infinite)."""
+    ssim: float | None
+    """None where the output is smaller than SSIM's 11×11 window."""
+    max_grey_levels: float
+    """Largest absolute error of any output value of any image, times 255."""
+    worst_image: int
+    """Index, in the test part, of the image with that error."""
+
+
+class MetricsRecord(Record):
+    """metrics.json. Its pictures are the tensors of comparison.safetensors."""
+
+    images: int
+    layers: tuple[LayerMetrics, ...]
+    examples: tuple[int, ...]
+    """Indices, in the test part, of the images shown; the worst image of the first layer comes after them."""
+
+
+class Timing(_Part):
+    """Seconds for one pass over all images, over interleaved repeats."""
+
+    seconds: tuple[float, ...]
+    median: float
+    first_quartile: float
+    third_quartile: float
+
+
+class BenchmarkWay(_Part):
+    """One column of the table."""
+
+    key: str
+    label: str
+    description: str
+    contender: bool
+    """Whether it competes for "fastest": false for one that leaves out work that the others do."""
+
+
+class BenchmarkRow(_Part):
+    """One batch size on one device."""
+
+    device: Literal["cpu", "cuda"]
+    batch_size: int
+    timings: dict[str, Timing]
+    """By the key of the way; a way that does not exist on this device is left out."""
+
+
+class BenchmarkRecord(Record):
+    """benchmark.json"""
+
+    created: str
+    quick: bool
+    images: int
+    burn_in: int
+    repeats: int
+    environment: Environment
+    ways: tuple[BenchmarkWay, ...]
+    rows: tuple[BenchmarkRow, ...]
+    not_measured: tuple[str, ...]
+    """Devices of the table that this machine does not have."""

@@ -1,0 +1,50 @@
+"""The report from data to page: learn, compare, benchmark, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from onelayer.console import console
+from onelayer.errors import Interrupted
+from onelayer.records import BenchmarkRecord, MetricsRecord
+from onelayer.report import benchmark_table, build_report, metrics_table
+from onelayer.run_folder import RunFolder
+from onelayer.steps import LearnRequest, bench_step, compare_step, learn_step, resolve_device
+
+
+def reproduce(request: LearnRequest) -> RunFolder:
+    """Run the report, or what is left of it when ``request.resume`` is set.
+
+    Every step writes its records before the next begins, so whatever ends a run early loses at most one step, and of
+    learning at most one epoch.
+
+    Args:
+        request: What to learn, on what, and where.
+
+    Returns:
+        The folder of the run.
+
+    Raises:
+        OnelayerError: If the request cannot be met.
+        Interrupted: If a signal ended it early; the text says how to go on.
+    """
+    folder = RunFolder(request.out)
+    try:
+        _step("Learning", lambda: learn_step(request))
+        if not folder.metrics.exists():
+            _step("Comparing", lambda: compare_step(folder))
+        if not folder.benchmark.exists():
+            _step("Timing", lambda: bench_step(folder, resolve_device(request.device)))
+        build_report(folder)
+    except (KeyboardInterrupt, Interrupted) as stop:
+        done = str(stop) or "Stopped; what was finished is kept."
+        raise Interrupted(f"{done}\nGo on with: onelayer reproduce --resume --out {folder.path}") from None
+    console.print(metrics_table(MetricsRecord.read(folder.metrics)))
+    console.print(benchmark_table(BenchmarkRecord.read(folder.benchmark)))
+    console.print(f"The page: [bold]{folder.page}[/bold]")
+    return folder
+
+
+def _step(name: str, step: Callable[[], object]) -> None:
+    console.rule(name, align="left")
+    step()

@@ -1,0 +1,95 @@
+"""The files of one run: their names, and how a folder becomes one."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from onelayer.errors import OnelayerError
+
+
+class RunFolder:
+    """Names every file that a run writes; knows nothing of their content.
+
+    Args:
+        path: The folder, as given to ``--out``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record = path / "run.json"
+        self.history = path / "history.csv"
+        self.train_figure = path / "train.png"
+        self.metrics = path / "metrics.json"
+        self.examples = path / "comparison.safetensors"
+        self.comparison_figure = path / "comparison.png"
+        self.benchmark = path / "benchmark.json"
+        self.benchmark_figure = path / "benchmark.png"
+        self.page = path / "report.html"
+        self.layer = path / "layer"
+        self.checkpoints = path / "checkpoints"
+        self.logs = path / "logs"
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run was started here."""
+        return self.record.exists()
+
+    def check_free(self, *, overwrite: bool, room: int) -> None:
+        """Make sure that a new run may start here, and make the folder. Nothing that is there is touched.
+
+        Args:
+            overwrite: Whether a run that is already here may be replaced.
+            room: Bytes that the run will need.
+
+        Raises:
+            OnelayerError: If the folder holds a run and ``overwrite`` is false, holds something else, cannot be
+                written, or lies where there is not enough room.
+        """
+        if self.holds_run and not overwrite:
+            raise OnelayerError(
+                f"{self.path} already holds a run",
+                hint="Go on with it (--resume), replace it (--overwrite), or name another folder (--out).",
+            )
+        try:
+            if not self.holds_run and self.path.exists() and any(self.path.iterdir()):
+                raise OnelayerError(
+                    f"{self.path} is not empty and holds no run of onelayer", hint="Name another folder (--out)."
+                )
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+            free = shutil.disk_usage(self.path).free
+        except OSError as error:
+            raise OnelayerError(
+                f"{self.path} cannot be written: {error.strerror}", hint="Name another folder (--out)."
+            ) from None
+        if free < room:
+            raise OnelayerError(
+                f"there is room for {free / 2**20:,.0f} MiB in {self.path}",
+                expected=f"{room / 2**20:,.0f} MiB for the checkpoints of this run",
+                hint="Make room, or name another folder (--out).",
+            )
+
+    def clear(self) -> None:
+        """Remove what a run wrote here, and only that."""
+        for path in vars(self).values():
+            if path == self.path:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def remove_results(self) -> None:
+        """Remove what was measured on the layer, when another layer takes its place."""
+        for path in (
+            self.metrics,
+            self.examples,
+            self.comparison_figure,
+            self.benchmark,
+            self.benchmark_figure,
+            self.page,
+        ):
+            path.unlink(missing_ok=True)

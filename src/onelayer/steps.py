@@ -1,0 +1,216 @@
+"""The steps of a run: learn, compare, benchmark. Each reads what those before it wrote."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+import torch
+from pydantic import ValidationError
+
+from onelayer import layer_files, pipelines
+from onelayer.bench.report_table import run_report_table
+from onelayer.comparison import compare
+from onelayer.data import ImageParts, load_images
+from onelayer.environment import measured_here
+from onelayer.errors import Interrupted, OnelayerError
+from onelayer.learn_request import DeviceChoice, LearnRequest
+from onelayer.learning.dense_layer import DenseLayer
+from onelayer.learning.fit import fit, not_finite
+from onelayer.pipelines import Pipeline
+from onelayer.records import RunRecord, TrainingSettings
+from onelayer.run_folder import RunFolder
+
+Device = Literal["cpu", "cuda"]
+
+QUICK_EPOCHS = 3
+_QUICK_IMAGES = {"train": 4000, "validation": 1000, "test": 1000}
+_QUICK_REPEATS = 3
+_REPEATS = 5
+
+
+def resolve_device(device: DeviceChoice) -> Device:
+    """The device to work on.
+
+    Raises:
+        OnelayerError: If CUDA is asked for and there is none.
+    """
+    if device is DeviceChoice.cuda and not torch.cuda.is_available():
+        raise OnelayerError(
+            "--device cuda was given, but PyTorch sees no CUDA device here",
+            hint="Use --device auto or cpu, or install a PyTorch with CUDA and a driver.",
+        )
+    return "cuda" if device is not DeviceChoice.cpu and torch.cuda.is_available() else "cpu"
+
+
+def settings_of(options: Mapping[str, float | None], base: TrainingSettings) -> TrainingSettings:
+    """``base`` with the options that were given.
+
+    Raises:
+        OnelayerError: If one is out of range.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return TrainingSettings.model_validate(base.model_dump() | given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise OnelayerError(
+            f"--{name.replace('_', '-')} {given.get(name)} is out of range", expected=first["msg"].lower()
+        ) from None
+
+
+def learn_step(request: LearnRequest) -> RunRecord:
+    """Learn the layer of a run, or go on learning it; nothing to do is no error.
+
+    Returns:
+        The run's record, with its training summary.
+
+    Raises:
+        OnelayerError: If the request cannot be met, or the loss became infinite or NaN.
+        Interrupted: If a signal ended learning early.
+    """
+    folder = RunFolder(request.out)
+    device = resolve_device(request.device)
+    if request.resume:
+        record, images = _resumed(folder, request)
+        if _finished(record):
+            return record
+    else:
+        record, images = _started(folder, request)
+    record.write(folder.record)
+    folder.remove_results()
+    return _learn(folder, record, images, device, resume=request.resume)
+
+
+def _started(folder: RunFolder, request: LearnRequest) -> tuple[RunRecord, ImageParts]:
+    pipeline = pipelines.named("report")
+    base = TrainingSettings(epochs=QUICK_EPOCHS) if request.quick else TrainingSettings()
+    settings = settings_of(request.options, base)
+    folder.check_free(overwrite=request.overwrite, room=_room(pipeline))
+    images = _images(request.data or "sample", pipeline, settings.seed, quick=request.quick, skip_bad=request.skip_bad)
+    # Only now, when nothing about the input can fail any more, does an old run go.
+    folder.clear()
+    record = RunRecord(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        quick=request.quick,
+        data=images.summary,
+        pipeline=pipeline.summary(),
+        settings=settings,
+        environment=measured_here(),
+    )
+    return record, images
+
+
+def _resumed(folder: RunFolder, request: LearnRequest) -> tuple[RunRecord, ImageParts]:
+    record = RunRecord.read(folder.record)
+    settings = settings_of(request.options, record.settings)
+    changed = [
+        f"--{name.replace('_', '-')}"
+        for name, value in settings.model_dump().items()
+        if name != "epochs" and value != getattr(record.settings, name)
+    ]
+    if request.quick and not record.quick:
+        changed.append("--quick")
+    if changed:
+        raise OnelayerError(
+            f"the run in {folder.path} was started with other values of {', '.join(changed)}",
+            hint="Leave them out (only --epochs may grow), or start anew with --overwrite or another --out.",
+        )
+    if settings.epochs < record.settings.epochs:
+        raise OnelayerError(
+            f"--epochs {settings.epochs} given with --resume", expected=f"at least the run's {record.settings.epochs}"
+        )
+    if record.training is not None and record.training.stop_reason == "not finite":
+        raise OnelayerError(
+            f"the loss of the run in {folder.path} became infinite or NaN, so it cannot go on",
+            hint="Start anew with a smaller --lr and --overwrite.",
+        )
+    training = record.training
+    if settings.epochs > record.settings.epochs and training is not None and training.stop_reason == "all epochs done":
+        training = None
+    update = {"settings": settings, "training": training}
+    return record.model_copy(update=update), images_of(record, request.data)
+
+
+def _finished(record: RunRecord) -> bool:
+    return record.training is not None and record.training.stop_reason != "interrupted"
+
+
+def _learn(folder: RunFolder, record: RunRecord, images: ImageParts, device: Device, *, resume: bool) -> RunRecord:
+    pipeline = pipelines.named(record.pipeline.name)
+    learned = fit(pipeline, images.train, images.validation, record.settings, folder, device, resume=resume)
+    layer_files.save(learned.layer, folder.layer, pipeline=pipeline.name)
+    record = record.model_copy(update={"training": learned.summary})
+    record.write(folder.record)
+    summary = learned.summary
+    best = f"epoch {summary.best_epoch} (validation MSE {summary.best_validation_mse:.3g})"
+    kept = f"The layer of {best} is kept in {folder.layer}"
+    if summary.stop_reason == "not finite":
+        raise not_finite(summary.epochs_run, record.settings, kept=kept)
+    if summary.stop_reason == "interrupted":
+        raise Interrupted(f"Learning stopped after {summary.epochs_run} whole epochs. {kept}.")
+    return record
+
+
+def images_of(record: RunRecord, data: str | None = None) -> ImageParts:
+    """The images of a run, loaded again.
+
+    Args:
+        record: The run.
+        data: Where they are now, if they have moved.
+
+    Raises:
+        OnelayerError: If they are not to be found, or are not the same images.
+    """
+    images = _images(
+        data or record.data.source,
+        pipelines.named(record.pipeline.name),
+        record.settings.seed,
+        quick=record.quick,
+        skip_bad=record.data.skipped > 0,
+    )
+    if images.summary.key != record.data.key:
+        raise OnelayerError(
+            f"the images in {data or record.data.source} are not those of the run",
+            expected=f"images with the key {record.data.key}, found {images.summary.key}",
+            hint="Start a new run on them, or name with --data where the run's images are.",
+        )
+    return images
+
+
+def _images(source: str, pipeline: Pipeline, seed: int, *, quick: bool, skip_bad: bool) -> ImageParts:
+    images = load_images(source, shape=pipeline.input_shape, seed=seed, skip_bad=skip_bad)
+    return images.first(**_QUICK_IMAGES) if quick else images
+
+
+def _room(pipeline: Pipeline) -> int:
+    """Bytes: two checkpoints (weights and Adam's two moments), one being written, the layer, and the rest."""
+    weights = 4 * math.prod(pipeline.input_shape) * math.prod(pipeline.output_shape)
+    return 3 * 3 * weights + weights + 50 * 2**20
+
+
+def compare_step(folder: RunFolder, data: str | None = None) -> None:
+    """Compare a run's layer with its pipeline on the test images; writes ``metrics.json`` and the pictures of it."""
+    record, pipeline, layer = _learned(folder)
+    compare(pipeline, {"learned": layer}, images_of(record, data).test).write(folder)
+
+
+def bench_step(folder: RunFolder, device: Device, data: str | None = None, *, repeats: int | None = None) -> None:
+    """Time a run's layer against its transforms on the test images; writes ``benchmark.json``."""
+    record, pipeline, layer = _learned(folder)
+    run_report_table(
+        pipeline,
+        layer,
+        images_of(record, data).test,
+        ("cpu", "cuda") if device == "cuda" else ("cpu",),
+        repeats=repeats or (_QUICK_REPEATS if record.quick else _REPEATS),
+        quick=record.quick,
+    ).write(folder.benchmark)
+
+
+def _learned(folder: RunFolder) -> tuple[RunRecord, Pipeline, DenseLayer]:
+    record = RunRecord.read(folder.record)
+    return record, pipelines.named(record.pipeline.name), layer_files.load(folder.layer)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from onelayer import Pipeline, pipelines
+from onelayer.bench.report_table import WAYS, _runs, run_report_table
+from onelayer.records import BenchmarkRecord
+
+
+class Recorder(nn.Module):
+    """Stands in for a layer and remembers what it was given."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__()
+        self.pipeline = pipeline
+        self.given: list[torch.Tensor] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.given.append(images)
+        return self.pipeline(images)
+
+    def __deepcopy__(self, memo: object) -> Recorder:
+        return self
+
+
+def test_a_record_of_every_row_and_way(tmp_path: Path, random_pixels: Callable[..., NDArray[np.uint8]]) -> None:
+    pipeline = pipelines.named("report")
+    record = run_report_table(
+        pipeline, Recorder(pipeline), random_pixels(20, (3, 32, 32)), ["cpu"], batch_sizes=(16, 8), burn_in=0, repeats=2
+    )
+    assert [(row.device, row.batch_size) for row in record.rows] == [("cpu", 16), ("cpu", 8)]
+    for row in record.rows:
+        assert list(row.timings) == ["sequential", "batched", "layer"]
+        assert all(len(timing.seconds) == 2 and timing.median > 0 for timing in row.timings.values())
+    assert record.not_measured == ("cuda",)
+    assert record.images == 20
+    assert record.environment.torch_threads == torch.get_num_threads()
+    record.write(tmp_path / "benchmark.json")
+    assert BenchmarkRecord.read(tmp_path / "benchmark.json") == record
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 20, 64])
+def test_a_pass_takes_every_image_once(batch_size: int, random_pixels: Callable[..., NDArray[np.uint8]]) -> None:
+    pipeline = pipelines.named("report")
+    layer = Recorder(pipeline)
+    images = torch.from_numpy(random_pixels(20, (3, 32, 32))) / 255
+    _runs(pipeline, layer, images, "cpu", batch_size)["layer"]()
+    assert torch.equal(torch.cat(layer.given), images)
+    assert max(len(batch) for batch in layer.given) == min(batch_size, 20)
+
+
+def test_all_ways_do_the_same_work(random_pixels: Callable[..., NDArray[np.uint8]]) -> None:
+    """Image by image, stacked, and in batches the transforms give the same pixels."""
+    inner = pipelines.named("report")
+    results: list[torch.Tensor] = []
+
+    def transform(images: torch.Tensor) -> torch.Tensor:
+        results.append(inner.transform(images))
+        return results[-1]
+
+    images = torch.from_numpy(random_pixels(20, (3, 32, 32))) / 255
+    runs = _runs(Pipeline("spied", transform, (3, 32, 32)), Recorder(inner), images, "cpu", 8)
+    runs["sequential"]()
+    one_by_one = torch.stack(results)
+    results.clear()
+    runs["batched"]()
+    torch.testing.assert_close(torch.cat(results), one_by_one, rtol=0, atol=1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_rows_have_a_column_without_copies(random_pixels: Callable[..., NDArray[np.uint8]]) -> None:
+    pipeline = pipelines.named("report")
+    record = run_report_table(
+        pipeline, Recorder(pipeline), random_pixels(20, (3, 32, 32)), ["cuda"], batch_sizes=(8,), burn_in=0, repeats=1
+    )
+    assert list(record.rows[0].timings) == [way.key for way in WAYS]

@@ -1,0 +1,61 @@
+"""What several test files use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from onelayer.pipelines import Pipeline
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's cache, or takes the user's data for its default."""
+    monkeypatch.setenv("ONELAYER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("ONELAYER_DATA", raising=False)
+
+
+@pytest.fixture(scope="session")
+def cifar10_parquet() -> Path:
+    """Real CIFAR-10 in Parquet files, where a machine has it."""
+    path = Path(os.environ.get("ONELAYER_DATA", REPOSITORY / ".." / "shared" / "data" / "cifar10"))
+    if not path.exists():
+        pytest.skip("no CIFAR-10 as Parquet: name its folder in ONELAYER_DATA")
+    return path
+
+
+@pytest.fixture
+def random_pixels() -> Callable[..., NDArray[np.uint8]]:
+    """Makes uint8 noise [n, C, H, W] from a seed."""
+
+    def make(n: int, shape: tuple[int, int, int], seed: int = 0) -> NDArray[np.uint8]:
+        return np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
+
+    return make
+
+
+@pytest.fixture
+def flip() -> Pipeline:
+    """A pipeline small enough to learn in a second, of a shape that mixes up no two axes: 2×5×3, flipped."""
+    return Pipeline("flip", lambda images: torch.flip(images, (-1,)), (2, 5, 3))
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Forty 32×32 PNG files of smooth colours, enough for a run from end to end."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    generator = np.random.default_rng(7)
+    for index in range(40):
+        coarse = Image.fromarray(generator.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        coarse.resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"{index:03}.png")
+    return folder

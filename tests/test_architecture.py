@@ -1,0 +1,84 @@
+"""Data flows one way: a module imports only from layers above it in this list."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "onelayer"
+
+# Each group may import from groups before it, and from itself. docs/architecture.md explains the order.
+ORDER = [
+    {"errors", "console", "run_folder", "learn_request"},
+    {"records"},
+    {"history"},
+    {"operators"},
+    {"pipelines", "environment"},
+    {"data"},
+    {"learning"},
+    {"layer_files"},
+    {"comparison", "bench"},
+    {"steps"},
+    {"report"},
+    {"reproduce"},
+    {"cli"},
+]
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """The parts of onelayer that a module imports, at its top or inside its functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "onelayer":
+            parts = node.module.split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("onelayer.")}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_one_way(path: Path) -> None:
+    own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    assert own in RANK, f"{own} has no place in the order"
+    backwards = {room for room in imported_rooms(path) if RANK[room] > RANK[own]}
+    assert not backwards, f"{own} imports from {backwards}, which comes after it"
+
+
+def test_the_report_reads_records_and_runs_nothing() -> None:
+    allowed = {"errors", "console", "run_folder", "records", "history", "report"}
+    for path in (SOURCE / "report").rglob("*.py"):
+        assert imported_rooms(path) <= allowed, path
+
+
+def test_the_algebra_is_free_of_torch() -> None:
+    for path in (SOURCE / "operators").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] in ("torch", "torchvision") for name in names), path
+
+
+# What each of these needs to be told so that it cannot run code that a file brings.
+HARMLESS_WITH = {
+    "torch.load": ("weights_only", True),
+    "np.load": ("allow_pickle", False),
+    "trainer.fit": ("weights_only", True),
+}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_nothing_unpickles(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert not {alias.name for alias in node.names} & {"pickle", "dill", "cloudpickle", "joblib"}
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in HARMLESS_WITH:
+            keyword, value = HARMLESS_WITH[ast.unparse(node.func)]
+            given = {word.arg: word.value for word in node.keywords}
+            assert isinstance(given.get(keyword), ast.Constant), ast.unparse(node)
+            assert given[keyword].value is value, ast.unparse(node)
