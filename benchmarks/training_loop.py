@@ -85,9 +85,8 @@ def main(
         difference = float((by_hand.weight - ours.weight).abs().max())
         if difference > 1e-6:
             raise SystemExit(f"the two loops learned different weights: {difference}")
-        print(
-            f"round {round_}: bare {middle - start:.2f} s, onelayer {end - middle:.2f} s, weights differ by {difference:.1e}"
-        )
+        times = f"bare {middle - start:.2f} s, onelayer {end - middle:.2f} s"
+        print(f"round {round_}: {times}, weights differ by {difference:.1e}")
         if round_ > 0:
             seconds["bare"].append(middle - start)
             seconds["onelayer"].append(end - middle)

@@ -49,13 +49,22 @@ def flip() -> Pipeline:
     return Pipeline("flip", lambda images: torch.flip(images, (-1,)), (2, 5, 3))
 
 
+@pytest.fixture(scope="session")
+def write_images() -> Callable[[Path], Path]:
+    """Makes a folder with forty 32×32 PNG files of smooth colours, enough for a run from end to end."""
+
+    def write(folder: Path) -> Path:
+        folder.mkdir()
+        generator = np.random.default_rng(7)
+        for index in range(40):
+            coarse = Image.fromarray(generator.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+            coarse.resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"{index:03}.png")
+        return folder
+
+    return write
+
+
 @pytest.fixture
-def image_folder(tmp_path: Path) -> Path:
-    """Forty 32×32 PNG files of smooth colours, enough for a run from end to end."""
-    folder = tmp_path / "photographs"
-    folder.mkdir()
-    generator = np.random.default_rng(7)
-    for index in range(40):
-        coarse = Image.fromarray(generator.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-        coarse.resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"{index:03}.png")
-    return folder
+def image_folder(tmp_path: Path, write_images: Callable[[Path], Path]) -> Path:
+    """Such a folder."""
+    return write_images(tmp_path / "photographs")

@@ -50,7 +50,7 @@ def test_one_image_and_a_batch_and_none() -> None:
 
 @pytest.mark.parametrize("images", [torch.zeros(3, 28, 28), torch.zeros(1, 32, 32), torch.zeros(3, 32, 32).byte()])
 def test_wrong_images_are_named(images: torch.Tensor) -> None:
-    with pytest.raises(OnelayerError, match="'report'.*expected floating point") as caught:
+    with pytest.raises(OnelayerError, match=r"'report'.*expected floating point") as caught:
         REPORT(images)
     assert caught.value.shape == tuple(images.shape)
     assert caught.value.dtype == str(images.dtype)

@@ -107,7 +107,7 @@ def _metrics(
         layer=name,
         mse=mean,
         psnr_db=float(psnr.compute()) if mean > 0 else None,
-        ssim=float(ssim.compute()) if has_ssim else None,
+        ssim=torch.as_tensor(ssim.compute()).item() if has_ssim else None,
         max_grey_levels=worst * GREY_LEVELS,
         worst_image=worst_image,
     )

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from onelayer.console import console
 from onelayer.errors import Interrupted
+from onelayer.learn_request import LearnRequest
 from onelayer.records import BenchmarkRecord, MetricsRecord
 from onelayer.report import benchmark_table, build_report, metrics_table
 from onelayer.run_folder import RunFolder
-from onelayer.steps import LearnRequest, bench_step, compare_step, learn_step, resolve_device
+from onelayer.steps import bench_step, compare_step, learn_step, resolve_device
 
 
 def reproduce(request: LearnRequest) -> RunFolder:

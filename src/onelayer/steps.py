@@ -58,7 +58,8 @@ def settings_of(options: Mapping[str, float | None], base: TrainingSettings) -> 
         first = error.errors()[0]
         name = str(first["loc"][0])
         raise OnelayerError(
-            f"--{name.replace('_', '-')} {given.get(name)} is out of range", expected=first["msg"].lower()
+            f"--{name.replace('_', '-')} {given.get(name)} is out of range",
+            expected=first["msg"].removeprefix("Input should be "),
         ) from None
 
 
@@ -72,6 +73,8 @@ def learn_step(request: LearnRequest) -> RunRecord:
         OnelayerError: If the request cannot be met, or the loss became infinite or NaN.
         Interrupted: If a signal ended learning early.
     """
+    if request.resume and request.overwrite:
+        raise OnelayerError("both --resume and --overwrite were given", expected="one of them, or neither")
     folder = RunFolder(request.out)
     device = resolve_device(request.device)
     if request.resume:
@@ -213,4 +216,12 @@ def bench_step(folder: RunFolder, device: Device, data: str | None = None, *, re
 
 def _learned(folder: RunFolder) -> tuple[RunRecord, Pipeline, DenseLayer]:
     record = RunRecord.read(folder.record)
-    return record, pipelines.named(record.pipeline.name), layer_files.load(folder.layer)
+    pipeline, layer = pipelines.named(record.pipeline.name), layer_files.load(folder.layer)
+    found, expected = (layer.input_shape, layer.output_shape), (pipeline.input_shape, pipeline.output_shape)
+    if found != expected:
+        raise OnelayerError(
+            f"the layer in {folder.layer} maps {found[0]} to {found[1]}",
+            expected=f"{expected[0]} to {expected[1]}, as pipeline {pipeline.name!r} does",
+            hint="Learn it again with --overwrite.",
+        )
+    return record, pipeline, layer

@@ -121,6 +121,17 @@ def test_resumed_learning_is_uninterrupted_learning(learn: Callable[..., tuple[L
     assert without_time[0] == without_time[1]
 
 
+def test_a_moved_run_remembers_its_best(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+    straight, folder = learn("straight", epochs=4, lr=1.0)
+    mse = [row.validation_mse for row in read_history(folder.history)]
+    assert min(mse) == mse[2] < mse[3], "choose a learning rate at which the fourth epoch is worse than the third"
+    _, parts = learn("parts", epochs=3, lr=1.0)
+    parts.path.rename(parts.path.with_name("moved"))
+    moved, _ = learn("moved", epochs=4, lr=1.0, resume=True)
+    assert moved.summary.best_epoch == 3
+    assert torch.equal(moved.layer.weight, straight.layer.weight)
+
+
 def test_patience_counts_on_across_a_resume(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
     learn("run", epochs=2, patience=3, min_delta=1.0)
     learned, _ = learn("run", epochs=50, patience=3, min_delta=1.0, resume=True)

@@ -64,7 +64,9 @@ class ImageBatches(pl.LightningDataModule):
     def _loader(self, dataset: PixelDataset, batch_size: int, *, shuffle: bool) -> DataLoader[torch.Tensor]:
         # Lightning tells this sampler the epoch; with one process it is a seeded permutation per epoch.
         world_size, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        sampler = DistributedSampler(dataset, world_size, rank, shuffle=shuffle, seed=self.seed)
+        sampler: DistributedSampler[torch.Tensor] = DistributedSampler(
+            dataset, world_size, rank, shuffle=shuffle, seed=self.seed
+        )
         # A generator of its own: a loader without one draws from PyTorch's global state every epoch.
         return DataLoader(dataset, batch_size, sampler=sampler, collate_fn=_as_it_is, generator=torch.Generator())
 

@@ -7,9 +7,46 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from onelayer.history import Epoch, write_history
 from onelayer.learning.regression import TRAIN_MSE, VALIDATION_MSE
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Keeps the best epoch and the last one, also in a run folder that was moved or copied.
+
+    Lightning writes absolute paths into its checkpoints, and where they no longer hold it forgets which epoch was the
+    best: the first epoch after resuming would then take the place of a better one.
+
+    Args:
+        folder: Where the checkpoints lie, as ``best.ckpt`` and ``last.ckpt``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            folder,
+            filename="best",
+            monitor=VALIDATION_MSE,
+            save_last=True,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The scores of the checkpoint, for the files that lie here now."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else path
+
+        moved = {
+            "dirpath": self.dirpath,
+            "best_model_path": here(state_dict["best_model_path"]),
+            "kth_best_model_path": here(state_dict["kth_best_model_path"]),
+            "last_model_path": here(state_dict["last_model_path"]),
+            "best_k_models": {here(path): score for path, score in state_dict["best_k_models"].items()},
+        }
+        super().load_state_dict(state_dict | moved)
 
 
 class HistoryFile(pl.Callback):

@@ -14,14 +14,14 @@ from typing import Literal
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from numpy.typing import NDArray
 
 from onelayer.errors import OnelayerError
 from onelayer.history import Epoch
 from onelayer.learning.batches import ImageBatches
-from onelayer.learning.callbacks import HistoryFile
+from onelayer.learning.callbacks import HistoryFile, RunCheckpoint
 from onelayer.learning.dense_layer import DenseLayer
 from onelayer.learning.regression import VALIDATION_MSE, Regression
 from onelayer.pipelines import Pipeline
@@ -79,14 +79,6 @@ def fit(
     stopping = EarlyStopping(
         VALIDATION_MSE, min_delta=settings.min_delta, patience=settings.patience, check_on_train_epoch_end=True
     )
-    checkpoints = ModelCheckpoint(
-        folder.checkpoints,
-        filename="best",
-        monitor=VALIDATION_MSE,
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
     last = folder.checkpoints / "last.ckpt"
     checkpoint = last if resume and last.is_file() else None
     if checkpoint is not None:
@@ -96,7 +88,12 @@ def fit(
             accelerator="gpu" if device == "cuda" else "cpu",
             devices=1,
             max_epochs=settings.epochs,
-            callbacks=[history, stopping, checkpoints, RichProgressBar(refresh_rate=10, leave=False)],
+            callbacks=[
+                history,
+                stopping,
+                RunCheckpoint(folder.checkpoints),
+                RichProgressBar(refresh_rate=10, leave=False),
+            ],
             logger=[CSVLogger(folder.logs, name="csv"), TensorBoardLogger(folder.logs, name="tensorboard")],
             default_root_dir=folder.path,
             num_sanity_val_steps=0,

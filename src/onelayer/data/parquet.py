@@ -1,0 +1,141 @@
+"""Parquet files in the image layout of Hugging Face: encoded images in a column."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePath
+from types import ModuleType
+from typing import Any, BinaryIO
+
+from onelayer.data.encoded import EncodedImages
+from onelayer.data.files import PART_NAMES, group_by_part
+from onelayer.data.parts import Part
+from onelayer.errors import OnelayerError
+
+SUFFIX = ".parquet"
+
+_COLUMNS = ("img", "image")
+
+# What is in memory at a time: a batch of rows, and a buffer instead of the whole column of a row group.
+_ROWS = 256
+_BUFFER_BYTES = 1 << 20
+
+_PREFIX = re.compile(rf"({'|'.join(PART_NAMES)})(?![a-z])", re.IGNORECASE)
+
+
+def images_of_parquet(root: Path, files: Sequence[Path], *, source: str) -> EncodedImages:
+    """The images in a column ``img`` or ``image`` of Parquet files.
+
+    The column holds encoded images, either as binary or as a struct with a binary field ``bytes``. The part of a
+    file is what its name begins with (``train-00000-of-00002.parquet``), or else the name of a folder it is in.
+
+    Raises:
+        OnelayerError: If pyarrow is missing, some files tell a part and some do not, or there is no train.
+    """
+    _pyarrow()
+    return EncodedImages(
+        source=source,
+        root=root,
+        parts=group_by_part(root, files, _part_of),
+        kind="Images of Parquet files",
+        count=_count,
+        read=_read,
+    )
+
+
+def images_of_parquet_file(path: Path, *, source: str) -> EncodedImages:
+    """The images of one Parquet file, all in one part, whatever its name says.
+
+    Raises:
+        OnelayerError: If pyarrow is missing.
+    """
+    _pyarrow()
+    return EncodedImages(
+        source=source,
+        root=path.parent,
+        parts={"train": [path]},
+        kind="Images of a Parquet file",
+        count=_count,
+        read=_read,
+    )
+
+
+def _part_of(path: PurePath) -> Part | None:
+    if prefix := _PREFIX.match(path.name):
+        return PART_NAMES[prefix[1].lower()]
+    innermost_first = (PART_NAMES.get(folder.name.lower()) for folder in path.parents)
+    return next((part for part in innermost_first if part is not None), None)
+
+
+def _count(path: Path) -> int:
+    with _opened(path) as file:
+        _column(file.schema_arrow, path)
+        return int(file.metadata.num_rows)
+
+
+def _read(path: Path) -> Iterator[tuple[str, BinaryIO | None]]:
+    row = 0
+    with _opened(path) as file:
+        column, nested = _column(file.schema_arrow, path)
+        for batch in file.iter_batches(_ROWS, columns=[column]):
+            # Flattening makes bytes null where the struct around them is.
+            encoded = batch.column(0).flatten()[0] if nested else batch.column(0)
+            for image in encoded:
+                yield f"{path}, row {row}", io.BytesIO(image.as_py()) if image.is_valid else None
+                row += 1
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A pyarrow.parquet.ParquetFile, whose errors, on opening and on reading, are turned into ours."""
+    pyarrow = _pyarrow()
+    try:
+        with path.open("rb") as raw, pyarrow.parquet.ParquetFile(raw, buffer_size=_BUFFER_BYTES) as file:
+            yield file
+    # ValueError is also what a name of a column raises that is not UTF-8.
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise OnelayerError(
+            f"{path} cannot be read as Parquet: {' '.join(str(error).split())}",
+            expected="a whole Parquet file",
+            hint="Was it cut off on the way, or renamed? Download it again.",
+        ) from error
+
+
+def _column(schema: Any, path: Path) -> tuple[str, bool]:
+    """The path of the column of encoded images, and whether it is a field of a struct."""
+    types = _pyarrow().types
+    name = next((name for name in _COLUMNS if name in schema.names), None)
+    if name is None:
+        raise OnelayerError(
+            f"{path} has no column of images; its columns are {', '.join(schema.names) or 'none'}",
+            expected=f"a column {' or '.join(_COLUMNS)} of encoded images",
+            hint="Rename the column.",
+        )
+    kind = schema.field(name).type
+    if _is_binary(types, kind):
+        return name, False
+    if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_binary(types, kind.field("bytes").type):
+        return f"{name}.bytes", True
+    raise OnelayerError(
+        f"the column {name} of {path} is of type {kind}",
+        expected="encoded images: binary, or a struct with a binary field called bytes",
+    )
+
+
+def _is_binary(types: Any, kind: Any) -> bool:
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _pyarrow() -> ModuleType:
+    # Only on use: it is an optional dependency, and slow to import.
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet
+    except ImportError as error:
+        raise OnelayerError(
+            "Parquet files are read with pyarrow, which is not installed", hint="pip install 'onelayer[parquet]'"
+        ) from error
+    return pa  # type: ignore[no-any-return]  # pyarrow has no types
