@@ -1,0 +1,48 @@
+"""From a run folder to its figures and its page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onelayer.report.figures import draw_benchmark, draw_comparison, draw_training, encode_png
+from onelayer.report.page import Images, render
+from onelayer.report.replace import write_whole
+from onelayer.report.saved import read_saved
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from onelayer.run_folder import RunFolder
+
+
+def build_report(folder: RunFolder) -> Path:
+    """Draw train.png, comparison.png and benchmark.png, as far as there are records of them, and write report.html.
+
+    Nothing is learned, computed from images of the data set or timed here: the page says what was saved. It holds its
+    figures itself and refers to nothing outside. Parts that were not run are named, with the command that runs them.
+
+    Args:
+        folder: Of a run; run.json is needed, everything else may be missing.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        OnelayerError: If there is no run.json, or if any record that is there cannot be read or contradicts another.
+    """
+    saved = read_saved(folder)
+    comparison, benchmark = saved.comparison, saved.benchmark
+    images = Images(
+        training=encode_png(draw_training(saved.history, saved.run)) if saved.history else None,
+        comparison=encode_png(draw_comparison(comparison.pictures, comparison.metrics)) if comparison else None,
+        benchmark=encode_png(draw_benchmark(benchmark)) if benchmark and benchmark.rows else None,
+    )
+    for path, png in (
+        (folder.train_figure, images.training),
+        (folder.comparison_figure, images.comparison),
+        (folder.benchmark_figure, images.benchmark),
+    ):
+        if png is not None:
+            write_whole(path, png)
+    write_whole(folder.page, render(saved, images).encode("utf-8"))
+    return folder.page

@@ -1,0 +1,28 @@
+"""A figure as PNG bytes that depend on nothing but the figure."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from onelayer.report.replace import write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 150
+
+
+def encode_png(figure: Figure) -> bytes:
+    """Encode a figure; the same figure gives the same bytes on any day."""
+    buffer = io.BytesIO()
+    # Matplotlib would write its own version into the file; the run records say that.
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure in one step, replacing what was there."""
+    write_whole(path, encode_png(figure))

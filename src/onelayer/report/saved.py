@@ -1,0 +1,76 @@
+"""Everything that a run has saved so far, read once and checked to fit together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from onelayer.errors import OnelayerError
+from onelayer.history import Epoch, read_history
+from onelayer.records import BenchmarkRecord, MetricsRecord, RunRecord
+from onelayer.report.pictures import Pictures, read_pictures
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from onelayer.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """metrics.json and the pictures that belong to it."""
+
+    metrics: MetricsRecord
+    pictures: Pictures
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """The records of one run; a part that was not run is None (no epochs, for the history)."""
+
+    name: str
+    """The folder's own name, without those above it."""
+    run: RunRecord
+    history: list[Epoch]
+    comparison: Comparison | None
+    benchmark: BenchmarkRecord | None
+
+
+def read_saved(folder: RunFolder) -> SavedRun:
+    """Read what there is.
+
+    Raises:
+        OnelayerError: If there is no run.json, or if any record that is there cannot be read or contradicts another.
+    """
+    run = RunRecord.read(folder.record)
+    return SavedRun(
+        name=folder.path.resolve().name,
+        run=run,
+        history=read_history(folder.history) if folder.history.exists() else [],
+        comparison=_read_comparison(folder, run) if folder.metrics.exists() else None,
+        benchmark=_read_benchmark(folder.benchmark) if folder.benchmark.exists() else None,
+    )
+
+
+def _read_comparison(folder: RunFolder, run: RunRecord) -> Comparison:
+    metrics = MetricsRecord.read(folder.metrics)
+    if not metrics.layers:
+        raise OnelayerError(f"{folder.metrics} compares no layer", hint=f"Run `onelayer compare {folder.path}` again.")
+    return Comparison(metrics, read_pictures(folder.examples, run.pipeline, metrics))
+
+
+def _read_benchmark(path: Path) -> BenchmarkRecord:
+    record = BenchmarkRecord.read(path)
+    keys = {way.key for way in record.ways}
+    for row in record.rows:
+        at = f"the row of {row.device}, batch size {row.batch_size}, in {path}"
+        hint = f"Run `onelayer bench {path.parent}` again."
+        if row.batch_size < 1:
+            raise OnelayerError(f"{at} cannot be", expected="a batch size of at least 1", hint=hint)
+        if unknown := row.timings.keys() - keys:
+            raise OnelayerError(
+                f"{at} times {', '.join(sorted(unknown))}", expected=f"only {', '.join(sorted(keys))}", hint=hint
+            )
+        if not all(0 < time.first_quartile <= time.third_quartile and time.median > 0 for time in row.timings.values()):
+            raise OnelayerError(f"{at} holds impossible times", expected="positive quartiles in order", hint=hint)
+    return record
