@@ -300,7 +300,7 @@ def test_the_disk_fills_while_it_runs(
         raise OSError(errno.ENOSPC, "No space left on device", "comparison.safetensors")
 
     with monkeypatch.context() as patched:
-        patched.setattr("onelayer.comparison.save_file", full)
+        patched.setattr("onelayer.comparison.write_whole", full)
         command = ("reproduce", "--quick", "--data", image_folder, "--out", tmp_path / "run")
         refused(run(*command), r"comparison\.safetensors: No space left on device", "kept")
     learned = (tmp_path / "run" / "layer" / "model.safetensors").read_bytes()

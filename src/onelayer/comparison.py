@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialized
 from torch import nn
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 from torchmetrics.regression import MeanSquaredError
@@ -19,6 +19,7 @@ from onelayer.learning.regression import unit_range
 from onelayer.pipelines import Pipeline
 from onelayer.records import LayerMetrics, MetricsRecord
 from onelayer.run_folder import RunFolder
+from onelayer.whole_file import write_whole
 
 GREY_LEVELS = 255
 _BATCH = 500
@@ -41,7 +42,7 @@ class Comparison:
 
     def write(self, folder: RunFolder) -> None:
         """Write both into a run folder."""
-        save_file(self.pictures, folder.examples)
+        write_whole(folder.examples, serialized(self.pictures))
         self.record.write(folder.metrics)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
-import os
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from onelayer.errors import OnelayerError
+from onelayer.whole_file import write_whole
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,11 @@ _COLUMNS = [field.name for field in fields(Epoch)]
 
 def write_history(path: Path, epochs: list[Epoch]) -> None:
     """Write all epochs, replacing the file in one step."""
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        writer.writerows(astuple(epoch) for epoch in epochs)
-    os.replace(temporary, path)
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(_COLUMNS)
+    writer.writerows(astuple(epoch) for epoch in epochs)
+    write_whole(path, table.getvalue().encode("utf-8"))
 
 
 def read_history(path: Path) -> list[Epoch]:

@@ -6,18 +6,18 @@ other before a layer is built.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 
 from onelayer.errors import OnelayerError
 from onelayer.learning.dense_layer import DenseLayer
 from onelayer.records import FORMAT_VERSION, Record, Shape, written_format_version
+from onelayer.whole_file import write_whole
 
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
@@ -49,9 +49,7 @@ def save(layer: DenseLayer, folder: str | Path, *, pipeline: str | None = None) 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().contiguous() for name, value in layer.state_dict().items()}
-    partial = folder / (_WEIGHTS + ".partial")
-    save_file(tensors, partial)
-    os.replace(partial, folder / _WEIGHTS)
+    write_whole(folder / _WEIGHTS, serialized(tensors))
     LayerConfig(input_shape=layer.input_shape, output_shape=layer.output_shape, pipeline=pipeline).write(
         folder / _CONFIG
     )

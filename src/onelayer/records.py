@@ -8,13 +8,13 @@ the name says so and in units of the [0, 1] range elsewhere.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from onelayer.errors import OnelayerError
+from onelayer.whole_file import write_whole
 
 FORMAT_VERSION: Literal[1] = 1
 
@@ -32,10 +32,8 @@ class Record(_Part):
     format_version: Literal[1] = FORMAT_VERSION
 
     def write(self, path: Path) -> None:
-        """Write as indented JSON, through a temporary file, so that a reader never sees half a record."""
-        temporary = path.with_name(path.name + ".partial")
-        temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        """Write as indented JSON."""
+        write_whole(path, (self.model_dump_json(indent=2) + "\n").encode("utf-8"))
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -226,4 +224,4 @@ class BenchmarkRecord(Record):
     ways: tuple[BenchmarkWay, ...]
     rows: tuple[BenchmarkRow, ...]
     not_measured: tuple[str, ...]
-    """Devices of the table that this machine does not have."""
+    """Devices of the table that were not asked for, or that this machine does not have."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from onelayer.report.figures import draw_benchmark, draw_comparison, draw_training, encode_png
 from onelayer.report.page import Images, render
-from onelayer.report.replace import write_whole
 from onelayer.report.saved import read_saved
+from onelayer.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from onelayer.report.replace import write_whole
+from onelayer.whole_file import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,39 @@
+"""The operator algebra: affine layers, activations between them, and programs of both, in float64."""
+
+from __future__ import annotations
+
+from onelayer.operators.activations import Activation, Clamp, Gamma, Lookup, Quantize
+from onelayer.operators.axis import AxisMap
+from onelayer.operators.compose import compose
+from onelayer.operators.contract import Cost, Operator, Shape, TooLargeError
+from onelayer.operators.dense import Dense
+from onelayer.operators.program import Program, Stage
+from onelayer.operators.ranges import Range, operator_range, ranges_of
+from onelayer.operators.rules import RuleApplication, Simplified, simplify
+from onelayer.operators.separable import Separable
+from onelayer.operators.spatial_sparse import SpatialSparse
+
+__all__ = [
+    "Activation",
+    "AxisMap",
+    "Clamp",
+    "Cost",
+    "Dense",
+    "Gamma",
+    "Lookup",
+    "Operator",
+    "Program",
+    "Quantize",
+    "Range",
+    "RuleApplication",
+    "Separable",
+    "Shape",
+    "Simplified",
+    "SpatialSparse",
+    "Stage",
+    "TooLargeError",
+    "compose",
+    "operator_range",
+    "ranges_of",
+    "simplify",
+]

@@ -1,0 +1,219 @@
+"""Pointwise functions: what a program does to single values between its affine operators.
+
+A scale or an offset per channel is affine and therefore a :class:`~onelayer.operators.separable.Separable`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from onelayer.errors import OnelayerError
+from onelayer.operators.contract import ROUNDING, FloatArray
+
+IntegerType = Literal["uint8", "int8", "uint16", "int16", "int32"]
+Rounding = Literal["half_even", "half_up", "truncate"]
+
+_ROUNDINGS: dict[Rounding, Callable[[FloatArray], FloatArray]] = {
+    "half_even": np.rint,
+    "half_up": lambda x: np.floor(x + 0.5),
+    "truncate": np.trunc,
+}
+
+
+class Activation(ABC):
+    """A function of single values, the same at every pixel."""
+
+    @property
+    @abstractmethod
+    def is_identity(self) -> bool:
+        """Whether it changes no value at all."""
+
+    @abstractmethod
+    def apply(self, x: ArrayLike) -> FloatArray:
+        """The slow, obviously right reference: images [..., C, H, W] to float64 of the same shape.
+
+        Raises:
+            OnelayerError: If a value is outside of what the function is defined for.
+        """
+
+    @abstractmethod
+    def out_range(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The smallest and the largest value of each channel, [C], given those of the input, [C].
+
+        Raises:
+            OnelayerError: If the input range reaches beyond what the function is defined for.
+        """
+
+
+@final
+@dataclass(frozen=True)
+class Clamp(Activation):
+    """``min(max(x, low), high)``; either bound may be infinite.
+
+    Raises:
+        OnelayerError: Unless low ≤ high.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise OnelayerError(f"a clamp to {self.low} … {self.high} was asked for", expected="low ≤ high")
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether both bounds are infinite."""
+        return self.low == -np.inf and self.high == np.inf
+
+    def apply(self, x: ArrayLike) -> FloatArray:
+        """Values of any shape, clamped."""
+        return np.clip(np.asarray(x, dtype=np.float64), self.low, self.high)
+
+    def out_range(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Both ends, clamped."""
+        return self.apply(low), self.apply(high)
+
+
+@final
+@dataclass(frozen=True)
+class Quantize(Activation):
+    """Rounding to the integers of a dtype; values beyond them saturate.
+
+    Args:
+        rounding: ``half_even`` (``torch.round``), ``half_up`` (fixed point in Pillow and PyTorch: add a half, shift) or
+            ``truncate`` (a cast: towards zero).
+        dtype: Whose smallest and largest value the result saturates at.
+    """
+
+    rounding: Rounding
+    dtype: IntegerType = "uint8"
+
+    @property
+    def low(self) -> float:
+        """The smallest value of the dtype."""
+        return float(np.iinfo(self.dtype).min)
+
+    @property
+    def high(self) -> float:
+        """The largest value of the dtype."""
+        return float(np.iinfo(self.dtype).max)
+
+    @property
+    def is_identity(self) -> bool:
+        """Never: it acts on values between the integers."""
+        return False
+
+    def apply(self, x: ArrayLike) -> FloatArray:
+        """Values of any shape, rounded and saturated, as float64."""
+        values = np.asarray(x, dtype=np.float64)
+        return np.clip(_ROUNDINGS[self.rounding](values), self.low, self.high)
+
+    def out_range(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Both ends, rounded and saturated, since rounding is monotone."""
+        return self.apply(low), self.apply(high)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Lookup(Activation):
+    """``table[x]`` for integers x in 0 … 255.
+
+    Args:
+        table: float64 [256], or [C, 256] with one table per channel.
+
+    Raises:
+        OnelayerError: If the table has another shape or holds a value that is not finite.
+    """
+
+    table: FloatArray
+
+    def __post_init__(self) -> None:
+        table = np.array(self.table, dtype=np.float64, order="C")
+        if table.ndim not in (1, 2) or table.shape[-1] != 256 or table.size == 0 or not np.isfinite(table).all():
+            raise OnelayerError(f"a table of shape {table.shape} was given", expected="finite (256,) or (C, 256)")
+        table.setflags(write=False)
+        object.__setattr__(self, "table", table)
+
+    @property
+    def channels(self) -> int | None:
+        """How many channels it needs; None if one table serves any number."""
+        return self.table.shape[0] if self.table.ndim == 2 else None
+
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether every entry is its own index."""
+        return bool((self.table == np.arange(256)).all())
+
+    def apply(self, x: ArrayLike) -> FloatArray:
+        """Images [..., C, H, W] of integers 0 … 255, of any dtype, looked up."""
+        values = np.asarray(x, dtype=np.float64)
+        indices = np.rint(values)
+        if not bool(((indices == values) & (indices >= 0) & (indices <= 255)).all()):
+            raise OnelayerError(
+                "a look-up was given a value that is no integer in 0 … 255",
+                hint="Put a Quantize to uint8 before the look-up.",
+            )
+        places = indices.astype(np.int64)
+        if self.table.ndim == 1:
+            return self.table[places]
+        return self.table[np.arange(len(self.table))[:, None, None], places]
+
+    def out_range(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The extremes of the entries that the range can reach."""
+        first, last = np.ceil(low - ROUNDING * 256), np.floor(high + ROUNDING * 256)
+        if bool((first < 0).any() or (last > 255).any() or (first > last).any()):
+            raise OnelayerError(
+                f"a look-up was given values from {low.min():g} to {high.max():g}",
+                expected="a range with integers, within 0 … 255",
+            )
+        tables = np.broadcast_to(self.table, (len(low), 256))
+        reached = [tables[c, int(first[c]) : int(last[c]) + 1] for c in range(len(low))]
+        return np.array([entries.min() for entries in reached]), np.array([entries.max() for entries in reached])
+
+
+@final
+@dataclass(frozen=True)
+class Gamma(Activation):
+    """``gain · x ** gamma`` for x ≥ 0.
+
+    Raises:
+        OnelayerError: If the exponent is negative or a parameter is not finite.
+    """
+
+    gain: float
+    gamma: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.gain) and np.isfinite(self.gamma) and self.gamma >= 0):
+            raise OnelayerError(
+                f"gamma {self.gamma} with gain {self.gain} was asked for", expected="finite numbers, gamma ≥ 0"
+            )
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether exponent and gain are one."""
+        return self.gain == 1.0 and self.gamma == 1.0
+
+    def apply(self, x: ArrayLike) -> FloatArray:
+        """Values ≥ 0 of any shape."""
+        values = np.asarray(x, dtype=np.float64)
+        if bool((values < 0).any()):
+            raise OnelayerError(
+                f"gamma was given the negative value {values.min():g}",
+                expected="values ≥ 0",
+                hint="Put a Clamp before it.",
+            )
+        return self.gain * values**self.gamma
+
+    def out_range(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The function at both ends, in ascending order, since it is monotone."""
+        ends = self.apply(low), self.apply(high)
+        return np.minimum(*ends), np.maximum(*ends)

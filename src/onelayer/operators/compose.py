@@ -1,0 +1,124 @@
+"""The product of two operators, by the pair of their types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from onelayer.errors import OnelayerError
+from onelayer.operators.channels import bias_image
+from onelayer.operators.contract import FloatArray, Operator, TooLargeError, samples_of
+from onelayer.operators.dense import Dense, refuse_too_large
+from onelayer.operators.separable import Separable
+from onelayer.operators.spatial_sparse import SpatialSparse
+
+Spatial = Separable | SpatialSparse
+
+MAX_TERMS = 20_000_000
+"""Multiplications of the largest product of two pixel matrices that is formed, 240 MB where none of them merge."""
+
+
+def compose(first: Operator, second: Operator) -> Operator:
+    """The operator that applies ``first``, then ``second``, as one.
+
+    Returns:
+        A Separable for two of them, a Dense if either is one, a SpatialSparse otherwise.
+
+    Raises:
+        OnelayerError: If the output shape of the first is not the input shape of the second.
+        TooLargeError: If the matrix of the result would be too large to build.
+    """
+    if first.out_shape != second.in_shape:
+        raise OnelayerError(
+            f"an operator for images {second.in_shape} was put behind one that gives {first.out_shape}",
+            expected="equal shapes",
+        )
+    return _PRODUCTS[type(first), type(second)](first, second)
+
+
+def _separable(first: Separable, second: Separable) -> Separable:
+    # What transposes last decides which of the first one's axes its rows meet.
+    rows, cols = (first.cols, first.rows) if second.transpose else (first.rows, first.cols)
+    return Separable(
+        second.channel @ first.channel,
+        second.rows @ rows,
+        second.cols @ cols,
+        _product_bias(first, second),
+        first.transpose != second.transpose,
+    )
+
+
+def _sparse(first: Spatial, second: Spatial) -> SpatialSparse:
+    before, after = _pixel_matrix(first), _pixel_matrix(second)
+    terms = int(np.diff(before.indptr)[after.indices].sum())
+    _refuse_too_many(terms)
+    return SpatialSparse(
+        second.channel @ first.channel,
+        after @ before,
+        first.in_shape[1:],
+        second.out_shape[1:],
+        _product_bias(first, second),
+    )
+
+
+def _before_dense(first: Operator, second: Dense) -> Dense:
+    refuse_too_large(first.in_shape, second.out_shape)
+    outputs = samples_of(second.out_shape)
+    weight = first.apply_transposed(second.weight.reshape(outputs, *second.in_shape))
+    bias = second.apply(first.apply(np.zeros(first.in_shape)))
+    return Dense(weight.reshape(outputs, -1), bias.ravel(), first.in_shape, second.out_shape)
+
+
+def _behind_dense(first: Dense, second: Spatial) -> Dense:
+    refuse_too_large(first.in_shape, second.out_shape)
+    inputs = samples_of(first.in_shape)
+    weight = second.apply_linear(first.weight.T.reshape(inputs, *first.out_shape))
+    bias = second.apply(first.bias.reshape(first.out_shape))
+    return Dense(weight.reshape(inputs, -1).T, bias.ravel(), first.in_shape, second.out_shape)
+
+
+_PRODUCTS: dict[tuple[type, type], Callable[[Any, Any], Operator]] = {
+    (Separable, Separable): _separable,
+    (Separable, SpatialSparse): _sparse,
+    (SpatialSparse, Separable): _sparse,
+    (SpatialSparse, SpatialSparse): _sparse,
+    (Separable, Dense): _before_dense,
+    (SpatialSparse, Dense): _before_dense,
+    (Dense, Dense): _before_dense,
+    (Dense, Separable): _behind_dense,
+    (Dense, SpatialSparse): _behind_dense,
+}
+
+
+def _product_bias(first: Spatial, second: Spatial) -> FloatArray:
+    if not first.bias.any():
+        return second.bias
+    if first.bias.ndim == 1 and second.gain is not None:
+        carried: FloatArray = second.gain * (second.channel @ first.bias)
+        return second.bias + (carried if second.bias.ndim == 1 else bias_image(carried))
+    return second.apply(np.broadcast_to(bias_image(first.bias), first.out_shape))
+
+
+def _pixel_matrix(operator: Spatial) -> Any:
+    """The spatial part as a ``csr_array`` [H'·W', H·W]."""
+    if isinstance(operator, SpatialSparse):
+        return operator.matrix
+    _refuse_too_many(operator.rows.weights.size * operator.cols.weights.size)
+    matrix = sparse.csr_array(sparse.kron(operator.rows.to_sparse(), operator.cols.to_sparse(), format="csr"))
+    if not operator.transpose:
+        return matrix
+    _, height, width = operator.in_shape
+    swapped = np.arange(height * width).reshape(width, height).T.ravel()
+    return matrix[:, swapped]
+
+
+def _refuse_too_many(terms: int) -> None:
+    if terms > MAX_TERMS:
+        raise TooLargeError(
+            f"a product of pixel matrices would take {terms:,} multiplications to form",
+            expected=f"at most {MAX_TERMS:,}",
+            hint="Keep the two as stages of their own.",
+        )
