@@ -153,9 +153,7 @@ def compare(run: Run, data: MovedData = None) -> None:
 def bench(
     run: Run,
     device: Device = DeviceChoice.auto,
-    repeats: Annotated[
-        int | None, typer.Option(help="Rounds that count.", min=1, max=1000, show_default="5, or 3 of a quick run")
-    ] = None,
+    repeats: Annotated[int | None, typer.Option(help="Rounds that count.", min=1, max=1000, show_default="3")] = None,
     data: MovedData = None,
 ) -> None:
     """Time a run's layer against the original transforms, one by one and in batches."""

@@ -219,6 +219,7 @@ class BenchmarkRecord(Record):
     quick: bool
     images: int
     burn_in: int
+    """Rounds of a few batches each that do not count; every measurement warms up on its own first batches besides."""
     repeats: int
     environment: Environment
     ways: tuple[BenchmarkWay, ...]

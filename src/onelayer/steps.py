@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from onelayer import layer_files, pipelines
-from onelayer.bench.report_table import run_report_table
+from onelayer.bench.report_table import REPEATS, run_report_table
 from onelayer.comparison import compare
 from onelayer.data import ImageParts, load_images
 from onelayer.environment import measured_here
@@ -27,8 +27,6 @@ Device = Literal["cpu", "cuda"]
 
 QUICK_EPOCHS = 3
 _QUICK_IMAGES = {"train": 4000, "validation": 1000, "test": 1000}
-_QUICK_REPEATS = 3
-_REPEATS = 5
 
 
 def resolve_device(device: DeviceChoice) -> Device:
@@ -209,7 +207,7 @@ def bench_step(folder: RunFolder, device: Device, data: str | None = None, *, re
         layer,
         images_of(record, data).test,
         ("cpu", "cuda") if device == "cuda" else ("cpu",),
-        repeats=repeats or (_QUICK_REPEATS if record.quick else _REPEATS),
+        repeats=repeats or REPEATS,
         quick=record.quick,
     ).write(folder.benchmark)
 

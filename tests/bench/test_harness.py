@@ -6,30 +6,47 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from onelayer.bench.harness import time_interleaved
+from onelayer.bench.harness import Contender, time_interleaved
 
 
-def test_rounds_are_interleaved_and_burn_in_does_not_count() -> None:
-    calls: list[str] = []
+def batches(n: int) -> list[torch.Tensor]:
+    return [torch.tensor(index) for index in range(n)]
+
+
+def test_rounds_are_interleaved_and_a_pass_takes_every_batch_once() -> None:
+    calls: list[tuple[str, int]] = []
+
+    def contender(name: str, steps: int) -> Contender:
+        return Contender(lambda batch: calls.append((name, int(batch))), batches(steps))
+
     shown = Progress(disable=True)
     timings = time_interleaved(
-        {name: lambda name=name: (calls.append(name), time.sleep(0.002)) for name in "abc"},
+        {name: contender(name, steps) for name, steps in (("a", 5), ("b", 1), ("c", 300))},
         burn_in=1, repeats=3, progress=shown,
     )  # fmt: skip
-    # within a round each contender's runs (one to warm up, one that counts) stand together, and the rounds take turns
-    turns = [name for index, name in enumerate(calls) if index == 0 or calls[index - 1] != name]
-    assert "".join(turns) == "abc" * 4
+    turns: list[list[tuple[str, int]]] = []
+    for call in calls:
+        if not turns or turns[-1][0][0] != call[0]:
+            turns.append([])
+        turns[-1].append(call)
+    assert "".join(turn[0][0] for turn in turns) == "abc" * 4
+    for name, steps, warm_up in (("a", 5, 2), ("b", 1, 2), ("c", 300, 3)):
+        mine = [[index for _, index in turn] for turn in turns if turn[0][0] == name]
+        assert len(mine[0]) == 2 + 1, "burn-in is a few steps, not a pass"
+        for turn in mine[1:]:
+            assert len(turn) == warm_up + steps
+            assert sorted(turn[warm_up:]) == list(range(steps))
     assert all(len(timing.seconds) == 3 for timing in timings.values())
     assert shown.tasks[0].completed == shown.tasks[0].total == 12
 
 
-def test_times_what_it_is_given() -> None:
+def test_seconds_are_those_of_a_pass() -> None:
     timings = time_interleaved(
-        {pause: lambda pause=pause: time.sleep(pause) for pause in (0.01, 0.03)},
+        {pause: Contender(lambda _, pause=pause: time.sleep(pause), batches(3)) for pause in (0.01, 0.03)},
         burn_in=0, repeats=3, progress=Progress(disable=True),
     )  # fmt: skip
     for pause, timing in timings.items():
-        assert min(timing.seconds) >= pause  # a sleep never ends early
+        assert min(timing.seconds) >= 3 * pause  # a sleep never ends early
         assert timing.median == np.median(timing.seconds)
         assert timing.first_quartile <= timing.median <= timing.third_quartile
 
@@ -37,9 +54,7 @@ def test_times_what_it_is_given() -> None:
 def test_threads_are_those_asked_for_and_put_back() -> None:
     before = torch.get_num_threads()
     seen: list[int] = []
-    time_interleaved(
-        {"run": lambda: (seen.append(torch.get_num_threads()), time.sleep(0.001))},
-        burn_in=0, repeats=1, progress=Progress(disable=True), threads=1,
-    )  # fmt: skip
+    spy = Contender(lambda _: seen.append(torch.get_num_threads()), batches(1))
+    time_interleaved({"spy": spy}, burn_in=0, repeats=1, progress=Progress(disable=True), threads=1)
     assert set(seen) == {1}
     assert torch.get_num_threads() == before

@@ -10,20 +10,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from onelayer import Pipeline, pipelines
-from onelayer.bench.report_table import WAYS, _runs, run_report_table
+from onelayer.bench.report_table import WAYS, _contenders, run_report_table
 from onelayer.records import BenchmarkRecord
 
 
 class Recorder(nn.Module):
-    """Stands in for a layer and remembers what it was given."""
+    """Stands in for a layer and gives what the transforms give."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__()
         self.pipeline = pipeline
-        self.given: list[torch.Tensor] = []
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.given.append(images)
         return self.pipeline(images)
 
     def __deepcopy__(self, memo: object) -> Recorder:
@@ -49,29 +47,21 @@ def test_a_record_of_every_row_and_way(tmp_path: Path, random_pixels: Callable[.
 @pytest.mark.parametrize("batch_size", [1, 7, 20, 64])
 def test_a_pass_takes_every_image_once(batch_size: int, random_pixels: Callable[..., NDArray[np.uint8]]) -> None:
     pipeline = pipelines.named("report")
-    layer = Recorder(pipeline)
     images = torch.from_numpy(random_pixels(20, (3, 32, 32))) / 255
-    _runs(pipeline, layer, images, "cpu", batch_size)["layer"]()
-    assert torch.equal(torch.cat(layer.given), images)
-    assert max(len(batch) for batch in layer.given) == min(batch_size, 20)
+    for contender in _contenders(pipeline, Recorder(pipeline), images, "cpu", batch_size).values():
+        assert torch.equal(torch.cat(list(contender.batches)), images)
+        assert max(len(batch) for batch in contender.batches) == min(batch_size, 20)
 
 
 def test_all_ways_do_the_same_work(random_pixels: Callable[..., NDArray[np.uint8]]) -> None:
-    """Image by image, stacked, and in batches the transforms give the same pixels."""
-    inner = pipelines.named("report")
-    results: list[torch.Tensor] = []
-
-    def transform(images: torch.Tensor) -> torch.Tensor:
-        results.append(inner.transform(images))
-        return results[-1]
-
+    """Image by image, stacked, and in batches the transforms give the same pixels; a layer that is right does too."""
+    pipeline = pipelines.named("report")
     images = torch.from_numpy(random_pixels(20, (3, 32, 32))) / 255
-    runs = _runs(Pipeline("spied", transform, (3, 32, 32)), Recorder(inner), images, "cpu", 8)
-    runs["sequential"]()
-    one_by_one = torch.stack(results)
-    results.clear()
-    runs["batched"]()
-    torch.testing.assert_close(torch.cat(results), one_by_one, rtol=0, atol=1e-6)
+    contenders = _contenders(pipeline, Recorder(pipeline), images, "cpu", 8)
+    assert list(contenders) == ["sequential", "batched", "layer"]
+    for contender in contenders.values():
+        outputs = torch.cat([contender.apply(batch) for batch in contender.batches])  # type: ignore[misc]
+        torch.testing.assert_close(outputs, pipeline(images), rtol=0, atol=1e-6)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+import itertools
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -14,45 +16,54 @@ from onelayer.records import Timing
 
 Key = TypeVar("Key", bound=Hashable)
 
-_ONE_RUN = 1e-6
-"""Seconds. ``blocked_autorange`` warms up with a run, then measures until so much time has passed: with a workload of
-milliseconds that is one run."""
+
+@dataclass(frozen=True)
+class Contender:
+    """Work that is timed as one pass over batches.
+
+    Args:
+        apply: Takes one batch; what it gives is thrown away.
+        batches: All batches of a pass, at least one.
+    """
+
+    apply: Callable[[torch.Tensor], object]
+    batches: Sequence[torch.Tensor]
+
+    def timer(self, threads: int) -> Timer:
+        """A timer whose statement applies the contender to the next batch, round and round."""
+        turn = itertools.cycle(self.batches)
+        return Timer("apply(next(turn))", globals={"apply": self.apply, "turn": turn}, num_threads=threads)
 
 
 def time_interleaved(
-    contenders: Mapping[Key, Callable[[], object]],
-    *,
-    burn_in: int,
-    repeats: int,
-    progress: Progress,
-    threads: int | None = None,
+    contenders: Mapping[Key, Contender], *, burn_in: int, repeats: int, progress: Progress, threads: int | None = None
 ) -> dict[Key, Timing]:
-    """Time callables against each other with ``torch.utils.benchmark``.
+    """Time contenders against each other with ``torch.utils.benchmark``.
 
-    Each measurement is preceded, at once, by a run of the same callable that does not count, so that neither pays for
-    the caches that its predecessor filled. CUDA devices are synchronised around each measurement.
+    A measurement is one pass: as many steps as there are batches. ``Timer.timeit`` takes at least two steps before it
+    starts the clock, so no contender pays for the caches that its predecessor filled. It synchronises CUDA devices.
 
     Args:
-        contenders: What to time, by key. Each should take milliseconds, not microseconds.
-        burn_in: Rounds that do not count.
+        contenders: What to time, by key.
+        burn_in: Short rounds, of a few steps each, before the first that counts.
         repeats: Rounds that count.
         progress: Where progress is shown.
         threads: PyTorch's threads while timing; by default as many as it is set to now.
 
     Returns:
-        For each key the seconds of every counted round, with median and quartiles.
+        For each key the seconds of every counted pass, with median and quartiles.
     """
-    timers = {
-        key: Timer("run()", globals={"run": run}, num_threads=threads or torch.get_num_threads())
-        for key, run in contenders.items()
-    }
+    timers = {key: contender.timer(threads or torch.get_num_threads()) for key, contender in contenders.items()}
     seconds: dict[Key, list[float]] = {key: [] for key in contenders}
     task = progress.add_task("benchmark", total=(burn_in + repeats) * len(timers))
-    for round_ in range(burn_in + repeats):
+    for _ in range(burn_in):
+        for timer in timers.values():
+            timer.timeit(1)
+            progress.advance(task)
+    for _ in range(repeats):
         for key, timer in timers.items():
-            measurement = timer.blocked_autorange(min_run_time=_ONE_RUN)
-            if round_ >= burn_in:
-                seconds[key].append(float(np.median(measurement.times)))
+            steps = len(contenders[key].batches)
+            seconds[key].append(timer.timeit(steps).mean * steps)
             progress.advance(task)
     return {key: _timing(times) for key, times in seconds.items()}
 

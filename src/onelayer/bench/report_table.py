@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from onelayer.bench.harness import time_interleaved
+from onelayer.bench.harness import Contender, time_interleaved
 from onelayer.console import progress
 from onelayer.environment import measured_here
 from onelayer.learning.regression import unit_range
@@ -43,6 +43,9 @@ WAYS = (
     ),
 )
 
+REPEATS = 3
+"""Enough for a median; `onelayer bench --repeats` takes more."""
+
 Device = Literal["cpu", "cuda"]
 Apply = Callable[[torch.Tensor], torch.Tensor]
 
@@ -55,7 +58,7 @@ def run_report_table(
     *,
     batch_sizes: Sequence[int] = BATCH_SIZES,
     burn_in: int = 1,
-    repeats: int = 5,
+    repeats: int = REPEATS,
     quick: bool = False,
 ) -> BenchmarkRecord:
     """Time the ways against each other.
@@ -70,16 +73,16 @@ def run_report_table(
         pixels: uint8 [N, C, H, W], all images of one pass.
         devices: Which rows to measure; the table's other devices are recorded as not measured.
         batch_sizes: The rows of each device.
-        burn_in: Rounds that do not count.
+        burn_in: Short rounds that do not count.
         repeats: Rounds that count.
         quick: Recorded, so that the page can say so.
     """
     images = unit_range(torch.from_numpy(np.array(pixels)))
     contenders = {
-        (device, size, way): run
+        (device, size, way): contender
         for device in devices
         for size in batch_sizes
-        for way, run in _runs(pipeline, layer, images, device, size).items()
+        for way, contender in _contenders(pipeline, layer, images, device, size).items()
     }
     with torch.inference_mode(), progress() as shown:
         timings = time_interleaved(contenders, burn_in=burn_in, repeats=repeats, progress=shown)
@@ -105,10 +108,10 @@ def run_report_table(
     )
 
 
-def _runs(
+def _contenders(
     pipeline: Pipeline, layer: nn.Module, images: torch.Tensor, device: Device, batch_size: int
-) -> dict[str, Callable[[], object]]:
-    """One callable per way, each a pass over all images in batches."""
+) -> dict[str, Contender]:
+    """The ways of one row, by key, each over all images in batches."""
     batches = torch.split(images, batch_size)
     layer = copy.deepcopy(layer).to(device)  # a copy: the rows of the other device keep theirs
 
@@ -121,15 +124,7 @@ def _runs(
     ways: dict[str, Apply] = {"sequential": sequential, "batched": pipeline.transform, "layer": layer}
     if device == "cuda":
         ways = {key: with_copies(apply) for key, apply in ways.items()}
-    runs = {key: _pass_over(batches, apply) for key, apply in ways.items()}
+    contenders = {key: Contender(apply, batches) for key, apply in ways.items()}
     if device == "cuda":
-        runs["layer_on_device"] = _pass_over(torch.split(images.to(device), batch_size), layer)
-    return runs
-
-
-def _pass_over(batches: Sequence[torch.Tensor], apply: Apply) -> Callable[[], object]:
-    def run() -> None:
-        for batch in batches:
-            apply(batch)
-
-    return run
+        contenders["layer_on_device"] = Contender(layer, torch.split(images.to(device), batch_size))
+    return contenders
