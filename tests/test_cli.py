@@ -118,7 +118,7 @@ def test_the_parts_alone_make_up_the_whole(run: Run, image_folder: Path, tmp_pat
     assert run("learn", "--data", image_folder, "--out", out, *options)[0] == 0
     settings = RunRecord.read(out / "run.json").settings
     assert settings.model_dump() == {
-        "epochs": 2, "batch_size": 8, "lr": 0.002, "patience": 4, "min_delta": 0.001, "seed": 5,
+        "epochs": 2, "batch_size": 8, "lr": 0.002, "patience": 4, "min_delta": 0.001, "seed": 5, "devices": 1,
     }  # fmt: skip
     assert not (out / "metrics.json").exists()
     assert "PSNR" in run("compare", out)[1]

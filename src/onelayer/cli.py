@@ -55,6 +55,9 @@ MinDelta = Annotated[
     float | None, typer.Option(help="How far the validation MSE must fall to be an improvement.", show_default="0.0001")
 ]
 Seed = Annotated[int | None, typer.Option(help="Of the split, the first weights and the order.", show_default="0")]
+Devices = Annotated[
+    int | None, typer.Option(help="Learn on so many GPUs at once, each with its own batches.", show_default="1")
+]
 Quick = Annotated[bool, typer.Option("--quick", help="A few epochs, few repeats, fewer images: under a minute.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
@@ -72,6 +75,7 @@ def _request(
     patience: Patience = None,
     min_delta: MinDelta = None,
     seed: Seed = None,
+    devices: Devices = None,
     quick: Quick = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -88,6 +92,7 @@ def _request(
             "patience": patience,
             "min_delta": min_delta,
             "seed": seed,
+            "devices": devices,
         },
         quick=quick,
         resume=resume,

@@ -125,6 +125,8 @@ class TrainingSettings(_Part):
     min_delta: Annotated[float, Field(ge=0, le=1)] = 1e-4
     """How far the validation MSE must fall to count as an improvement for early stopping."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Processes that learn together, one per GPU; each takes batches of ``batch_size``, so a step sees more images."""
 
 
 StopReason = Literal["early stopping", "all epochs done", "interrupted", "not finite"]

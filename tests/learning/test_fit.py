@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.utils.data import DistributedSampler
 
-from onelayer import DenseLayer, OnelayerError, Pipeline
+from onelayer import DenseLayer, OnelayerError, Pipeline, pipelines
 from onelayer.history import read_history
 from onelayer.learning.batches import ImageBatches
 from onelayer.learning.fit import Learned, fit
@@ -132,6 +132,13 @@ def test_a_moved_run_remembers_its_best(learn: Callable[..., tuple[Learned, RunF
     assert torch.equal(moved.layer.weight, straight.layer.weight)
 
 
+def test_resuming_starts_from_the_last_epoch_not_the_best(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+    _, folder = learn("run", epochs=4, lr=1.0)  # the fourth is worse than the third
+    last = torch.load(folder.checkpoints / "last.ckpt", weights_only=True)
+    best = torch.load(folder.checkpoints / "best.ckpt", weights_only=True)
+    assert (best["epoch"], last["epoch"]) == (2, 3), "counted from 0"
+
+
 def test_patience_counts_on_across_a_resume(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
     learn("run", epochs=2, patience=3, min_delta=1.0)
     learned, _ = learn("run", epochs=50, patience=3, min_delta=1.0, resume=True)
@@ -187,6 +194,20 @@ def test_nan_stops_and_the_best_so_far_is_kept(learn: Callable[..., tuple[Learne
 def test_nan_in_the_first_epoch_leaves_nothing(learn: Callable[..., tuple[Learned, RunFolder]], flip: Pipeline) -> None:
     with pytest.raises(OnelayerError, match=r"NaN in epoch 1\. No layer was kept\. Try a smaller .* --lr 0\.0001"):
         learn("run", pipeline=exploding(flip, 5), epochs=20)
+
+
+def test_two_processes_learn_together(tmp_path: Path, random_pixels: Pixels) -> None:
+    report = pipelines.named("report")
+    train, validation = random_pixels(64, report.input_shape), random_pixels(16, report.input_shape, 1)
+    folders = [RunFolder(tmp_path / name) for name in ("two", "one")]
+    for folder in folders:
+        folder.path.mkdir()
+    # Two processes with batches of 8 average their gradients: the steps of one process with the same 16 images.
+    two = fit(report, train, validation, TrainingSettings(epochs=2, batch_size=8, devices=2), folders[0], "cpu")
+    one = fit(report, train, validation, TrainingSettings(epochs=2, batch_size=16), folders[1], "cpu")
+    torch.testing.assert_close(two.layer.weight, one.layer.weight, rtol=0, atol=1e-6)
+    assert [row.epoch for row in read_history(folders[0].history)] == [1, 2]
+    assert two.summary.best_epoch == one.summary.best_epoch
 
 
 def test_every_image_once_an_epoch_in_a_new_order(random_pixels: Pixels) -> None:

@@ -14,23 +14,21 @@ from onelayer.learning.regression import TRAIN_MSE, VALIDATION_MSE
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """Keeps the best epoch and the last one, also in a run folder that was moved or copied.
+    """Keeps one checkpoint under one name, also in a run folder that was moved or copied.
 
     Lightning writes absolute paths into its checkpoints, and where they no longer hold it forgets which epoch was the
     best: the first epoch after resuming would then take the place of a better one.
 
     Args:
-        folder: Where the checkpoints lie, as ``best.ckpt`` and ``last.ckpt``.
+        folder: Where the checkpoint lies.
+        name: Of the file, without its ending.
+        monitor: Keep the epoch at which this is smallest; None keeps the last epoch. (Lightning's own ``save_last``
+            writes only when the best does, so that resuming would start from the best epoch.)
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str, monitor: str | None) -> None:
         super().__init__(
-            folder,
-            filename="best",
-            monitor=VALIDATION_MSE,
-            save_last=True,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
+            folder, filename=name, monitor=monitor, save_on_train_epoch_end=True, enable_version_counter=False
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -87,3 +85,7 @@ class HistoryFile(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The rows of the checkpoint."""
         self.epochs = [Epoch(*row) for row in state_dict["epochs"]]
+
+    def saved_in(self, checkpoint: dict[str, Any]) -> list[Epoch]:
+        """The rows that a checkpoint carries."""
+        return [Epoch(*row) for row in checkpoint["callbacks"][self.state_key]["epochs"]]

@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from numpy.typing import NDArray
 
 from onelayer.errors import OnelayerError
-from onelayer.history import Epoch
+from onelayer.history import Epoch, write_history
 from onelayer.learning.batches import ImageBatches
 from onelayer.learning.callbacks import HistoryFile, RunCheckpoint
 from onelayer.learning.dense_layer import DenseLayer
@@ -86,12 +86,16 @@ def fit(
     with _quiet_lightning():
         trainer = pl.Trainer(
             accelerator="gpu" if device == "cuda" else "cpu",
-            devices=1,
+            devices=settings.devices,
+            # Processes started from here, not the command run again per device: only one may write the run.
+            strategy="auto" if settings.devices == 1 else "ddp_spawn",
             max_epochs=settings.epochs,
             callbacks=[
                 history,
                 stopping,
-                RunCheckpoint(folder.checkpoints),
+                RunCheckpoint(folder.checkpoints, "best", VALIDATION_MSE),
+                # After the best, so that it carries the best's score.
+                RunCheckpoint(folder.checkpoints, "last", None),
                 RichProgressBar(refresh_rate=10, leave=False),
             ],
             logger=[CSVLogger(folder.logs, name="csv"), TensorBoardLogger(folder.logs, name="tensorboard")],
@@ -103,10 +107,11 @@ def fit(
         module = Regression(layer, pipeline, settings.lr)
         batches = ImageBatches(train, validation, settings.batch_size, settings.seed)
         interrupted = _run(trainer, module, batches, checkpoint)
-    epochs = history.epochs
-    stop_reason = _stop_reason(
-        epochs, interrupted=interrupted, all_done=len(epochs) >= settings.epochs, stopped=stopping.stopped_epoch > 0
-    )
+    # What the last checkpoint knows is what is kept: a signal may fall between the history's row and the checkpoint,
+    # and with several devices the callback that saw the epochs lived in another process.
+    epochs = history.saved_in(torch.load(last, weights_only=True)) if last.is_file() else []
+    write_history(folder.history, epochs)
+    stop_reason = _stop_reason(epochs, interrupted=interrupted, all_done=len(epochs) >= settings.epochs)
     finite = [epoch for epoch in epochs if math.isfinite(epoch.validation_mse)]
     if not finite:
         raise _nothing_kept(stop_reason, settings)
@@ -136,14 +141,12 @@ def _run(trainer: pl.Trainer, module: Regression, batches: ImageBatches, checkpo
     return False
 
 
-def _stop_reason(epochs: list[Epoch], *, interrupted: bool, all_done: bool, stopped: bool) -> StopReason:
+def _stop_reason(epochs: list[Epoch], *, interrupted: bool, all_done: bool) -> StopReason:
     if interrupted:
         return "interrupted"
     if epochs and not epochs[-1].finite:
         return "not finite"
-    if stopped and not all_done:
-        return "early stopping"
-    return "all epochs done"
+    return "all epochs done" if all_done else "early stopping"
 
 
 def _nothing_kept(reason: StopReason, settings: TrainingSettings) -> OnelayerError:
