@@ -411,7 +411,8 @@ def test_a_signal_keeps_the_best_and_resume_goes_on(
     assert training is not None
     assert training.stop_reason == "interrupted"
     epochs = len(read_history(out / "history.csv"))
-    assert training.epochs_run == epochs >= 3
+    # the signal may have come between the third row and the third checkpoint, and then that epoch is not kept
+    assert training.epochs_run == epochs >= 2
 
     code, output = run("learn", "--resume", "--out", out)
     assert code == 0, output

@@ -107,7 +107,7 @@ def test_the_page_holds_the_numbers_of_the_records(usual):
         "57, validation MSE 4.00×10⁻⁵ (44.0 dB)",
         "12 min 3 s on CPU",
         "2,409,232",
-        "2 rounds were burn-in and did not count; 9 repeats did",
+        "2 short rounds were burn-in and did not count; 9 repeats did",
         "The last epoch was worse by 3.0 dB",
         "onelayer report run",
     ):
