@@ -15,6 +15,8 @@ ORDER = [
     {"records"},
     {"history"},
     {"operators"},
+    {"frontends", "backends"},
+    {"layer"},
     {"pipelines", "environment"},
     {"data"},
     {"learning"},

@@ -1,7 +1,8 @@
 """Image preprocessing as one layer.
 
-``onelayer.load(folder)`` gives back a layer that a run has kept; ``onelayer.save(layer, folder)`` keeps one.
-``onelayer.pipelines`` names the pipelines that layers replace. Everything a user can get wrong is reported as
+``onelayer.compile(transform)`` derives one layer from torchvision transforms; ``onelayer.register`` teaches it a
+transform of your own. ``onelayer.load(folder)`` gives back a layer that a run has learned; ``onelayer.save(layer, folder)`` keeps
+one. ``onelayer.pipelines`` names the pipelines that layers replace. Everything a user can get wrong is reported as
 ``onelayer.OnelayerError``.
 """
 
@@ -15,20 +16,36 @@ from onelayer.errors import OnelayerError
 
 if TYPE_CHECKING:
     from onelayer import pipelines
+    from onelayer.frontends import register
+    from onelayer.layer import OneLayer, compile  # noqa: A004 - as in torch.compile
     from onelayer.layer_files import load, save
     from onelayer.learning.dense_layer import DenseLayer
     from onelayer.pipelines import Pipeline
 
 __version__ = version("onelayer")
 
-__all__ = ["DenseLayer", "OnelayerError", "Pipeline", "__version__", "load", "pipelines", "save"]
+__all__ = [
+    "DenseLayer",
+    "OneLayer",
+    "OnelayerError",
+    "Pipeline",
+    "__version__",
+    "compile",
+    "load",
+    "pipelines",
+    "register",
+    "save",
+]
 
 # Loaded when first asked for: torch takes seconds to import, and `onelayer --help` does not need it.
 _HOMES = {
     "DenseLayer": "onelayer.learning.dense_layer",
+    "OneLayer": "onelayer.layer",
     "Pipeline": "onelayer.pipelines",
+    "compile": "onelayer.layer",
     "load": "onelayer.layer_files",
     "pipelines": "onelayer.pipelines",
+    "register": "onelayer.frontends",
     "save": "onelayer.layer_files",
 }
 

@@ -42,7 +42,8 @@ class OnelayerError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments survive pickling, as they must to cross from a DataLoader worker.
-        return (_rebuild, (self.problem, {key: value for key, value in vars(self).items() if key != "problem"}))
+        fields = {key: value for key, value in vars(self).items() if key != "problem"}
+        return (_rebuild, (type(self), self.problem, fields))
 
     def _text(self) -> str:
         parts = [self.problem]
@@ -62,8 +63,8 @@ class OnelayerError(Exception):
         return text if self.hint is None else f"{text}. {self.hint}"
 
 
-def _rebuild(problem: str, fields: dict[str, object]) -> OnelayerError:
-    return OnelayerError(problem, **fields)  # type: ignore[arg-type]  # the fields are those of __init__
+def _rebuild(kind: type[OnelayerError], problem: str, fields: dict[str, object]) -> OnelayerError:
+    return kind(problem, **fields)  # type: ignore[arg-type]  # the fields are those of __init__
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: what was done so far is kept

@@ -1,0 +1,162 @@
+"""Torchvision's transforms between PIL images and tensors, and between dtypes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision import transforms as v1
+from torchvision import tv_tensors
+from torchvision.transforms import functional as f1
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as f2
+
+from onelayer.errors import OnelayerError
+from onelayer.frontends.given import Given
+from onelayer.frontends.registry import arguments, handler_for, registered
+from onelayer.frontends.values import mixed
+from onelayer.operators import Stage
+
+
+@registered(v2.Identity, nn.Identity, v2.ToPureTensor)
+def unchanged(_: Any, given: Given) -> tuple[list[Stage], Given]:
+    """Whatever arrives."""
+    return [], given
+
+
+@registered(v2.ToImage, v2.PILToTensor, f2.to_image)
+def to_tensor_of_same_values(_: Any, given: Given) -> tuple[list[Stage], Given]:
+    """A PIL image as a tensor; a tensor stays one."""
+    return [], replace(given, container="tensor")
+
+
+@registered(v1.PILToTensor, f1.pil_to_tensor)
+def from_pil(_: Any, given: Given) -> tuple[list[Stage], Given]:
+    """A PIL image as a tensor; nothing else is taken."""
+    _require(given, "pil")
+    return [], replace(given, container="tensor")
+
+
+@registered(v2.ToTensor)
+def to_scaled_tensor(_: Any, given: Given) -> tuple[list[Stage], Given]:
+    """A PIL image as a float tensor, 0 … 1; a tensor stays as it is."""
+    return ([], given) if given.container == "tensor" else to_float(replace(given, container="tensor"))
+
+
+@registered(v1.ToTensor, f1.to_tensor, f2.to_tensor)
+def to_scaled_tensor_from_pil(_: Any, given: Given) -> tuple[list[Stage], Given]:
+    """A PIL image as a float tensor, 0 … 1; a tensor is not taken."""
+    _require(given, "pil")
+    return to_float(replace(given, container="tensor"))
+
+
+@registered(v2.ToPILImage)
+def to_pil(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """A uint8 tensor as a PIL image; a PIL image stays one."""
+    return ([], given) if given.container == "pil" else _as_pil(transform, given)
+
+
+@registered(v1.ToPILImage, f1.to_pil_image)
+def to_pil_from_tensor(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """A uint8 tensor as a PIL image; nothing else is taken."""
+    _require(given, "tensor")
+    return _as_pil(transform, given)
+
+
+def _as_pil(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    (mode,) = arguments(transform, "mode")
+    usual = {1: "L", 3: "RGB"}.get(given.shape[0])
+    if given.dtype != "uint8" or usual is None or mode not in (None, usual):
+        raise OnelayerError(
+            f"a PIL image of mode {mode or 'by default'} from a tensor was asked for",
+            expected="a uint8 tensor of 1 or 3 channels, and mode L or RGB",
+            hint="Keep float images as tensors.",
+        )
+    return [], replace(given, container="pil")
+
+
+@registered(v2.ToDtype, f2.to_dtype)
+def to_dtype(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """Another dtype, with or without scaling between 0 … 255 and 0 … 1."""
+    dtype, scale = arguments(transform, "dtype", "scale")
+    if given.container == "pil":
+        return _passed_by(transform, v2.ToDtype, given)
+    return _converted(given, _one_dtype(dtype), scale)
+
+
+@registered(v2.ConvertImageDtype)
+def convert_image_dtype_v2(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """Another dtype, scaled; a PIL image stays as it is."""
+    if given.container == "pil":
+        return _passed_by(transform, v2.ConvertImageDtype, given)
+    (dtype,) = arguments(transform, "dtype")
+    return _converted(given, dtype, scale=True)
+
+
+@registered(v1.ConvertImageDtype, f1.convert_image_dtype, f2.convert_image_dtype)
+def convert_image_dtype(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """Another dtype, scaled; of tensors only."""
+    _require(given, "tensor")
+    (dtype,) = arguments(transform, "dtype")
+    return _converted(given, dtype, scale=True)
+
+
+def _passed_by(transform: Any, kind: type, given: Given) -> tuple[list[Stage], Given]:
+    # The classes leave PIL images alone without a word; the functions refuse them.
+    if not isinstance(transform, kind):
+        _require(given, "tensor")
+    return [], given
+
+
+def _one_dtype(dtype: Any) -> torch.dtype | None:
+    """The dtype for images, where a dictionary names it by type."""
+    if not isinstance(dtype, dict):
+        known: torch.dtype = dtype
+        return known
+    named = {dtype.get(kind, dtype.get("others", "missing")) for kind in (torch.Tensor, tv_tensors.Image)}
+    if len(named) != 1 or "missing" in named:
+        raise OnelayerError(
+            "its dictionary does not give plain tensors and tv_tensors.Image the same dtype",
+            expected="one dtype for images",
+            hint="Give a torch.dtype instead of the dictionary.",
+        )
+    only: torch.dtype | None = named.pop()
+    return only
+
+
+def _converted(given: Given, dtype: torch.dtype | None, scale: bool) -> tuple[list[Stage], Given]:
+    if dtype is None or str(dtype) == f"torch.{given.dtype}":
+        return [], given
+    if given.dtype != "uint8" or dtype != torch.float32:
+        raise OnelayerError(
+            f"a conversion from {given.dtype} to {dtype} was asked for", expected="uint8 to float32, or no change"
+        )
+    return to_float(given) if scale else ([], replace(given, dtype="float32"))
+
+
+def to_float(given: Given) -> tuple[list[Stage], Given]:
+    """The stages of a conversion from uint8, 0 … 255, to float32, 0 … 1."""
+    channels = given.shape[0]
+    return mixed(replace(given, dtype="float32"), np.eye(channels) / 255.0, np.zeros(channels))
+
+
+def _require(given: Given, container: str) -> None:
+    if given.container != container:
+        raise OnelayerError(f"it was given a {given.container}", expected=f"a {container} image")
+
+
+@registered(v1.Lambda)
+def inner(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """The function inside, where that is known."""
+    return handler_for(transform.lambd)(transform.lambd, given)
+
+
+@registered(v2.Lambda)
+def inner_v2(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """The function inside, where that is known and is applied to everything."""
+    if tuple(transform.types) != (object,):
+        raise OnelayerError("it acts on some types only", expected="a Lambda without types")
+    return inner(transform, given)

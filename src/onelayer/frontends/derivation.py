@@ -1,0 +1,105 @@
+"""A pipeline of transform objects as a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+
+from onelayer.errors import OnelayerError
+from onelayer.frontends.given import Derived, Given, Step
+from onelayer.frontends.registry import REGISTER, UnsupportedTransformError, handler_for, name_of, nearest_kind
+from onelayer.operators import Clamp, Lookup, Program, Quantize, Separable, Stage
+
+_SEQUENCES: dict[type, Callable[[Any], Iterable[Callable[..., Any]]]] = {
+    v1.Compose: lambda compose: compose.transforms,
+    v2.Compose: lambda compose: compose.transforms,
+    nn.Sequential: iter,
+}
+
+
+def derive(transform: Callable[..., Any], given: Given) -> Derived:
+    """Read the operators off a transform or a pipeline of transforms.
+
+    Values are real numbers in the units of the tensors: 0 … 255 for uint8. Saturation that torchvision does stays in
+    the program, once per transform. Between the two passes of one resize, where Pillow and PyTorch round and saturate
+    uint8 values too, both are left out: with bicubic and Lanczos filters an image that overshoots in the first pass can
+    differ by far more than the rounding (31 levels were seen on small images of uint8 noise).
+
+    Args:
+        transform: A transform, a function or a ``functools.partial`` of one, or a ``Compose`` or ``nn.Sequential``
+            of these, nested as you like.
+        given: What arrives at the first transform.
+
+    Raises:
+        UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
+    """
+    steps: list[Step] = []
+    stages: list[Stage] = []
+    current = given
+    for place, part in enumerate(_flattened(transform)):
+        name = name_of(part)
+        try:
+            own, after = handler_for(part)(part, current)
+            _check(stages, own, current, after)
+        except OnelayerError as error:
+            raise UnsupportedTransformError(
+                error.problem,
+                expected=error.expected,
+                hint=error.hint or REGISTER,
+                transform=name,
+                stage=place,
+                shape=current.shape,
+                dtype=current.dtype,
+            ) from error
+        taken = range(len(stages), len(stages) + len(own))
+        steps.append(Step(name, repr(part), place, taken, before=current, after=after))
+        stages += own
+        current = after
+    if current.dtype == "uint8":
+        stages.append(Quantize("half_even"))
+    return Derived(Program(given.shape, tuple(stages)), tuple(steps), given, current)
+
+
+def _flattened(transform: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    try:
+        kind = nearest_kind(transform, _SEQUENCES.__contains__)
+    except UnsupportedTransformError:
+        # A container that does more than its parent is a transform of its own, for which there may be a handler.
+        kind = None
+    if kind is None:
+        yield transform
+        return
+    for part in _SEQUENCES[kind](transform):
+        yield from _flattened(part)
+
+
+def _check(before: list[Stage], own: list[Stage], given: Given, after: Given) -> None:
+    out_shape = Program(given.shape, tuple(own)).out_shape
+    if out_shape != after.shape:
+        raise OnelayerError(
+            f"the handler's stages give images {out_shape}, but it says {after.shape}", expected="equal shapes"
+        )
+    if any(isinstance(stage, Lookup) for stage in own) and not all(map(_keeps_integers, before)):
+        raise OnelayerError(
+            "a look-up table takes whole numbers, and without rounding the steps before it give others",
+            hint="Put it before the steps that compute new values.",
+        )
+
+
+def _keeps_integers(stage: Stage) -> bool:
+    """Whether whole numbers stay whole: copies of pixels, inversions, integer tables."""
+    match stage:
+        case Separable():
+            numbers = [stage.channel, stage.rows.weights, stage.cols.weights, stage.bias]
+        case Lookup():
+            numbers = [stage.table]
+        case Clamp():
+            numbers = [np.array([stage.low, stage.high])]
+        case _:
+            return isinstance(stage, Quantize)
+    return all(bool((values == np.rint(values)).all()) for values in numbers)

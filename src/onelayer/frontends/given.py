@@ -1,0 +1,89 @@
+"""What arrives at a transform, and what a pipeline became."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from onelayer.errors import OnelayerError
+from onelayer.operators import Program, Shape
+
+PixelType = Literal["uint8", "float32"]
+Container = Literal["tensor", "pil"]
+
+
+@dataclass(frozen=True)
+class Given:
+    """The image that arrives at a transform.
+
+    Args:
+        shape: Channels, height and width.
+        dtype: ``uint8`` with values 0 … 255, or ``float32`` with any values.
+        container: A tensor (pure or ``tv_tensors.Image``), or a PIL image: uint8, of mode L (1 channel) or RGB (3).
+
+    Raises:
+        OnelayerError: For a shape that is no image, or another dtype or container.
+    """
+
+    shape: Shape
+    dtype: PixelType
+    container: Container
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 3 or min(self.shape) < 1:
+            raise OnelayerError(f"the shape {self.shape} was given", expected="channels, height and width, at least 1")
+        if self.dtype not in get_args(PixelType) or self.container not in get_args(Container):
+            raise OnelayerError(
+                f"a {self.container!r} of {self.dtype!r} was given",
+                expected=f"one of {', '.join(get_args(Container))}, of {' or '.join(get_args(PixelType))}",
+            )
+        if self.container == "pil" and (self.dtype != "uint8" or self.shape[0] not in (1, 3)):
+            raise OnelayerError(
+                f"a PIL image of {self.dtype} with {self.shape[0]} channels was given",
+                expected="uint8 with 1 channel (mode L) or 3 channels (mode RGB)",
+                hint="Convert the image with .convert('RGB') before the pipeline.",
+            )
+
+    @property
+    def white(self) -> float:
+        """The value that torchvision takes for full intensity: 255 or 1."""
+        return 255.0 if self.dtype == "uint8" else 1.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One transform of the pipeline; those in nested containers stand one after the other.
+
+    Args:
+        name: Name of its class, or of the function.
+        text: Its ``repr``.
+        place: Counted from 0.
+        stages: Indices into the program's stages that it became; none for a transform that changes no value.
+        before: What arrives at it.
+        after: What leaves it.
+    """
+
+    name: str
+    text: str
+    place: int
+    stages: range
+    before: Given
+    after: Given
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A pipeline in the operator algebra.
+
+    Args:
+        program: In real arithmetic: the original's rounding between steps is left out, and one rounding to uint8,
+            which belongs to no step, stands at the end if the output is uint8. Neighbouring stages are not fused.
+        steps: The transforms and what they became, in order.
+        given: What arrives at the pipeline.
+        after: What leaves it.
+    """
+
+    program: Program
+    steps: tuple[Step, ...]
+    given: Given
+    after: Given

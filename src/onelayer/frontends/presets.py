@@ -1,0 +1,26 @@
+"""The transforms behind ``weights.transforms()`` of torchvision's classification models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torchvision.transforms._presets import ImageClassification
+
+from onelayer.frontends.conversions import to_float
+from onelayer.frontends.geometry import center_cropped, resized
+from onelayer.frontends.given import Given
+from onelayer.frontends.registry import register
+from onelayer.frontends.values import normalized
+from onelayer.operators import Stage
+
+
+@register(ImageClassification)
+def image_classification(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """Resize, center crop, float tensor, normalise."""
+    stages, after = resized(given, transform.resize_size, transform.interpolation, None, transform.antialias)
+    cropped, after = center_cropped(after, transform.crop_size)
+    after = replace(after, container="tensor")
+    scaled, after = to_float(after) if after.dtype == "uint8" else ([], after)
+    normal, after = normalized(after, transform.mean, transform.std)
+    return [*stages, *cropped, *scaled, *normal], after

@@ -1,0 +1,27 @@
+"""Transforms that torchvision applies with a probability."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onelayer.errors import OnelayerError
+from onelayer.frontends.given import Given
+from onelayer.frontends.registry import Handler
+from onelayer.operators import Stage
+
+
+def always(handler: Handler) -> Handler:
+    """The handler of a transform that is applied with probability ``p``: the given one for p = 1, nothing for p = 0."""
+
+    def handle(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+        if transform.p == 0:
+            return [], given
+        if transform.p != 1:
+            raise OnelayerError(
+                f"it is random: it acts with probability {transform.p}",
+                expected="a deterministic transform",
+                hint="Use p of 0 or 1, or leave it out of what is derived.",
+            )
+        return handler(transform, given)
+
+    return handle

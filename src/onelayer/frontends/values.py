@@ -1,0 +1,164 @@
+"""Torchvision's transforms of channels and of single values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torchvision import transforms as v1
+from torchvision.transforms import functional as f1
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as f2
+
+from onelayer.errors import OnelayerError
+from onelayer.frontends.given import Given
+from onelayer.frontends.probability import always
+from onelayer.frontends.registry import arguments, registered
+from onelayer.operators import Dense, Lookup, Separable, Stage
+from onelayer.operators.channels import channel_matrix
+from onelayer.operators.contract import FloatArray
+from onelayer.operators.dense import refuse_too_large
+
+_TENSOR_LUMA = (0.2989, 0.587, 0.114)
+# Pillow's Convert.c, in 16 bits of fraction.
+_PILLOW_LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
+
+
+def mixed(given: Given, channel: Any, bias: Any) -> tuple[list[Stage], Given]:
+    """The stage ``channel · x + bias`` at every pixel, channel [C', C] and bias [C']."""
+    operator = Separable.of_channels(channel_matrix(channel), bias, given.shape[1:])
+    return [operator], replace(given, shape=operator.out_shape)
+
+
+@registered(v2.Grayscale, f2.rgb_to_grayscale)
+def grayscale(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """Luma in one channel or in three."""
+    return _gray(given, *arguments(transform, "num_output_channels"))
+
+
+@registered(v1.Grayscale, f1.rgb_to_grayscale)
+def grayscale_v1(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """As in v2, but that a tensor of one channel keeps one."""
+    (channels,) = arguments(transform, "num_output_channels")
+    kept = given.container == "tensor" and given.shape[0] == 1 and channels == 3
+    return _gray(given, 1 if kept else channels)
+
+
+@registered(v1.RandomGrayscale, v2.RandomGrayscale)
+@always
+def grayscale_of_as_many(_: Any, given: Given) -> tuple[list[Stage], Given]:
+    """Luma in as many channels as there are."""
+    return _gray(given, given.shape[0])
+
+
+def _gray(given: Given, channels: int) -> tuple[list[Stage], Given]:
+    if given.shape[0] not in (1, 3) or channels not in (1, 3):
+        raise OnelayerError(
+            f"{channels} gray channels of {given.shape[0]} channels were asked for", expected="1 or 3 of both"
+        )
+    if given.shape[0] == channels == 1:
+        return [], given
+    luma = (1.0,) if given.shape[0] == 1 else _PILLOW_LUMA if given.container == "pil" else _TENSOR_LUMA
+    return mixed(given, [luma] * channels, np.zeros(channels))
+
+
+@registered(v2.RGB, f2.grayscale_to_rgb)
+def rgb(_: Any, given: Given) -> tuple[list[Stage], Given]:
+    """One channel three times; three channels or more stay."""
+    if given.shape[0] >= 3:
+        return [], given
+    return _gray(given, 3)
+
+
+@registered(v1.Normalize, v2.Normalize, f1.normalize, f2.normalize)
+def normalize(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """``(x − mean) / std`` per channel, of float tensors."""
+    return normalized(given, *arguments(transform, "mean", "std"))
+
+
+def normalized(given: Given, mean: Any, std: Any) -> tuple[list[Stage], Given]:
+    """The stages of ``(x − mean) / std`` with one number each, or one per channel.
+
+    Raises:
+        OnelayerError: If no float tensor is given, or the numbers do not fit it.
+    """
+    if given.dtype != "float32" or given.container != "tensor":
+        raise OnelayerError(
+            f"a {given.container} of {given.dtype} cannot be normalised",
+            expected="a float tensor",
+            hint="Put v2.ToImage() and v2.ToDtype(torch.float32, scale=True) before it.",
+        )
+    means, stds = _per_channel(given, "mean", mean), _per_channel(given, "std", std)
+    if not stds.all():
+        raise OnelayerError(f"the standard deviation {std} has a zero", expected="numbers other than 0")
+    return mixed(given, np.diag(1.0 / stds), -means / stds)
+
+
+def _per_channel(given: Given, name: str, numbers: Any) -> FloatArray:
+    values = np.atleast_1d(np.asarray(numbers, dtype=np.float64))
+    channels = given.shape[0]
+    if values.shape not in ((1,), (channels,)):
+        raise OnelayerError(
+            f"a {name} of {values.size} numbers for {channels} channels",
+            expected=f"1 or {channels} numbers",
+            hint="Give one number per channel, or bring the image to as many channels before.",
+        )
+    return np.broadcast_to(values, (channels,))
+
+
+def _inverted(_: Any, given: Given) -> tuple[list[Stage], Given]:
+    channels = given.shape[0]
+    return mixed(given, -np.eye(channels), np.full(channels, given.white))
+
+
+registered(f1.invert, f2.invert)(_inverted)
+registered(v1.RandomInvert, v2.RandomInvert)(always(_inverted))
+
+
+@registered(f1.solarize, f2.solarize)
+def solarize(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """Values from a threshold on, inverted; of uint8 images."""
+    (threshold,) = arguments(transform, "threshold")
+    if given.container == "tensor" and threshold > given.white:
+        raise OnelayerError(f"the threshold {threshold} was given", expected=f"at most {given.white:g}")
+    return _looked_up(given, lambda values: np.where(values >= threshold, 255 - values, values))
+
+
+@registered(f1.posterize, f2.posterize)
+def posterize(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """The highest bits of each value; of uint8 images."""
+    (bits,) = arguments(transform, "bits")
+    if bits not in range(9):
+        raise OnelayerError(f"{bits} bits were asked for", expected="a whole number in 0 … 8")
+    return _looked_up(given, lambda values: values // 2 ** (8 - bits) * 2 ** (8 - bits))
+
+
+def _looked_up(given: Given, function: Callable[[FloatArray], FloatArray]) -> tuple[list[Stage], Given]:
+    if given.dtype != "uint8":
+        raise OnelayerError(
+            "it jumps, and is no look-up table for float values",
+            expected="a uint8 image",
+            hint="Put it before the conversion to float.",
+        )
+    table = Lookup(function(np.arange(256.0)))
+    return [] if table.is_identity else [table], given
+
+
+registered(v1.RandomSolarize, v2.RandomSolarize)(always(solarize))
+registered(v1.RandomPosterize, v2.RandomPosterize)(always(posterize))
+
+
+@registered(v1.LinearTransformation, v2.LinearTransformation)
+def linear_transformation(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """``(x − mean) @ matrix`` over the flattened image: a dense layer, so for toy sizes only."""
+    refuse_too_large(given.shape, given.shape)
+    matrix = np.asarray(transform.transformation_matrix, dtype=np.float64)
+    mean = np.asarray(transform.mean_vector, dtype=np.float64)
+    if given.container != "tensor" or len(mean) != np.prod(given.shape):
+        raise OnelayerError(
+            f"a {given.container} of {np.prod(given.shape)} values for a matrix of {len(mean)}",
+            expected="a tensor of as many values",
+        )
+    return [Dense(matrix.T, -mean @ matrix, given.shape, given.shape)], replace(given, dtype="float32")

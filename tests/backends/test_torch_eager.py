@@ -1,0 +1,157 @@
+"""The torch backend against the slow reference, ``Program.apply``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from onelayer.backends.torch_eager import BLOCK, lower
+from onelayer.operators import (
+    AxisMap,
+    Clamp,
+    Dense,
+    Gamma,
+    Lookup,
+    Program,
+    Quantize,
+    Range,
+    Separable,
+    SpatialSparse,
+    Stage,
+    simplify,
+)
+
+CPU = torch.device("cpu")
+GENERATOR = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(shape).normal(size=shape)
+
+
+def resize(n_in: int, n_out: int) -> AxisMap:
+    return AxisMap.resample(n_in, n_out, "bilinear", True)
+
+
+STAGES: dict[str, tuple[tuple[int, int, int], list[Stage]]] = {
+    "nothing": ((3, 17, 11), []),
+    "resize": ((3, 17, 11), [Separable.of_axes(3, resize(17, 5), resize(11, 23))]),
+    "blocks": ((1, 375, 300), [Separable.of_axes(1, resize(375, 2 * BLOCK + 1), resize(300, 224))]),
+    "flipped blocks": ((1, 375, 9), [Separable.of_axes(1, AxisMap.flip(100) @ resize(375, 100), AxisMap.flip(9))]),
+    "crop and padding": ((2, 7, 9), [Separable.of_axes(2, AxisMap.crop(7, -2, 12), AxisMap.crop(9, 3, 4))]),
+    "reflection": ((2, 7, 9), [Separable.of_axes(2, AxisMap.pad(7, 3, 2, "reflect"), AxisMap.identity(9))]),
+    "transposed": ((2, 7, 9), [Separable.of_axes(2, resize(9, 4), AxisMap.flip(7), transpose=True)]),
+    "gray": ((3, 17, 11), [Separable.of_channels([[0.3, 0.6, 0.1]], [0.0], (17, 11))]),
+    "normalise": ((3, 2, 3), [Separable.of_channels(np.diag([2.0, 3.0, 4.0]), [1.0, 0.0, -1.0], (2, 3))]),
+    "all at once": ((3, 9, 8), [Separable(normal(2, 3), resize(9, 4), resize(8, 16), normal(2, 4, 16))]),
+    "one pixel": ((1, 1, 1), [Separable.of_axes(1, AxisMap.identity(1), resize(1, 3))]),
+    "sparse": (
+        (2, 5, 4),
+        [
+            SpatialSparse(
+                normal(3, 2), sparse.random_array((6, 20), density=0.3, rng=GENERATOR), (5, 4), (2, 3), normal(3)
+            )
+        ],
+    ),
+    "dense": ((2, 3, 4), [Dense(normal(5, 24), normal(5), (2, 3, 4), (1, 5, 1))]),
+    "clamp": ((2, 3, 4), [Clamp(0.25, 0.5)]),
+    "gamma": ((2, 3, 4), [Gamma(1.5, 0.7)]),
+    "half even": (
+        (2, 3, 4),
+        [_scaled := Separable.of_channels(np.eye(2) * 300, [-20.0, 0.5], (3, 4)), Quantize("half_even")],
+    ),
+    "half up": ((2, 3, 4), [_scaled, Quantize("half_up")]),
+    "truncate": ((2, 3, 4), [_scaled, Quantize("truncate")]),
+    "look-up": ((2, 3, 4), [_scaled, Quantize("half_even"), Lookup(np.arange(256)[::-1] / 7)]),
+    "look-up per channel": ((2, 3, 4), [_scaled, Quantize("half_even"), Lookup(normal(2, 256))]),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("batch", [(), (2,), (0,), (2, 3)])
+def test_is_the_reference(name: str, batch: tuple[int, ...]) -> None:
+    in_shape, stages = STAGES[name]
+    program = Program(in_shape, tuple(stages))
+    images = np.random.default_rng(1).random((*batch, *in_shape))
+    expected = program.apply(images)
+    outputs = lower(program, CPU, torch.float64)(torch.from_numpy(images))
+    assert outputs.shape == expected.shape
+    # the same float64 products, added up in another order
+    np.testing.assert_allclose(outputs.numpy(), expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["resize", "blocks", "all at once", "normalise", "gray", "sparse", "dense"])
+def test_float32(name: str) -> None:
+    in_shape, stages = STAGES[name]
+    program = Program(in_shape, tuple(stages))
+    images = np.random.default_rng(1).random((2, *in_shape), dtype=np.float32)
+    outputs = lower(program, CPU, torch.float32)(torch.from_numpy(images))
+    # weights of a few units, rounded to 24 bits, in sums of a few dozen
+    np.testing.assert_allclose(outputs.numpy(), program.apply(images), rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("name", ["resize", "transposed", "all at once", "sparse", "dense", "reflection"])
+def test_gradient_is_the_adjoint(name: str) -> None:
+    in_shape, stages = STAGES[name]
+    program = Program(in_shape, tuple(stages))
+    images = torch.rand(*in_shape, dtype=torch.float64, requires_grad=True)
+    outputs = lower(program, CPU, torch.float64)(images)
+    direction = np.random.default_rng(2).normal(size=outputs.shape)
+    outputs.backward(torch.from_numpy(direction))
+    (stage,) = stages
+    assert images.grad is not None
+    np.testing.assert_allclose(images.grad.numpy(), stage.apply_transposed(direction), rtol=0, atol=1e-11)  # type: ignore[union-attr]
+
+
+def test_strides_as_they_are() -> None:
+    in_shape, stages = STAGES["all at once"]
+    program = Program(in_shape, tuple(stages))
+    memory = torch.rand(2, 9, 8, 3, dtype=torch.float64)  # HWC, as a decoder gives it
+    images = memory.permute(0, 3, 1, 2).flip(-1)
+    outputs = lower(program, CPU, torch.float64)(images)
+    np.testing.assert_allclose(outputs.numpy(), program.apply(images.numpy()), rtol=0, atol=1e-11)
+
+
+def test_nan_is_not_swallowed() -> None:
+    program = Program((1, 9, 9), (Separable.of_axes(1, resize(9, 3), resize(9, 3)),))
+    images = torch.zeros(1, 9, 9, dtype=torch.float64)
+    images[0, 0, 0] = float("nan")
+    outputs = lower(program, CPU, torch.float64)(images)
+    assert torch.isnan(outputs[0, 0, 0])
+
+
+@given(
+    st.integers(1, 200), st.integers(1, 200), st.integers(1, 80), st.integers(1, 80),
+    st.sampled_from(["box", "bilinear", "bicubic", "nearest"]), st.booleans(),
+)  # fmt: skip
+def test_any_resize(height: int, width: int, rows: int, cols: int, interpolation: str, transpose: bool) -> None:
+    antialias = interpolation in ("box", "bilinear", "bicubic")
+    first = Separable.of_axes(
+        2,
+        AxisMap.resample(height, rows, interpolation, antialias),  # type: ignore[arg-type]
+        AxisMap.resample(width, cols, interpolation, antialias),  # type: ignore[arg-type]
+    )
+    second = Separable.of_axes(
+        2, AxisMap.flip(cols if transpose else rows), AxisMap.identity(rows if transpose else cols), transpose
+    )
+    program = Program((2, height, width), (first, second))
+    images = np.random.default_rng(3).random((2, height, width))
+    expected = program.apply(images)
+    for candidate in (program, simplify(program, Range.of(2, 0, 1)).program):
+        outputs = lower(candidate, CPU, torch.float64)(torch.from_numpy(images))
+        np.testing.assert_allclose(outputs.numpy(), expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("name", STAGES)
+def test_cuda(name: str) -> None:
+    in_shape, stages = STAGES[name]
+    program = Program(in_shape, tuple(stages))
+    images = np.random.default_rng(1).random((2, *in_shape))
+    device = torch.device("cuda")
+    outputs = lower(program, device, torch.float64)(torch.from_numpy(images).to(device))
+    np.testing.assert_allclose(outputs.cpu().numpy(), program.apply(images), rtol=0, atol=1e-11)

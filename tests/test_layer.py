@@ -1,0 +1,155 @@
+"""A compiled pipeline against the transforms themselves."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from torch import nn
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from onelayer import OnelayerError, pipelines
+from onelayer import compile as compile_
+from onelayer.frontends import Given
+from onelayer.layer import PLANS
+
+IMAGENET = v2.Compose(
+    [
+        v2.Resize(40, antialias=True),
+        v2.CenterCrop(32),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ]
+)
+
+
+def random_image(
+    height: int, width: int, dtype: torch.dtype = torch.float32, batch: tuple[int, ...] = ()
+) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(height * 1000 + width)
+    if dtype == torch.uint8:
+        return torch.randint(0, 256, (*batch, 3, height, width), dtype=dtype, generator=generator)
+    return torch.rand(*batch, 3, height, width, generator=generator).to(dtype)
+
+
+@pytest.mark.parametrize("size", [(17, 11), (32, 32), (375, 500), (40, 41)])
+@pytest.mark.parametrize("batch", [(), (2,), (0,)])
+def test_float_tensors(size: tuple[int, int], batch: tuple[int, ...]) -> None:
+    images = random_image(*size, batch=batch)
+    ours, theirs = compile_(IMAGENET)(images), IMAGENET(images)
+    assert ours.dtype == theirs.dtype
+    # float32 weights in torchvision: 2e-6 of the range, which is 1/.225 here
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6 / 0.225)
+
+
+def test_the_report_is_one_stage_without_images_of_weights() -> None:
+    layer = compile_(pipelines.report_transform())
+    simplified = layer.program(Given((3, 32, 32), "float32", "tensor"))
+    assert len(simplified.program.stages) == 1
+    images = random_image(32, 32, batch=(5,))
+    torch.testing.assert_close(layer(images), pipelines.report_transform()(images), rtol=0, atol=2e-6)
+
+
+def test_uint8_tensors_are_within_the_rounding() -> None:
+    images = random_image(45, 60, torch.uint8, (2,))
+    ours, theirs = compile_(IMAGENET)(images), IMAGENET(images)
+    # torchvision rounds after each of the two passes of the resize: at most one level
+    assert float((ours - theirs).abs().max()) <= 1 / 255 / 0.224 + 1e-5
+    resize = v2.Resize((13, 29), antialias=True)
+    ours, theirs = compile_(resize)(images), resize(images)
+    assert ours.dtype == torch.uint8
+    assert int((ours.int() - theirs.int()).abs().max()) <= 1
+
+
+def test_pil_images_in_and_out() -> None:
+    image = PIL.Image.fromarray(random_image(45, 60, torch.uint8).permute(1, 2, 0).numpy())
+    resize = v2.Compose([v2.Resize((20, 30)), v2.RandomHorizontalFlip(p=1)])
+    ours, theirs = compile_(resize)(image), resize(image)
+    assert isinstance(ours, PIL.Image.Image)
+    assert (ours.size, ours.mode) == (theirs.size, theirs.mode)
+    assert np.abs(np.asarray(ours, dtype=int) - np.asarray(theirs, dtype=int)).max() <= 1
+    to_tensor = v2.Compose([*resize.transforms, v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)])
+    ours, theirs = compile_(to_tensor)(image), to_tensor(image)
+    assert isinstance(ours, torch.Tensor)
+    assert float((ours - theirs).abs().max()) <= 1 / 255 + 1e-6
+
+
+def test_lists_of_different_sizes() -> None:
+    images = [random_image(17, 11), random_image(60, 45)]
+    outputs = compile_(IMAGENET)(images)
+    assert [output.shape for output in outputs] == [(3, 32, 32)] * 2
+    for ours, image in zip(outputs, images, strict=True):
+        torch.testing.assert_close(ours, IMAGENET(image), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_dtype_of_float_images_is_kept(dtype: torch.dtype) -> None:
+    resize = v2.Resize((13, 29), antialias=True)
+    images = random_image(45, 60, dtype)
+    ours = compile_(resize)(images)
+    assert ours.dtype == dtype
+    exact = resize(images.double())
+    assert float((ours.double() - exact).abs().max()) <= {torch.float64: 1e-12}.get(dtype, torch.finfo(dtype).eps)
+
+
+def test_tv_tensors_stay_what_they_are() -> None:
+    image = tv_tensors.Image(random_image(45, 60))
+    assert isinstance(compile_(v2.Resize((5, 6)))(image), tv_tensors.Image)
+
+
+def test_differentiable() -> None:
+    images = random_image(45, 60).double().requires_grad_()
+    layer = compile_(v2.Resize((5, 6), antialias=True))
+    layer(images).square().sum().backward()
+    ours = images.grad
+    images.grad = None
+    v2.functional.resize(images, [5, 6], antialias=True).square().sum().backward()
+    torch.testing.assert_close(ours, images.grad, rtol=0, atol=1e-10)
+
+
+def test_plans_are_kept_up_to_a_bound() -> None:
+    layer = compile_(v2.Resize((4, 4), antialias=True))
+    for width in range(1, PLANS + 10):
+        layer(torch.rand(1, 2, width))
+    assert len(layer._plans) == PLANS
+    kept = [key[0].shape[2] for key in layer._plans]
+    assert kept == list(range(10, PLANS + 10))
+
+
+def test_travels_by_pickle() -> None:
+    layer = compile_(IMAGENET)
+    images = random_image(45, 60)
+    expected = layer(images)
+    assert torch.equal(pickle.loads(pickle.dumps(layer))(images), expected)
+
+
+def test_is_a_module_without_weights_of_its_own() -> None:
+    layer = compile_(nn.Sequential(IMAGENET))
+    assert isinstance(layer, nn.Module)
+    assert layer.state_dict() == {}
+    assert "Resize" in repr(layer)
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        ("photo.jpg", "str was given"),
+        (torch.zeros(32, 32), r"shape \(32, 32\)"),
+        (torch.zeros(3, 4, 4, dtype=torch.int64), "int64"),
+        (torch.zeros(3, 0, 4), "without pixels"),
+    ],
+)
+def test_what_is_no_image(image: object, text: str) -> None:
+    with pytest.raises(OnelayerError, match=text):
+        compile_(IMAGENET)(image)  # type: ignore[arg-type]
+
+
+def test_random_transforms_are_refused_when_an_image_comes() -> None:
+    layer = compile_(v2.Compose([v2.Resize(8), v2.RandomHorizontalFlip(p=0.5)]))
+    with pytest.raises(OnelayerError, match="RandomHorizontalFlip") as caught:
+        layer(torch.rand(3, 9, 9))
+    assert caught.value.stage == 1
