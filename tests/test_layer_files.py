@@ -85,6 +85,15 @@ def test_configuration_that_asks_for_all_memory_is_refused(folder: Path) -> None
         onelayer.load(folder)
 
 
+def test_weights_that_are_no_numbers(folder: Path) -> None:
+    layer = onelayer.load(folder)
+    with torch.no_grad():
+        layer.weight[0, 0] = float("nan")
+    onelayer.save(layer, folder)
+    with pytest.raises(OnelayerError, match="not all finite"):
+        onelayer.load(folder)
+
+
 def test_integer_weights(folder: Path) -> None:
     save_file(
         {"weight": torch.zeros(6, 60, dtype=torch.int32), "bias": torch.zeros(6, dtype=torch.int32)},

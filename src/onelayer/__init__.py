@@ -1,9 +1,9 @@
 """Image preprocessing as one layer.
 
 ``onelayer.compile(transform)`` derives one layer from torchvision transforms; ``onelayer.register`` teaches it a
-transform of your own. ``onelayer.load(folder)`` gives back a layer that a run has learned; ``onelayer.save(layer, folder)`` keeps
-one. ``onelayer.pipelines`` names the pipelines that layers replace. Everything a user can get wrong is reported as
-``onelayer.OnelayerError``.
+transform of your own. ``onelayer.load(folder)`` gives back a layer that a run has learned;
+``onelayer.save(layer, folder)`` keeps one. ``onelayer.pipelines`` names the pipelines that layers replace. Everything a
+user can get wrong is reported as ``onelayer.OnelayerError``.
 """
 
 from __future__ import annotations

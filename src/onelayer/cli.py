@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import typer
 from rich.markup import escape
 
 import onelayer
-from onelayer.console import console
+from onelayer.console import console, results
 from onelayer.errors import Interrupted, OnelayerError
 from onelayer.learn_request import DeviceChoice, LearnRequest
 from onelayer.run_folder import RunFolder
@@ -39,9 +41,8 @@ Data = Annotated[
     str | None,
     typer.Option(
         help="[bold]sample[/bold] (patches of scikit-image's photographs), [bold]cifar10[/bold] (download), "
-        "or a path: a folder of images, a Parquet file with an `img` or `image` column, or a folder of such files.",
-        envvar="ONELAYER_DATA",
-        show_default=False,
+        "or a path: a folder of RGB images, a Parquet file with an `img` or `image` column, or a folder of such files.",
+        show_default="ONELAYER_DATA, or sample",
     ),
 ]
 MovedData = Annotated[str | None, typer.Option("--data", help="Where the run's images are now, if they have moved.")]
@@ -56,10 +57,10 @@ MinDelta = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Of the split, the first weights and the order.", show_default="0")]
 Devices = Annotated[
-    int | None, typer.Option(help="Learn on so many GPUs at once, each with its own batches.", show_default="1")
+    int | None, typer.Option(help="How many of them learn together, each on its own batches.", show_default="1")
 ]
-Quick = Annotated[bool, typer.Option("--quick", help="A few epochs, few repeats, fewer images: under a minute.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")]
+Quick = Annotated[bool, typer.Option("--quick", help="A few epochs on fewer images: about a minute.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out; --epochs may grow.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be used, and count them.")]
 Run = Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)]
@@ -81,8 +82,10 @@ def _request(
     overwrite: Overwrite = False,
     skip_bad: SkipBad = False,
 ) -> LearnRequest:
+    if data is None and not resume:  # a run that goes on knows its data
+        data = os.environ.get("ONELAYER_DATA")
     return LearnRequest(
-        out=out or Path("runs") / (Path(data).resolve().name if data else "sample"),
+        out=out or Path("runs") / (Path(data).resolve().stem if data else "sample"),
         data=data,
         device=device,
         options={
@@ -138,8 +141,13 @@ def learn(request: LearnRequest) -> None:
     """Learn the layer only; compare, bench and report take it from there."""
     from onelayer.steps import learn_step
 
-    learn_step(request)
-    console.print(f"The layer: [bold]{escape(str(RunFolder(request.out).layer))}[/bold]")
+    try:
+        learn_step(request)
+    except Interrupted as stop:
+        raise Interrupted(
+            f"{stop}\nGo on with: onelayer learn --resume --out {shlex.quote(str(request.out))}"
+        ) from None
+    results.print(f"The layer: [bold]{escape(str(RunFolder(request.out).layer))}[/bold]", soft_wrap=True)
 
 
 @app.command(epilog=_examples("onelayer compare runs/sample", "onelayer compare runs/mine --data moved/photographs"))
@@ -151,14 +159,15 @@ def compare(run: Run, data: MovedData = None) -> None:
 
     folder = RunFolder(run)
     compare_step(folder, data)
-    console.print(metrics_table(MetricsRecord.read(folder.metrics)))
+    results.print(metrics_table(MetricsRecord.read(folder.metrics)))
+    results.print(f"Onto the page with: onelayer report {shlex.quote(str(run))}", soft_wrap=True)
 
 
 @app.command(epilog=_examples("onelayer bench runs/sample", "onelayer bench runs/sample --device cuda --repeats 20"))
 def bench(
     run: Run,
     device: Device = DeviceChoice.auto,
-    repeats: Annotated[int | None, typer.Option(help="Rounds that count.", min=1, max=1000, show_default="3")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Rounds that count.", min=3, max=1000, show_default="3")] = None,
     data: MovedData = None,
 ) -> None:
     """Time a run's layer against the original transforms, one by one and in batches."""
@@ -168,7 +177,8 @@ def bench(
 
     folder = RunFolder(run)
     bench_step(folder, resolve_device(device), data, repeats=repeats)
-    console.print(benchmark_table(BenchmarkRecord.read(folder.benchmark)))
+    results.print(benchmark_table(BenchmarkRecord.read(folder.benchmark)))
+    results.print(f"Onto the page with: onelayer report {shlex.quote(str(run))}", soft_wrap=True)
 
 
 @app.command(epilog=_examples("onelayer report runs/sample"))
@@ -176,7 +186,7 @@ def report(run: Run) -> None:
     """Make the figures and report.html again from the saved records, without running anything."""
     from onelayer.report import build_report
 
-    console.print(f"The page: [bold]{escape(str(build_report(RunFolder(run))))}[/bold]")
+    results.print(f"The page: [bold]{escape(str(build_report(RunFolder(run))))}[/bold]", soft_wrap=True)
 
 
 def _version(wanted: bool) -> None:

@@ -6,7 +6,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(stderr=True)
-"""Progress and messages go to standard error, so that standard output stays free for results."""
+"""Progress and messages: standard error."""
+
+results = Console()
+"""Tables and the paths of what was made: standard output."""
 
 
 def progress() -> Progress:

@@ -49,15 +49,18 @@ def read_history(path: Path) -> list[Epoch]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            if table.fieldnames != _COLUMNS:
+                raise ValueError(f"its columns are {table.fieldnames}")
             return [
                 Epoch(int(row["epoch"]), float(row["train_mse"]), float(row["validation_mse"]), float(row["seconds"]))
-                for row in csv.DictReader(file)
+                for row in table
             ]
     except FileNotFoundError:
         raise OnelayerError(
             f"there is no {path.name} in {path.parent}", hint="Name the folder of a run, as given to --out."
         ) from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise OnelayerError(
             f"{path} cannot be read: {error}", expected=f"a table with the columns {', '.join(_COLUMNS)}"
         ) from None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialized
 
@@ -32,7 +31,6 @@ class LayerConfig(Record):
     output_shape: Shape
     pipeline: str | None = None
     """The name of the pipeline it stands in for."""
-    made_by: str = Field(default="onelayer")
 
 
 def save(layer: DenseLayer, folder: str | Path, *, pipeline: str | None = None) -> None:
@@ -100,6 +98,8 @@ def load(folder: str | Path) -> DenseLayer:
             expected="one floating point dtype",
             hint=_AGAIN,
         )
+    if not all(bool(value.isfinite().all()) for value in tensors.values()):
+        raise OnelayerError(f"the weights in {folder} are not all finite numbers", hint=_AGAIN)
     layer.load_state_dict(tensors, assign=True)
     return layer.eval()
 

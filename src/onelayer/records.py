@@ -44,7 +44,7 @@ class Record(_Part):
         """
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise OnelayerError(
                 f"there is no {path.name} in {path.parent}",
                 hint="Name the folder of a run, as given to --out.",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
-from onelayer.console import console
+from rich.markup import escape
+
+from onelayer.console import console, results
 from onelayer.errors import Interrupted
 from onelayer.learn_request import LearnRequest
 from onelayer.records import BenchmarkRecord, MetricsRecord
@@ -33,16 +36,17 @@ def reproduce(request: LearnRequest) -> RunFolder:
     try:
         _step("Learning", lambda: learn_step(request))
         if not folder.metrics.exists():
-            _step("Comparing", lambda: compare_step(folder))
+            _step("Comparing", lambda: compare_step(folder, request.data))
         if not folder.benchmark.exists():
-            _step("Timing", lambda: bench_step(folder, resolve_device(request.device)))
+            _step("Timing", lambda: bench_step(folder, resolve_device(request.device), request.data))
         build_report(folder)
     except (KeyboardInterrupt, Interrupted) as stop:
         done = str(stop) or "Stopped; what was finished is kept."
-        raise Interrupted(f"{done}\nGo on with: onelayer reproduce --resume --out {folder.path}") from None
-    console.print(metrics_table(MetricsRecord.read(folder.metrics)))
-    console.print(benchmark_table(BenchmarkRecord.read(folder.benchmark)))
-    console.print(f"The page: [bold]{folder.page}[/bold]")
+        how = f"\nGo on with: onelayer reproduce --resume --out {shlex.quote(str(folder.path))}"
+        raise Interrupted(done + (how if folder.holds_run else "")) from None
+    results.print(metrics_table(MetricsRecord.read(folder.metrics)))
+    results.print(benchmark_table(BenchmarkRecord.read(folder.benchmark)))
+    results.print(f"The page: [bold]{escape(str(folder.page))}[/bold]", soft_wrap=True)
     return folder
 
 

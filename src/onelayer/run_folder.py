@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from onelayer.errors import OnelayerError
@@ -53,7 +54,7 @@ class RunFolder:
                 hint="Go on with it (--resume), replace it (--overwrite), or name another folder (--out).",
             )
         try:
-            if not self.holds_run and self.path.exists() and any(self.path.iterdir()):
+            if not self.holds_run and self.path.exists() and any(self._foreign()):
                 raise OnelayerError(
                     f"{self.path} is not empty and holds no run of onelayer", hint="Name another folder (--out)."
                 )
@@ -72,24 +73,34 @@ class RunFolder:
                 hint="Make room, or name another folder (--out).",
             )
 
+    def _foreign(self) -> Iterator[Path]:
+        # A run that was killed while it wrote its very first file leaves that file's beginning.
+        return (path for path in self.path.iterdir() if path.name != self.record.name + ".partial")
+
     def clear(self) -> None:
-        """Remove what a run wrote here, and only that."""
+        """Remove what a run wrote here, and only that; its record stays, to be replaced by that of the next run.
+
+        A run that is killed in between thus leaves a folder that still is a run's, and can be overwritten.
+        """
         for path in vars(self).values():
-            if path == self.path:
+            if path in (self.path, self.record):
                 continue
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
 
-    def remove_results(self) -> None:
-        """Remove what was measured on the layer, when another layer takes its place."""
-        for path in (
+    def remove_results(self) -> bool:
+        """Remove what was measured on the layer, when another layer takes its place; whether there was any of it."""
+        results = (
             self.metrics,
             self.examples,
             self.comparison_figure,
             self.benchmark,
             self.benchmark_figure,
             self.page,
-        ):
-            path.unlink(missing_ok=True)
+        )
+        there = [path for path in results if path.exists()]
+        for path in there:
+            path.unlink()
+        return bool(there)

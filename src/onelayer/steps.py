@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from onelayer import layer_files, pipelines
 from onelayer.bench.report_table import REPEATS, run_report_table
 from onelayer.comparison import compare
+from onelayer.console import console
 from onelayer.data import ImageParts, load_images
 from onelayer.environment import measured_here
 from onelayer.errors import Interrupted, OnelayerError
@@ -26,7 +28,7 @@ from onelayer.run_folder import RunFolder
 Device = Literal["cpu", "cuda"]
 
 QUICK_EPOCHS = 3
-_QUICK_IMAGES = {"train": 4000, "validation": 1000, "test": 1000}
+_QUICK_IMAGES = {"train": 4000, "validation": 1000, "test": 1024}
 
 
 def resolve_device(device: DeviceChoice) -> Device:
@@ -77,23 +79,39 @@ def learn_step(request: LearnRequest) -> RunRecord:
     device = resolve_device(request.device)
     if request.resume:
         record, images = _resumed(folder, request)
+        _check_devices(record.settings, device)
         if _finished(record):
             return record
     else:
-        record, images = _started(folder, request)
+        record, images = _started(folder, request, device)
     record.write(folder.record)
-    folder.remove_results()
+    if folder.remove_results():
+        console.print("What was measured on the layer so far is removed: another layer takes its place.")
     return _learn(folder, record, images, device, resume=request.resume)
 
 
-def _started(folder: RunFolder, request: LearnRequest) -> tuple[RunRecord, ImageParts]:
+def _check_devices(settings: TrainingSettings, device: Device) -> None:
+    there = torch.cuda.device_count() if device == "cuda" else os.cpu_count() or 1
+    if settings.devices > there:
+        raise OnelayerError(
+            f"--devices {settings.devices} was given, but there are {there} here",
+            expected=f"at most {there} {'CUDA devices' if device == 'cuda' else 'processes, one per core'}",
+        )
+
+
+def _started(folder: RunFolder, request: LearnRequest, device: Device) -> tuple[RunRecord, ImageParts]:
     pipeline = pipelines.named("report")
     base = TrainingSettings(epochs=QUICK_EPOCHS) if request.quick else TrainingSettings()
     settings = settings_of(request.options, base)
+    _check_devices(settings, device)
     folder.check_free(overwrite=request.overwrite, room=_room(pipeline))
-    images = _images(request.data or "sample", pipeline, settings.seed, quick=request.quick, skip_bad=request.skip_bad)
-    # Only now, when nothing about the input can fail any more, does an old run go.
-    folder.clear()
+    images = _images(
+        "sample" if request.data is None else request.data,
+        pipeline,
+        settings.seed,
+        quick=request.quick,
+        skip_bad=request.skip_bad,
+    )
     record = RunRecord(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         quick=request.quick,
@@ -102,6 +120,8 @@ def _started(folder: RunFolder, request: LearnRequest) -> tuple[RunRecord, Image
         settings=settings,
         environment=measured_here(),
     )
+    # Only now, when nothing about the input can fail any more, does an old run go.
+    folder.clear()
     return record, images
 
 
@@ -118,6 +138,7 @@ def _resumed(folder: RunFolder, request: LearnRequest) -> tuple[RunRecord, Image
     if changed:
         raise OnelayerError(
             f"the run in {folder.path} was started with other values of {', '.join(changed)}",
+            expected=", ".join(f"{name} {value:g}" for name, value in record.settings.model_dump().items()),
             hint="Leave them out (only --epochs may grow), or start anew with --overwrite or another --out.",
         )
     if settings.epochs < record.settings.epochs:
@@ -152,7 +173,8 @@ def _learn(folder: RunFolder, record: RunRecord, images: ImageParts, device: Dev
     if summary.stop_reason == "not finite":
         raise not_finite(summary.epochs_run, record.settings, kept=kept)
     if summary.stop_reason == "interrupted":
-        raise Interrupted(f"Learning stopped after {summary.epochs_run} whole epochs. {kept}.")
+        epochs = "1 whole epoch" if summary.epochs_run == 1 else f"{summary.epochs_run} whole epochs"
+        raise Interrupted(f"Learning stopped after {epochs}. {kept}.")
     return record
 
 
@@ -167,7 +189,7 @@ def images_of(record: RunRecord, data: str | None = None) -> ImageParts:
         OnelayerError: If they are not to be found, or are not the same images.
     """
     images = _images(
-        data or record.data.source,
+        record.data.source if data is None else data,
         pipelines.named(record.pipeline.name),
         record.settings.seed,
         quick=record.quick,
@@ -175,7 +197,7 @@ def images_of(record: RunRecord, data: str | None = None) -> ImageParts:
     )
     if images.summary.key != record.data.key:
         raise OnelayerError(
-            f"the images in {data or record.data.source} are not those of the run",
+            f"the images in {record.data.source if data is None else data} are not those of the run",
             expected=f"images with the key {record.data.key}, found {images.summary.key}",
             hint="Start a new run on them, or name with --data where the run's images are.",
         )
@@ -184,7 +206,9 @@ def images_of(record: RunRecord, data: str | None = None) -> ImageParts:
 
 def _images(source: str, pipeline: Pipeline, seed: int, *, quick: bool, skip_bad: bool) -> ImageParts:
     images = load_images(source, shape=pipeline.input_shape, seed=seed, skip_bad=skip_bad)
-    return images.first(**_QUICK_IMAGES) if quick else images
+    if images.summary.skipped:
+        console.print(f"{images.summary.skipped} images could not be used and are left out.")
+    return images.thinned(**_QUICK_IMAGES) if quick else images
 
 
 def _room(pipeline: Pipeline) -> int:
@@ -214,7 +238,7 @@ def bench_step(folder: RunFolder, device: Device, data: str | None = None, *, re
 
 def _learned(folder: RunFolder) -> tuple[RunRecord, Pipeline, DenseLayer]:
     record = RunRecord.read(folder.record)
-    pipeline, layer = pipelines.named(record.pipeline.name), layer_files.load(folder.layer)
+    pipeline, layer = pipelines.named(record.pipeline.name), layer_files.load(folder.layer).float()
     found, expected = (layer.input_shape, layer.output_shape), (pipeline.input_shape, pipeline.output_shape)
     if found != expected:
         raise OnelayerError(

@@ -9,5 +9,9 @@ from pathlib import Path
 def write_whole(path: Path, content: bytes) -> None:
     """Write through a temporary file, so that whoever has the old one open never sees half of the new one."""
     temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except BaseException:  # a full disk, or a signal
+        temporary.unlink(missing_ok=True)
+        raise

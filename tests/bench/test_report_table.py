@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from onelayer import Pipeline, pipelines
-from onelayer.bench.report_table import WAYS, _contenders, run_report_table
+from onelayer.bench.report_table import WAYS, Placed, _contenders, run_report_table
 from onelayer.records import BenchmarkRecord
 
 
@@ -44,11 +44,25 @@ def test_a_record_of_every_row_and_way(tmp_path: Path, random_pixels: Callable[.
     assert BenchmarkRecord.read(tmp_path / "benchmark.json") == record
 
 
+def test_no_row_claims_larger_batches_than_there_are_images(random_pixels: Callable[..., NDArray[np.uint8]]) -> None:
+    pipeline = pipelines.named("report")
+
+    def rows(count: int) -> list[int]:
+        pixels = random_pixels(count, (3, 32, 32))
+        record = run_report_table(
+            pipeline, Recorder(pipeline), pixels, ["cpu"], batch_sizes=(64, 16, 8), burn_in=0, repeats=1
+        )
+        return [row.batch_size for row in record.rows]
+
+    assert rows(20) == [16, 8]
+    assert rows(3) == [3]
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 20, 64])
 def test_a_pass_takes_every_image_once(batch_size: int, random_pixels: Callable[..., NDArray[np.uint8]]) -> None:
     pipeline = pipelines.named("report")
     images = torch.from_numpy(random_pixels(20, (3, 32, 32))) / 255
-    for contender in _contenders(pipeline, Recorder(pipeline), images, "cpu", batch_size).values():
+    for contender in _contenders(pipeline, Placed(Recorder(pipeline), images), images, "cpu", batch_size).values():
         assert torch.equal(torch.cat(list(contender.batches)), images)
         assert max(len(batch) for batch in contender.batches) == min(batch_size, 20)
 
@@ -57,7 +71,7 @@ def test_all_ways_do_the_same_work(random_pixels: Callable[..., NDArray[np.uint8
     """Image by image, stacked, and in batches the transforms give the same pixels; a layer that is right does too."""
     pipeline = pipelines.named("report")
     images = torch.from_numpy(random_pixels(20, (3, 32, 32))) / 255
-    contenders = _contenders(pipeline, Recorder(pipeline), images, "cpu", 8)
+    contenders = _contenders(pipeline, Placed(Recorder(pipeline), images), images, "cpu", 8)
     assert list(contenders) == ["sequential", "batched", "layer"]
     for contender in contenders.values():
         outputs = torch.cat([contender.apply(batch) for batch in contender.batches])  # type: ignore[misc]

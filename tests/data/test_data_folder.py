@@ -284,13 +284,13 @@ def test_without_a_cache_the_images_are_the_same(photos, tmp_path: Path) -> None
     np.testing.assert_array_equal(without.train, load(root).train)
 
 
-def test_first_takes_at_most_so_many(photos) -> None:
+def test_thinned_takes_at_most_so_many(photos) -> None:
     parts = load(photos(*(f"{number}.png" for number in range(20))))
-    few = parts.first(3, 99, 2)
+    few = parts.thinned(3, 99, 2)
     assert sizes(few) == (3, 2, 2)
-    np.testing.assert_array_equal(few.train, parts.train[:3])
+    np.testing.assert_array_equal(few.train, parts.train[[0, 6, 13]])
     np.testing.assert_array_equal(few.validation, parts.validation)
-    np.testing.assert_array_equal(few.test, parts.test[:2])
+    np.testing.assert_array_equal(few.test, parts.test[[0, -1]])
     assert few.summary.key == parts.summary.key
     with pytest.raises(ValueError, match="at least 1"):
-        parts.first(1, 0, 1)
+        parts.thinned(1, 0, 1)

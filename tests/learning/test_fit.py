@@ -14,8 +14,10 @@ from torch import nn
 from torch.utils.data import DistributedSampler
 
 from onelayer import DenseLayer, OnelayerError, Pipeline, pipelines
+from onelayer.errors import Interrupted
 from onelayer.history import read_history
 from onelayer.learning.batches import ImageBatches
+from onelayer.learning.callbacks import WholeCheckpoints
 from onelayer.learning.fit import Learned, fit
 from onelayer.records import TrainingSettings
 from onelayer.run_folder import RunFolder
@@ -137,6 +139,77 @@ def test_resuming_starts_from_the_last_epoch_not_the_best(learn: Callable[..., t
     last = torch.load(folder.checkpoints / "last.ckpt", weights_only=True)
     best = torch.load(folder.checkpoints / "best.ckpt", weights_only=True)
     assert (best["epoch"], last["epoch"]) == (2, 3), "counted from 0"
+
+
+def test_patience_that_ran_out_stays_out(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+    first, folder = learn("run", epochs=50, patience=3, min_delta=1.0)
+    before = folder.history.read_bytes()
+    again, _ = learn("run", epochs=50, patience=3, min_delta=1.0, resume=True)
+    assert again.summary == first.summary
+    assert folder.history.read_bytes() == before
+
+
+def test_patience_that_runs_out_in_the_last_epoch(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+    assert learn("run", epochs=4, patience=3, min_delta=1.0)[0].summary.stop_reason == "early stopping"
+    assert learn("other", epochs=3, patience=3, min_delta=1.0)[0].summary.stop_reason == "all epochs done"
+
+
+def interrupting(flip: Pipeline, good_calls: int) -> Pipeline:
+    """A pipeline during which Ctrl-C is pressed, after so many batches."""
+    calls = 0
+
+    def transform(images: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > good_calls:
+            raise KeyboardInterrupt
+        return flip(images)
+
+    return Pipeline("interrupting", transform, flip.input_shape)
+
+
+def test_interrupted_before_anything_was_kept(learn: Callable[..., tuple[Learned, RunFolder]], flip: Pipeline) -> None:
+    with pytest.raises(Interrupted, match="first epoch"):
+        learn("run", pipeline=interrupting(flip, 5))
+
+
+def test_interrupted_between_the_best_checkpoint_and_the_last(
+    learn: Callable[..., tuple[Learned, RunFolder]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = WholeCheckpoints.save_checkpoint
+    written: list[str] = []
+
+    def interrupted(self: WholeCheckpoints, checkpoint: dict[str, object], path: object, **options: object) -> None:
+        written.append(Path(str(path)).name)
+        if written.count("last.ckpt") == 3:
+            raise KeyboardInterrupt
+        write(self, checkpoint, path, **options)
+
+    monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", interrupted)
+    learned, folder = learn("run", epochs=5)
+    assert written[-2:] == ["best.ckpt", "last.ckpt"], "the third epoch must be the best so far"
+    # what is said of the layer is true of the layer that is kept
+    assert learned.summary.best_epoch == learned.summary.epochs_run == 3
+    best = torch.load(folder.checkpoints / "best.ckpt", weights_only=True)["state_dict"]["layer.weight"]
+    assert torch.equal(learned.layer.weight, best)
+    monkeypatch.undo()
+    straight, _ = learn("straight", epochs=5)
+    resumed, _ = learn("run", epochs=5, resume=True)
+    assert torch.equal(resumed.layer.weight, straight.layer.weight)
+
+
+def test_a_killed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"epoch": 1}, path)
+
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        WholeCheckpoints().save_checkpoint({"epoch": 2}, path)
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_patience_counts_on_across_a_resume(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:

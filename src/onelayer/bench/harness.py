@@ -29,14 +29,19 @@ class Contender:
     apply: Callable[[torch.Tensor], object]
     batches: Sequence[torch.Tensor]
 
-    def timer(self, threads: int) -> Timer:
-        """A timer whose statement applies the contender to the next batch, round and round."""
+    def timer(self) -> Timer:
+        """A timer whose statement applies the contender to the next batch, round and round.
+
+        With PyTorch's own number of threads: ``Timer`` would take one.
+        """
         turn = itertools.cycle(self.batches)
-        return Timer("apply(next(turn))", globals={"apply": self.apply, "turn": turn}, num_threads=threads)
+        return Timer(
+            "apply(next(turn))", globals={"apply": self.apply, "turn": turn}, num_threads=torch.get_num_threads()
+        )
 
 
 def time_interleaved(
-    contenders: Mapping[Key, Contender], *, burn_in: int, repeats: int, progress: Progress, threads: int | None = None
+    contenders: Mapping[Key, Contender], *, burn_in: int, repeats: int, progress: Progress
 ) -> dict[Key, Timing]:
     """Time contenders against each other with ``torch.utils.benchmark``.
 
@@ -48,12 +53,11 @@ def time_interleaved(
         burn_in: Short rounds, of a few steps each, before the first that counts.
         repeats: Rounds that count.
         progress: Where progress is shown.
-        threads: PyTorch's threads while timing; by default as many as it is set to now.
 
     Returns:
         For each key the seconds of every counted pass, with median and quartiles.
     """
-    timers = {key: contender.timer(threads or torch.get_num_threads()) for key, contender in contenders.items()}
+    timers = {key: contender.timer() for key, contender in contenders.items()}
     seconds: dict[Key, list[float]] = {key: [] for key in contenders}
     task = progress.add_task("benchmark", total=(burn_in + repeats) * len(timers))
     for _ in range(burn_in):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -44,7 +45,10 @@ WAYS = (
 )
 
 REPEATS = 3
-"""Enough for a median; `onelayer bench --repeats` takes more."""
+"""Enough for a median and quartiles; `onelayer bench --repeats` takes more."""
+
+MOST_IMAGES = 10_000
+"""As many as the report timed; as float32 they must fit into memory."""
 
 Device = Literal["cpu", "cuda"]
 Apply = Callable[[torch.Tensor], torch.Tensor]
@@ -70,19 +74,22 @@ def run_report_table(
     Args:
         pipeline: The original transforms.
         layer: In their place.
-        pixels: uint8 [N, C, H, W], all images of one pass.
+        pixels: uint8 [N, C, H, W], the images of one pass; at most the first 10,000 are taken.
         devices: Which rows to measure; the table's other devices are recorded as not measured.
-        batch_sizes: The rows of each device.
+        batch_sizes: The rows of each device; those larger than the number of images are left out.
         burn_in: Short rounds that do not count.
         repeats: Rounds that count.
         quick: Recorded, so that the page can say so.
     """
-    images = unit_range(torch.from_numpy(np.array(pixels)))
+    images = unit_range(torch.from_numpy(np.array(pixels[:MOST_IMAGES])))
+    # A batch larger than all images would only repeat the row of one batch of all images.
+    batch_sizes = [size for size in batch_sizes if size <= len(images)] or [len(images)]
     contenders = {
         (device, size, way): contender
         for device in devices
+        for here in [Placed(copy.deepcopy(layer).to(device), images.to(device))]
         for size in batch_sizes
-        for way, contender in _contenders(pipeline, layer, images, device, size).items()
+        for way, contender in _contenders(pipeline, here, images, device, size).items()
     }
     with torch.inference_mode(), progress() as shown:
         timings = time_interleaved(contenders, burn_in=burn_in, repeats=repeats, progress=shown)
@@ -108,12 +115,19 @@ def run_report_table(
     )
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A copy of the layer, and the images, on the device of a row."""
+
+    layer: nn.Module
+    images: torch.Tensor
+
+
 def _contenders(
-    pipeline: Pipeline, layer: nn.Module, images: torch.Tensor, device: Device, batch_size: int
+    pipeline: Pipeline, here: Placed, images: torch.Tensor, device: Device, batch_size: int
 ) -> dict[str, Contender]:
     """The ways of one row, by key, each over all images in batches."""
     batches = torch.split(images, batch_size)
-    layer = copy.deepcopy(layer).to(device)  # a copy: the rows of the other device keep theirs
 
     def sequential(batch: torch.Tensor) -> torch.Tensor:
         return torch.stack([pipeline.transform(image) for image in batch])
@@ -121,10 +135,10 @@ def _contenders(
     def with_copies(apply: Apply) -> Apply:
         return lambda batch: apply(batch.to(device)).cpu()
 
-    ways: dict[str, Apply] = {"sequential": sequential, "batched": pipeline.transform, "layer": layer}
+    ways: dict[str, Apply] = {"sequential": sequential, "batched": pipeline.transform, "layer": here.layer}
     if device == "cuda":
         ways = {key: with_copies(apply) for key, apply in ways.items()}
     contenders = {key: Contender(apply, batches) for key, apply in ways.items()}
     if device == "cuda":
-        contenders["layer_on_device"] = Contender(layer, torch.split(images.to(device), batch_size))
+        contenders["layer_on_device"] = Contender(here.layer, torch.split(here.images, batch_size))
     return contenders

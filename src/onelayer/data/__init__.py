@@ -65,6 +65,10 @@ def load_images(
 def _encoded(source: str) -> EncodedImages:
     path = Path(source)
     try:
+        source.encode("utf-8")
+    except UnicodeEncodeError:
+        raise OnelayerError(f"the name {source!a} is not UTF-8", hint="Rename it; records are text.") from None
+    try:
         # An empty text, such as an unset variable of a shell, would else be the current folder.
         exists = bool(source) and path.exists()
     except OSError as error:

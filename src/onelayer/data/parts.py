@@ -40,8 +40,8 @@ class ImageParts:
     test: Images
     summary: DataSummary
 
-    def first(self, train: int, validation: int, test: int) -> ImageParts:
-        """At most so many images of each part, from its beginning. The counts of the summary follow.
+    def thinned(self, train: int, validation: int, test: int) -> ImageParts:
+        """At most so many images of each part, evenly spaced, because parts may be sorted by class.
 
         Raises:
             ValueError: If a count is below 1.
@@ -54,11 +54,15 @@ class ImageParts:
             "test": min(test, len(self.test)),
         }
         return ImageParts(
-            train=self.train[: counts["train"]],
-            validation=self.validation[: counts["validation"]],
-            test=self.test[: counts["test"]],
+            train=_thinned(self.train, counts["train"]),
+            validation=_thinned(self.validation, counts["validation"]),
+            test=_thinned(self.test, counts["test"]),
             summary=self.summary.model_copy(update=counts),
         )
+
+
+def _thinned(images: Images, count: int) -> Images:
+    return images if count == len(images) else images[np.linspace(0, len(images) - 1, count).round().astype(int)]
 
 
 def image_parts(

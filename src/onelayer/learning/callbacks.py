@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import ModelCheckpoint
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from onelayer.history import Epoch, write_history
 from onelayer.learning.regression import TRAIN_MSE, VALIDATION_MSE
+from onelayer.whole_file import write_whole
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints beside the old ones and puts them in their place in one step.
+
+    Lightning's own go through the system's folder for temporary files, and are then copied over the old ones if that
+    lies on another file system: whoever is killed in between has neither.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
+        """Write all of the checkpoint, or nothing."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_whole(path, content.getvalue())
+
+
+class EpochBar(RichProgressBar):
+    """Lightning's progress bar, with epochs counted from 1 and the error in digits that tell something."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=10, leave=False, console_kwargs={"stderr": True})
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:  # noqa: ARG002
+        """The validation MSE of the last epoch."""
+        mse = trainer.callback_metrics.get(VALIDATION_MSE)
+        return {} if mse is None else {"MSE": f"{float(mse):.2e}"}
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -86,6 +121,9 @@ class HistoryFile(pl.Callback):
         """The rows of the checkpoint."""
         self.epochs = [Epoch(*row) for row in state_dict["epochs"]]
 
-    def saved_in(self, checkpoint: dict[str, Any]) -> list[Epoch]:
-        """The rows that a checkpoint carries."""
-        return [Epoch(*row) for row in checkpoint["callbacks"][self.state_key]["epochs"]]
+    def saved_in(self, checkpoint: Path) -> list[Epoch]:
+        """The rows that a checkpoint carries; none where there is no such file."""
+        if not checkpoint.is_file():
+            return []
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        return [Epoch(*row) for row in state["callbacks"][self.state_key]["epochs"]]

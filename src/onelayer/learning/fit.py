@@ -14,14 +14,14 @@ from typing import Literal
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from numpy.typing import NDArray
 
-from onelayer.errors import OnelayerError
+from onelayer.errors import Interrupted, OnelayerError
 from onelayer.history import Epoch, write_history
 from onelayer.learning.batches import ImageBatches
-from onelayer.learning.callbacks import HistoryFile, RunCheckpoint
+from onelayer.learning.callbacks import EpochBar, HistoryFile, RunCheckpoint, WholeCheckpoints
 from onelayer.learning.dense_layer import DenseLayer
 from onelayer.learning.regression import VALIDATION_MSE, Regression
 from onelayer.pipelines import Pipeline
@@ -70,8 +70,9 @@ def fit(
         resume: Go on from the last checkpoint of the folder, if there is one.
 
     Raises:
-        OnelayerError: If learning was interrupted, or its loss became infinite or NaN, before the first epoch ended;
-            if ``resume`` finds a checkpoint that cannot be read.
+        OnelayerError: If the loss became infinite or NaN before the first epoch ended; if ``resume`` finds a checkpoint
+            that cannot be read.
+        Interrupted: If a signal came before the first epoch ended.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     layer = DenseLayer(pipeline.input_shape, pipeline.output_shape, generator)
@@ -96,9 +97,10 @@ def fit(
                 RunCheckpoint(folder.checkpoints, "best", VALIDATION_MSE),
                 # After the best, so that it carries the best's score.
                 RunCheckpoint(folder.checkpoints, "last", None),
-                RichProgressBar(refresh_rate=10, leave=False),
+                EpochBar(),
             ],
             logger=[CSVLogger(folder.logs, name="csv"), TensorBoardLogger(folder.logs, name="tensorboard")],
+            plugins=[WholeCheckpoints()],
             default_root_dir=folder.path,
             num_sanity_val_steps=0,
             enable_model_summary=False,
@@ -106,17 +108,22 @@ def fit(
         )
         module = Regression(layer, pipeline, settings.lr)
         batches = ImageBatches(train, validation, settings.batch_size, settings.seed)
-        interrupted = _run(trainer, module, batches, checkpoint)
-    # What the last checkpoint knows is what is kept: a signal may fall between the history's row and the checkpoint,
-    # and with several devices the callback that saw the epochs lived in another process.
-    epochs = history.saved_in(torch.load(last, weights_only=True)) if last.is_file() else []
+        # Lightning would learn one epoch more before it saw that patience had run out already.
+        patience_ran_out = checkpoint is not None and _patience_ran_out(checkpoint, stopping)
+        interrupted = not patience_ran_out and _run(trainer, module, batches, checkpoint)
+    # What the checkpoints know is what is kept: a signal may fall between the history's row and the checkpoint, and
+    # with several devices the callback that saw the epochs lived in another process.
+    best_checkpoint = folder.checkpoints / "best.ckpt"
+    to_best, to_last = history.saved_in(best_checkpoint), history.saved_in(last)
+    epochs = max(to_best, to_last, key=len)  # or between the two checkpoints
     write_history(folder.history, epochs)
-    stop_reason = _stop_reason(epochs, interrupted=interrupted, all_done=len(epochs) >= settings.epochs)
-    finite = [epoch for epoch in epochs if math.isfinite(epoch.validation_mse)]
-    if not finite:
+    stop_reason = _stop_reason(
+        epochs, interrupted=interrupted, patience_ran_out=last.is_file() and _patience_ran_out(last, stopping)
+    )
+    if not to_best or not to_best[-1].finite:
         raise _nothing_kept(stop_reason, settings)
-    best = min(finite, key=lambda epoch: epoch.validation_mse)
-    layer.load_state_dict(_layer_state(folder.checkpoints / "best.ckpt"))
+    best = to_best[-1]
+    layer.load_state_dict(_layer_state(best_checkpoint))
     last_mse = epochs[-1].validation_mse
     summary = TrainingSummary(
         device=device,
@@ -136,22 +143,31 @@ def _run(trainer: pl.Trainer, module: Regression, batches: ImageBatches, checkpo
     try:
         trainer.fit(module, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:
-        # Lightning turns Ctrl-C into SystemExit and SIGTERM into a subclass of it, after an orderly shutdown.
+        # Lightning turns Ctrl-C into SystemExit and SIGTERM into a subclass of it, after an orderly shutdown; but it
+        # does not end the processes of several devices, which would go on writing checkpoints.
+        for process in getattr(trainer.strategy.launcher, "procs", []):
+            process.terminate()
+            process.join()
         return True
     return False
 
 
-def _stop_reason(epochs: list[Epoch], *, interrupted: bool, all_done: bool) -> StopReason:
+def _patience_ran_out(checkpoint: Path, stopping: EarlyStopping) -> bool:
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"][stopping.state_key]
+    return bool(state["wait_count"] >= stopping.patience)
+
+
+def _stop_reason(epochs: list[Epoch], *, interrupted: bool, patience_ran_out: bool) -> StopReason:
     if interrupted:
         return "interrupted"
     if epochs and not epochs[-1].finite:
         return "not finite"
-    return "all epochs done" if all_done else "early stopping"
+    return "early stopping" if patience_ran_out else "all epochs done"
 
 
-def _nothing_kept(reason: StopReason, settings: TrainingSettings) -> OnelayerError:
+def _nothing_kept(reason: StopReason, settings: TrainingSettings) -> Exception:
     if reason == "interrupted":
-        return OnelayerError("learning was interrupted in its first epoch, before there was anything to keep")
+        return Interrupted("Learning stopped in its first epoch, before there was anything to keep.")
     return not_finite(1, settings, kept=None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onelayer.report.build import build_report
-from onelayer.report.figures import draw_benchmark, draw_comparison, draw_training, save_png
+from onelayer.report.figures import draw_benchmark, draw_comparison, draw_training
 from onelayer.report.pictures import Pictures, read_pictures
 from onelayer.report.tables import benchmark_table, metrics_table
 
@@ -16,5 +16,4 @@ __all__ = [
     "draw_training",
     "metrics_table",
     "read_pictures",
-    "save_png",
 ]

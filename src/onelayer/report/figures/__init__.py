@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from onelayer.report.figures.benchmark import draw_benchmark
 from onelayer.report.figures.comparison import draw_comparison
-from onelayer.report.figures.png import encode_png, save_png
+from onelayer.report.figures.png import encode_png
 from onelayer.report.figures.training import draw_training
 
-__all__ = ["draw_benchmark", "draw_comparison", "draw_training", "encode_png", "save_png"]
+__all__ = ["draw_benchmark", "draw_comparison", "draw_training", "encode_png"]

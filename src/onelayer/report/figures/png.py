@@ -5,11 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from onelayer.whole_file import write_whole
-
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 150
@@ -21,8 +17,3 @@ def encode_png(figure: Figure) -> bytes:
     # Matplotlib would write its own version into the file; the run records say that.
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
-
-
-def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure in one step, replacing what was there."""
-    write_whole(path, encode_png(figure))
