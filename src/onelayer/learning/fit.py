@@ -146,7 +146,7 @@ def _run(trainer: pl.Trainer, module: Regression, batches: ImageBatches, checkpo
         # Lightning turns Ctrl-C into SystemExit and SIGTERM into a subclass of it, after an orderly shutdown; but it
         # does not end the processes of several devices, which would go on writing checkpoints.
         for process in getattr(trainer.strategy.launcher, "procs", []):
-            process.terminate()
+            process.kill()  # its own handler of SIGTERM waits for the others; a checkpoint is never half written
             process.join()
         return True
     return False
