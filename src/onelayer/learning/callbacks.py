@@ -119,11 +119,12 @@ class HistoryFile(pl.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The rows of the checkpoint."""
-        self.epochs = [Epoch(*row) for row in state_dict["epochs"]]
+        self.epochs = _rows(state_dict)
 
-    def saved_in(self, checkpoint: Path) -> list[Epoch]:
-        """The rows that a checkpoint carries; none where there is no such file."""
-        if not checkpoint.is_file():
-            return []
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        return [Epoch(*row) for row in state["callbacks"][self.state_key]["epochs"]]
+    def saved_in(self, checkpoint: dict[str, Any]) -> list[Epoch]:
+        """The rows that a checkpoint carries."""
+        return _rows(checkpoint["callbacks"][self.state_key])
+
+
+def _rows(state_dict: dict[str, Any]) -> list[Epoch]:
+    return [Epoch(*row) for row in state_dict["epochs"]]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -82,8 +82,8 @@ def fit(
     )
     last = folder.checkpoints / "last.ckpt"
     checkpoint = last if resume and last.is_file() else None
-    if checkpoint is not None:
-        _check_fits(checkpoint, layer)
+    # Lightning would learn one epoch more before it saw that patience had run out already.
+    patience_ran_out = checkpoint is not None and _patience_ran_out(_read_fitting(checkpoint, layer), stopping)
     with _quiet_lightning():
         trainer = pl.Trainer(
             accelerator="gpu" if device == "cuda" else "cpu",
@@ -108,22 +108,22 @@ def fit(
         )
         module = Regression(layer, pipeline, settings.lr)
         batches = ImageBatches(train, validation, settings.batch_size, settings.seed)
-        # Lightning would learn one epoch more before it saw that patience had run out already.
-        patience_ran_out = checkpoint is not None and _patience_ran_out(checkpoint, stopping)
         interrupted = not patience_ran_out and _run(trainer, module, batches, checkpoint)
     # What the checkpoints know is what is kept: a signal may fall between the history's row and the checkpoint, and
     # with several devices the callback that saw the epochs lived in another process.
-    best_checkpoint = folder.checkpoints / "best.ckpt"
-    to_best, to_last = history.saved_in(best_checkpoint), history.saved_in(last)
+    best_saved, last_saved = _read(folder.checkpoints / "best.ckpt"), _read(last)
+    to_best, to_last = (history.saved_in(saved) if saved else [] for saved in (best_saved, last_saved))
     epochs = max(to_best, to_last, key=len)  # or between the two checkpoints
     write_history(folder.history, epochs)
     stop_reason = _stop_reason(
-        epochs, interrupted=interrupted, patience_ran_out=last.is_file() and _patience_ran_out(last, stopping)
+        epochs,
+        interrupted=interrupted,
+        patience_ran_out=last_saved is not None and _patience_ran_out(last_saved, stopping),
     )
-    if not to_best or not to_best[-1].finite:
+    if best_saved is None or not to_best[-1].finite:
         raise _nothing_kept(stop_reason, settings)
     best = to_best[-1]
-    layer.load_state_dict(_layer_state(best_checkpoint))
+    layer.load_state_dict(_layer_state(best_saved))
     last_mse = epochs[-1].validation_mse
     summary = TrainingSummary(
         device=device,
@@ -152,9 +152,8 @@ def _run(trainer: pl.Trainer, module: Regression, batches: ImageBatches, checkpo
     return False
 
 
-def _patience_ran_out(checkpoint: Path, stopping: EarlyStopping) -> bool:
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["callbacks"][stopping.state_key]
-    return bool(state["wait_count"] >= stopping.patience)
+def _patience_ran_out(saved: dict[str, Any], stopping: EarlyStopping) -> bool:
+    return bool(saved["callbacks"][stopping.state_key]["wait_count"] >= stopping.patience)
 
 
 def _stop_reason(epochs: list[Epoch], *, interrupted: bool, patience_ran_out: bool) -> StopReason:
@@ -180,20 +179,29 @@ def not_finite(epoch: int, settings: TrainingSettings, *, kept: str | None) -> O
     )
 
 
-def _layer_state(checkpoint: Path) -> dict[str, torch.Tensor]:
+def _read(checkpoint: Path) -> dict[str, Any] | None:
+    """What a checkpoint holds, on the CPU; None where there is no such file."""
+    if not checkpoint.is_file():
+        return None
     # weights_only: tensors and plain containers, no code.
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    return {name.removeprefix("layer."): value for name, value in state.items()}
+    saved: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return saved
 
 
-def _check_fits(checkpoint: Path, layer: DenseLayer) -> None:
+def _layer_state(saved: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix("layer."): value for name, value in saved["state_dict"].items()}
+
+
+def _read_fitting(checkpoint: Path, layer: DenseLayer) -> dict[str, Any]:
+    """What a checkpoint to go on from holds, which must be of such a layer."""
     try:
-        found = {name: value.shape for name, value in _layer_state(checkpoint).items()}
+        saved = _read(checkpoint) or {}
+        found = {name: value.shape for name, value in _layer_state(saved).items()}
     except Exception as error:  # noqa: BLE001 - a broken file makes the reader fail in any way it likes
         problem = f"{checkpoint} cannot be read ({type(error).__name__})"
     else:
         if found == {name: value.shape for name, value in layer.state_dict().items()}:
-            return
+            return saved
         problem = f"{checkpoint} is of another layer"
     raise OnelayerError(problem, hint="Start again with --overwrite.")
 
