@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from skimage.metrics import structural_similarity
 from torch import nn
+from torchvision.transforms import v2
 
-from onelayer import OnelayerError, Pipeline
+from onelayer import DenseLayer, OnelayerError, Pipeline, compiling, pipelines
 from onelayer.comparison import compare
 from onelayer.records import MetricsRecord
 from onelayer.run_folder import RunFolder
@@ -110,3 +111,42 @@ def test_fewer_images_than_examples(flip: Pipeline, random_pixels: Pixels) -> No
 def test_nothing_to_compare(flip: Pipeline, random_pixels: Pixels) -> None:
     with pytest.raises(OnelayerError, match="0 images and 1 layers"):
         compare(flip, {"itself": Exact(flip)}, random_pixels(0, flip.input_shape))
+
+
+def test_the_weights_of_one_output_value(random_pixels: Pixels) -> None:
+    pipeline = pipelines.named("report")
+    dense = DenseLayer(pipeline.input_shape, pipeline.output_shape)
+    layers = {"learned": dense, "derived": compiling.compile(pipeline.transform)}
+    found = compare(pipeline, layers, random_pixels(3, (3, 32, 32)))
+    assert found.record.weight_pixel == (0, 14, 14)
+    np.testing.assert_array_equal(
+        found.pictures["weights.learned"].ravel(), dense.weight[14 * 28 + 14].detach().numpy()
+    )
+    # The transforms are linear: each weight is what an image that is white in one value gives there.
+    impulses = torch.eye(3 * 32 * 32).reshape(-1, 3, 32, 32)
+    np.testing.assert_allclose(
+        found.pictures["weights.derived"].ravel(), pipeline(impulses)[:, 0, 14, 14].numpy(), rtol=0, atol=1e-6
+    )
+    opaque = compare(pipeline, {"opaque": nn.Sequential(dense)}, random_pixels(3, (3, 32, 32)))
+    assert opaque.record.weight_pixel is None
+    assert "weights.opaque" not in opaque.pictures
+
+
+def test_what_is_proved_stands_beside_what_is_measured(random_pixels: Pixels) -> None:
+    pipeline = Pipeline("mirror", v2.RandomHorizontalFlip(p=1), (2, 5, 3))
+    layer = DenseLayer(pipeline.input_shape, pipeline.output_shape)
+    with torch.no_grad():
+        layer.weight.copy_(pipeline(torch.eye(30).reshape(30, 2, 5, 3)).reshape(30, 30).T)
+        layer.bias.zero_()
+        layer.weight[4, 9] += 0.125
+    pixels = random_pixels(6, pipeline.input_shape)
+    learned, derived, unknown = compare(
+        pipeline,
+        {"learned": layer, "derived": compiling.compile(pipeline.transform), "unknown": Exact(pipeline)},
+        pixels,
+    ).record.layers
+    # An eighth of white, and the rounding of two products.
+    assert learned.bound_grey_levels == pytest.approx(255 / 8, abs=1e-3)
+    assert learned.max_grey_levels < learned.bound_grey_levels
+    assert derived.bound_grey_levels == 0.0
+    assert unknown.bound_grey_levels is None

@@ -57,8 +57,10 @@ def test_wrong_images_are_named(images: torch.Tensor) -> None:
 
 
 def test_unknown_name_lists_the_known() -> None:
-    with pytest.raises(OnelayerError, match=r"'nonsense'; expected 'report'"):
+    with pytest.raises(OnelayerError, match=r"'nonsense'; expected one of cifar10, .*report.*, yolo$"):
         pipelines.named("nonsense")
+    with pytest.raises(OnelayerError, match="Did you mean resnet50"):
+        pipelines.named("ResNet-50")
 
 
 def test_summary_names_every_step() -> None:

@@ -1,9 +1,10 @@
 """Image preprocessing as one layer.
 
-``onelayer.compile(transform)`` derives one layer from torchvision transforms; ``onelayer.register`` teaches it a
-transform of your own. ``onelayer.load(folder)`` gives back a layer that a run has learned;
-``onelayer.save(layer, folder)`` keeps one. ``onelayer.pipelines`` names the pipelines that layers replace. Everything a
-user can get wrong is reported as ``onelayer.OnelayerError``.
+``onelayer.compile(transform)`` derives one layer from torchvision transforms, ``onelayer.explain`` shows how, and
+``onelayer.verify`` certifies it; ``onelayer.register`` teaches it a transform of your own.
+``onelayer.save(layer, folder)`` keeps a layer, derived or learned, and ``onelayer.load(folder)`` gives it back.
+``onelayer.pipelines`` names the pipelines that layers replace. Everything a user can get wrong is reported as
+``onelayer.OnelayerError``.
 """
 
 from __future__ import annotations
@@ -16,37 +17,51 @@ from onelayer.errors import OnelayerError
 
 if TYPE_CHECKING:
     from onelayer import pipelines
-    from onelayer.frontends import register
-    from onelayer.layer import OneLayer, compile  # noqa: A004 - as in torch.compile
+    from onelayer.certificate import Certificate
+    from onelayer.compiling import compile  # noqa: A004 - as in torch.compile
+    from onelayer.explanation import Explanation, explain
+    from onelayer.frontends import Given, register
+    from onelayer.layer import OneLayer
     from onelayer.layer_files import load, save
     from onelayer.learning.dense_layer import DenseLayer
     from onelayer.pipelines import Pipeline
+    from onelayer.verification import verify
 
 __version__ = version("onelayer")
 
 __all__ = [
+    "Certificate",
     "DenseLayer",
+    "Explanation",
+    "Given",
     "OneLayer",
     "OnelayerError",
     "Pipeline",
     "__version__",
     "compile",
+    "explain",
     "load",
     "pipelines",
     "register",
     "save",
+    "verify",
 ]
 
 # Loaded when first asked for: torch takes seconds to import, and `onelayer --help` does not need it.
 _HOMES = {
+    "Certificate": "onelayer.certificate",
     "DenseLayer": "onelayer.learning.dense_layer",
+    "Explanation": "onelayer.explanation",
+    "Given": "onelayer.frontends",
     "OneLayer": "onelayer.layer",
     "Pipeline": "onelayer.pipelines",
-    "compile": "onelayer.layer",
+    "compile": "onelayer.compiling",
+    "explain": "onelayer.explanation",
     "load": "onelayer.layer_files",
     "pipelines": "onelayer.pipelines",
     "register": "onelayer.frontends",
     "save": "onelayer.layer_files",
+    "verify": "onelayer.verification",
 }
 
 

@@ -10,21 +10,21 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save as serialized
 from torch import nn
-from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
-from torchmetrics.regression import MeanSquaredError
 
 from onelayer.console import progress
 from onelayer.errors import OnelayerError
+from onelayer.frontends import Given
 from onelayer.learning.regression import unit_range
+from onelayer.operators import affine_part
 from onelayer.pipelines import Pipeline
-from onelayer.records import LayerMetrics, MetricsRecord
+from onelayer.records import LayerMetrics, MetricsRecord, Shape
 from onelayer.run_folder import RunFolder
+from onelayer.verification import NoBoundError, proved_bound
+from onelayer.verification.bound import arithmetic_of
+from onelayer.verification.measuring import GREY_LEVELS, GreyScale, Measurement
 from onelayer.whole_file import write_whole
 
-GREY_LEVELS = 255
 _BATCH = 500
-_SSIM_WINDOW = 11
-"""SSIM's Gaussian window (Wang et al. 2004), below which it is not defined."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Comparison:
     Attributes:
         record: What goes to ``metrics.json``.
         pictures: float32 tensors ``inputs`` [K, C, H, W], ``truth`` and ``layer.<name>`` [K, C', H', W'] for the
-            K − 1 examples and, last, the worst image of the first layer.
+            K − 1 examples and, last, the worst image of the first layer; and, where all layers are affine,
+            ``weights.<name>`` [C, H, W], with which the output value ``record.weight_pixel`` reads the input.
     """
 
     record: MetricsRecord
@@ -77,8 +78,11 @@ def compare(
         images = unit_range(torch.from_numpy(pixels[[*indices, metrics[0].worst_image]]))
         pictures = {"inputs": images, "truth": pipeline(images)}
         pictures |= {f"layer.{name}": layer(images) for name, layer in layers.items()}
+    rows = _weight_rows(pipeline, layers)
+    pictures |= {f"weights.{name}": row for name, row in rows.items()}
+    pixel = _middle(pipeline) if rows else None
     return Comparison(
-        MetricsRecord(images=len(pixels), layers=metrics, examples=indices),
+        MetricsRecord(images=len(pixels), layers=metrics, examples=indices, weight_pixel=pixel),
         {name: picture.float().contiguous().numpy() for name, picture in pictures.items()},
     )
 
@@ -86,29 +90,55 @@ def compare(
 def _metrics(
     name: str, pipeline: Pipeline, layer: nn.Module, pixels: NDArray[np.uint8], starts: Iterable[int]
 ) -> LayerMetrics:
-    # float64 sums: the squared errors of a nearly exact layer are far below float32's resolution of their sum.
-    mse = MeanSquaredError().set_dtype(torch.float64)
-    psnr = PeakSignalNoiseRatio(data_range=1.0).set_dtype(torch.float64)
-    has_ssim = min(pipeline.output_shape[1:]) >= _SSIM_WINDOW
-    ssim = StructuralSimilarityIndexMeasure(data_range=1.0, kernel_size=_SSIM_WINDOW)
+    measurement, scale = Measurement(), GreyScale.of_unit_range(pipeline.output_shape[0])
     worst, worst_image = -1.0, 0
     for start in starts:
         images = unit_range(torch.from_numpy(np.array(pixels[start : start + _BATCH])))
         truth, prediction = pipeline(images), layer(images)
-        if has_ssim:
-            ssim.update(prediction, truth)
-        truth, prediction = truth.double(), prediction.double()
-        mse.update(prediction, truth)
-        psnr.update(prediction, truth)
-        largest = (prediction - truth).abs().flatten(1).amax(1)
+        largest = measurement.update(prediction, truth, scale)
+        measurement.update_similarity(prediction, truth, scale)
         if float(largest.max()) > worst:
             worst, worst_image = float(largest.max()), start + int(largest.argmax())
-    mean = float(mse.compute())
     return LayerMetrics(
         layer=name,
-        mse=mean,
-        psnr_db=float(psnr.compute()) if mean > 0 else None,
-        ssim=torch.as_tensor(ssim.compute()).item() if has_ssim else None,
-        max_grey_levels=worst * GREY_LEVELS,
+        mse=measurement.mse,
+        psnr_db=measurement.psnr_db,
+        ssim=measurement.ssim,
+        max_grey_levels=measurement.max_grey_levels,
         worst_image=worst_image,
+        bound_grey_levels=_proved(layer, pipeline),
     )
+
+
+def _weight_rows(pipeline: Pipeline, layers: Mapping[str, nn.Module]) -> dict[str, torch.Tensor]:
+    """How the output value in the middle reads the input in each layer, [C, H, W]; empty if one layer is not affine."""
+    unit = np.zeros(pipeline.output_shape)
+    unit[_middle(pipeline)] = 1.0
+    rows = {}
+    for name, layer in layers.items():
+        try:
+            arithmetic = arithmetic_of(layer, _given(pipeline))
+        except NoBoundError:
+            return {}
+        part = affine_part(arithmetic.program)
+        if part is None:
+            return {}
+        rows[name] = torch.from_numpy(part[0].apply_transposed(unit))
+    return rows
+
+
+def _middle(pipeline: Pipeline) -> Shape:
+    _, height, width = pipeline.output_shape
+    return 0, height // 2, width // 2
+
+
+def _given(pipeline: Pipeline) -> Given:
+    return Given(pipeline.input_shape, "float32", "tensor")
+
+
+def _proved(layer: nn.Module, pipeline: Pipeline) -> float | None:
+    try:
+        bound = proved_bound(layer, pipeline, _given(pipeline))
+    except NoBoundError:
+        return None
+    return bound.units * GREY_LEVELS

@@ -6,16 +6,23 @@ other before a layer is built.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialized
 
 from onelayer.errors import OnelayerError
+from onelayer.frontends import Given
+from onelayer.images import Image, given_of
+from onelayer.layer import OneLayer
 from onelayer.learning.dense_layer import DenseLayer
-from onelayer.records import FORMAT_VERSION, Record, Shape, written_format_version
+from onelayer.outputs import Kept
+from onelayer.program_files import ProgramsConfig, from_config, to_config
+from onelayer.records import FORMAT_VERSION, Record, Shape, written_format_version, written_kind
 from onelayer.whole_file import write_whole
 
 _CONFIG = "config.json"
@@ -33,27 +40,56 @@ class LayerConfig(Record):
     """The name of the pipeline it stands in for."""
 
 
-def save(layer: DenseLayer, folder: str | Path, *, pipeline: str | None = None) -> None:
+def save(
+    layer: DenseLayer | OneLayer,
+    folder: str | Path,
+    *,
+    pipeline: str | None = None,
+    images: Iterable[Image | Given] = (),
+) -> None:
     """Write a layer into a folder, which is made if need be. Files there of the same names are replaced.
 
     Args:
-        layer: The layer; its weights are written in their own dtype.
+        layer: A learned layer, whose weights are written in their own dtype; or a compiled one. Of that, programs are
+            written, with float64 weights, so that neither torchvision nor the transforms are needed to run it again.
         folder: Where to.
         pipeline: The name of the pipeline it stands in for.
+        images: Of a compiled layer: images, or what :class:`onelayer.Given` says of them, whose kinds (size, dtype,
+            tensor or PIL or array) the loaded layer shall take.
 
     Raises:
+        OnelayerError: If a compiled layer is to be saved without saying for which images.
         OSError: If the folder cannot be written.
     """
     folder = Path(folder)
+    kinds = [image if isinstance(image, Given) else given_of(image) for image in images]
+    if isinstance(layer, DenseLayer):
+        if kinds:
+            raise OnelayerError("images were given to save a dense layer", expected="none: it takes one size only")
+        tensors = {name: value.detach().cpu().contiguous() for name, value in layer.state_dict().items()}
+        content: Record = LayerConfig(input_shape=layer.input_shape, output_shape=layer.output_shape, pipeline=pipeline)
+    elif isinstance(layer, OneLayer):
+        if isinstance(layer.source, Kept) and not kinds:
+            kinds = list(layer.source.programs)
+        if not kinds:
+            raise OnelayerError(
+                "a compiled layer was to be saved without any image size",
+                expected="images=[...]: images, or onelayer.Given(shape, dtype, container)",
+                hint="The weights depend on the size of the image, so a file holds those of the sizes you name.",
+            )
+        content, arrays = to_config({given: layer.source.outputs(given) for given in kinds}, pipeline)
+        tensors = {name: torch.from_numpy(np.array(array, order="C")) for name, array in arrays.items()}
+    else:
+        raise OnelayerError(
+            f"a {type(layer).__name__} was to be saved",
+            expected="what onelayer.load, onelayer.compile or learning gave",
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in layer.state_dict().items()}
     write_whole(folder / _WEIGHTS, serialized(tensors))
-    LayerConfig(input_shape=layer.input_shape, output_shape=layer.output_shape, pipeline=pipeline).write(
-        folder / _CONFIG
-    )
+    content.write(folder / _CONFIG)
 
 
-def load(folder: str | Path) -> DenseLayer:
+def load(folder: str | Path) -> DenseLayer | OneLayer:
     """Read a layer that :func:`save` wrote, on the CPU, in evaluation mode.
 
     Args:
@@ -63,6 +99,20 @@ def load(folder: str | Path) -> DenseLayer:
         OnelayerError: If the folder or a file of it is missing, truncated, of another shape than its configuration
             says, or of a newer format.
     """
+    folder = _layer_folder(folder)
+    return _load_programs(folder) if written_kind(folder / _CONFIG) == "programs" else _load_dense(folder)
+
+
+def load_dense(folder: str | Path) -> DenseLayer:
+    """Read a layer that was learned; see :func:`load`.
+
+    Raises:
+        OnelayerError: As for :func:`load`, and if the layer is of another kind.
+    """
+    return _load_dense(_layer_folder(folder))
+
+
+def _layer_folder(folder: str | Path) -> Path:
     folder = Path(folder)
     if not (folder / _CONFIG).exists() and (folder / "layer" / _CONFIG).exists():
         folder = folder / "layer"
@@ -79,6 +129,21 @@ def load(folder: str | Path) -> DenseLayer:
             expected=f"at most {FORMAT_VERSION}",
             hint="A newer onelayer wrote it: install that version.",
         )
+    return folder
+
+
+def _load_programs(folder: Path) -> OneLayer:
+    config = ProgramsConfig.read(folder / _CONFIG)
+    arrays = {name: tensor.numpy() for name, tensor in _read_tensors(folder / _WEIGHTS).items()}
+    try:
+        return OneLayer(Kept(from_config(config, arrays))).eval()
+    except OnelayerError as error:
+        raise OnelayerError(
+            f"the layer in {folder} does not fit together: {error.problem}", expected=error.expected, hint=_AGAIN
+        ) from error
+
+
+def _load_dense(folder: Path) -> DenseLayer:
     config = LayerConfig.read(folder / _CONFIG)
     with torch.device("meta"):  # shapes only, until the file is seen to hold such weights
         layer = DenseLayer(config.input_shape, config.output_shape)

@@ -22,11 +22,13 @@ Shape = tuple[int, int, int]
 """Channels, height, width."""
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A piece of a record: nothing unknown in it, and only finite numbers."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Record(_Part):
+class Record(Part):
     """A part that is a file of its own, with a format version."""
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -63,15 +65,25 @@ class Record(_Part):
 
 def written_format_version(path: Path) -> int | None:
     """The format version that a file claims, before anything else of it is believed; None if it claims none."""
+    version = _written(path, "format_version")
+    return version if isinstance(version, int) else None
+
+
+def written_kind(path: Path) -> str | None:
+    """The kind of record that a file claims to hold; None if it claims none."""
+    kind = _written(path, "kind")
+    return kind if isinstance(kind, str) else None
+
+
+def _written(path: Path, name: str) -> object:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    version = content.get("format_version") if isinstance(content, dict) else None
-    return version if isinstance(version, int) else None
+    return content.get(name) if isinstance(content, dict) else None
 
 
-class Environment(_Part):
+class Environment(Part):
     """Where figures were measured."""
 
     versions: dict[str, str]
@@ -86,7 +98,7 @@ class Environment(_Part):
     """Commit of the source tree, with "+changes" behind it if files differed; None outside a checkout."""
 
 
-class PipelineSummary(_Part):
+class PipelineSummary(Part):
     """The original transforms, by name and in words."""
 
     name: str
@@ -96,7 +108,7 @@ class PipelineSummary(_Part):
     output_shape: Shape
 
 
-class DataSummary(_Part):
+class DataSummary(Part):
     """The images of a run."""
 
     source: str
@@ -112,7 +124,7 @@ class DataSummary(_Part):
     """Images left out by --skip-bad."""
 
 
-class TrainingSettings(_Part):
+class TrainingSettings(Part):
     """The options of learning. The defaults are those of the report."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 200
@@ -132,7 +144,7 @@ class TrainingSettings(_Part):
 StopReason = Literal["early stopping", "all epochs done", "interrupted", "not finite"]
 
 
-class TrainingSummary(_Part):
+class TrainingSummary(Part):
     """How learning went. Epochs are counted from 1."""
 
     device: str
@@ -161,7 +173,7 @@ class RunRecord(Record):
     """None until learning has ended."""
 
 
-class LayerMetrics(_Part):
+class LayerMetrics(Part):
     """One layer against the original pipeline over the test part."""
 
     layer: str
@@ -175,6 +187,8 @@ class LayerMetrics(_Part):
     """Largest absolute error of any output value of any image, times 255."""
     worst_image: int
     """Index, in the test part, of the image with that error."""
+    bound_grey_levels: float | None = None
+    """No image in [0, 1] has a larger error, against the pipeline in real arithmetic; None where that is not proved."""
 
 
 class MetricsRecord(Record):
@@ -184,9 +198,11 @@ class MetricsRecord(Record):
     layers: tuple[LayerMetrics, ...]
     examples: tuple[int, ...]
     """Indices, in the test part, of the images shown; the worst image of the first layer comes after them."""
+    weight_pixel: Shape | None = None
+    """Channel, row and column of the output value whose weights in each layer are shown; None where one has none."""
 
 
-class Timing(_Part):
+class Timing(Part):
     """Seconds for one pass over all images, over interleaved repeats."""
 
     seconds: tuple[float, ...]
@@ -195,7 +211,7 @@ class Timing(_Part):
     third_quartile: float
 
 
-class BenchmarkWay(_Part):
+class BenchmarkWay(Part):
     """One column of the table."""
 
     key: str
@@ -205,7 +221,7 @@ class BenchmarkWay(_Part):
     """Whether it competes for "fastest": false for one that leaves out work that the others do."""
 
 
-class BenchmarkRow(_Part):
+class BenchmarkRow(Part):
     """One batch size on one device."""
 
     device: Literal["cpu", "cuda"]

@@ -25,6 +25,7 @@ class RunFolder:
         self.metrics = path / "metrics.json"
         self.examples = path / "comparison.safetensors"
         self.comparison_figure = path / "comparison.png"
+        self.weights_figure = path / "weights.png"
         self.benchmark = path / "benchmark.json"
         self.benchmark_figure = path / "benchmark.png"
         self.page = path / "report.html"
@@ -96,6 +97,7 @@ class RunFolder:
             self.metrics,
             self.examples,
             self.comparison_figure,
+            self.weights_figure,
             self.benchmark,
             self.benchmark_figure,
             self.page,

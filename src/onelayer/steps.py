@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from pydantic import ValidationError
 
-from onelayer import layer_files, pipelines
+from onelayer import compiling, layer_files, pipelines
 from onelayer.bench.report_table import REPEATS, run_report_table
 from onelayer.comparison import compare
 from onelayer.console import console
@@ -218,17 +218,21 @@ def _room(pipeline: Pipeline) -> int:
 
 
 def compare_step(folder: RunFolder, data: str | None = None) -> None:
-    """Compare a run's layer with its pipeline on the test images; writes ``metrics.json`` and the pictures of it."""
+    """Compare a run's layer, and the derived one, with its pipeline on the test images.
+
+    Writes ``metrics.json`` and the pictures of it.
+    """
     record, pipeline, layer = _learned(folder)
-    compare(pipeline, {"learned": layer}, images_of(record, data).test).write(folder)
+    layers = {"learned": layer, "derived": compiling.compile(pipeline.transform)}
+    compare(pipeline, layers, images_of(record, data).test).write(folder)
 
 
 def bench_step(folder: RunFolder, device: Device, data: str | None = None, *, repeats: int | None = None) -> None:
-    """Time a run's layer against its transforms on the test images; writes ``benchmark.json``."""
+    """Time a run's layer, and the derived one, against its transforms on the test images; writes ``benchmark.json``."""
     record, pipeline, layer = _learned(folder)
     run_report_table(
         pipeline,
-        layer,
+        {"layer": layer, "derived": compiling.compile(pipeline.transform)},
         images_of(record, data).test,
         ("cpu", "cuda") if device == "cuda" else ("cpu",),
         repeats=repeats or REPEATS,
@@ -238,7 +242,7 @@ def bench_step(folder: RunFolder, device: Device, data: str | None = None, *, re
 
 def _learned(folder: RunFolder) -> tuple[RunRecord, Pipeline, DenseLayer]:
     record = RunRecord.read(folder.record)
-    pipeline, layer = pipelines.named(record.pipeline.name), layer_files.load(folder.layer).float()
+    pipeline, layer = pipelines.named(record.pipeline.name), layer_files.load_dense(folder.layer).float()
     found, expected = (layer.input_shape, layer.output_shape), (pipeline.input_shape, pipeline.output_shape)
     if found != expected:
         raise OnelayerError(

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from onelayer.backends.torch_eager import BLOCK, lower
+from onelayer.backends.torch_eager import lower
+from onelayer.backends.torch_factors import BLOCK
 from onelayer.operators import (
     AxisMap,
     Clamp,
@@ -116,12 +117,32 @@ def test_strides_as_they_are() -> None:
     np.testing.assert_allclose(outputs.numpy(), program.apply(images.numpy()), rtol=0, atol=1e-11)
 
 
-def test_nan_is_not_swallowed() -> None:
-    program = Program((1, 9, 9), (Separable.of_axes(1, resize(9, 3), resize(9, 3)),))
-    images = torch.zeros(1, 9, 9, dtype=torch.float64)
-    images[0, 0, 0] = float("nan")
-    outputs = lower(program, CPU, torch.float64)(images)
-    assert torch.isnan(outputs[0, 0, 0])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["resize", "blocks", "crop and padding", "gray", "all at once", "sparse", "clamp"])
+def test_what_is_no_number_stays_where_it_is_read(name: str, value: float) -> None:
+    in_shape, stages = STAGES[name]
+    program = Program(in_shape, tuple(stages))
+    images = np.random.default_rng(1).random((2, *in_shape))
+    place = (1, 0, in_shape[1] // 2, in_shape[2] // 2)
+    images[place] = 0.0
+    finite = program.apply(images)
+    impulse = np.zeros_like(images)
+    impulse[place] = 1.0
+    reads = program.apply(images + impulse) != finite
+    images[place] = value
+    outputs = lower(program, CPU, torch.float64)(torch.from_numpy(images)).numpy()
+    assert reads.any()
+    np.testing.assert_allclose(outputs[~reads], finite[~reads], rtol=0, atol=1e-11)
+    if name != "clamp":
+        assert not np.isfinite(outputs[reads]).any()
+
+
+def test_infinity_of_both_signs_is_nan() -> None:
+    program = Program((1, 1, 9), (Separable.of_axes(1, AxisMap.identity(1), resize(9, 3)),))
+    images = torch.zeros(1, 1, 9)
+    images[0, 0, 0], images[0, 0, 1] = float("inf"), float("-inf")
+    outputs = lower(program, CPU, torch.float32)(images)
+    assert outputs.isnan().tolist() == [[[True, False, False]]]
 
 
 @given(

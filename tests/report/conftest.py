@@ -48,6 +48,8 @@ ON_DEVICE = BenchmarkWay(
     key="layer_on_device", label="the layer, without copies", description="stays on the device", contender=False
 )
 
+DERIVED = BenchmarkWay(key="derived", label="the derived layer", description="read off", contender=True)
+
 
 def make_timing(median: float, spread: float = 0.02) -> Timing:
     """A time in seconds whose quartiles lie ``spread`` of it to either side."""
@@ -180,5 +182,6 @@ def make() -> SimpleNamespace:
         history=make_history,
         ways=WAYS,
         on_device=ON_DEVICE,
+        derived=DERIVED,
         environment=ENVIRONMENT,
     )

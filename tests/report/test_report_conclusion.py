@@ -113,17 +113,53 @@ def test_a_way_that_is_no_contender_neither_wins_nor_is_a_rival(make):
     times = {8: {"layer": make.timing(1.0), "batched": make.timing(2.0), "layer_on_device": make.timing(0.1)}}
     record = make.benchmark(times, ways=(*make.ways, make.on_device))
     assert fastest(record, record.rows[0]) == ("layer",)
-    assert [duel.rival.key for duel in duels(record, "cpu")] == ["batched"]
+    assert [duel.rival.key for duel in duels(record, "cpu", make.ways[2])] == ["batched"]
 
 
 def test_ways_added_later_are_spoken_of_by_their_labels(make):
-    way = make.ways[1].model_copy(update={"key": "derived", "label": "derived operator"})
-    times = {8: {"layer": make.timing(1.0), "derived": make.timing(0.1), "batched": make.timing(2.0)}}
+    way = make.ways[1].model_copy(update={"key": "fused", "label": "fused kernel"})
+    times = {8: {"layer": make.timing(1.0), "fused": make.timing(0.1), "batched": make.timing(2.0)}}
     record = make.benchmark(times, ways=(*make.ways, way))
-    assert counts(about("“derived operator”", conclusion.speed(record))) == {"slower": 1}
-    assert any("choose “derived operator”, in front at 1 of 1 batch size." in it for it in conclusion.speed(record))
+    assert counts(about("“fused kernel”", conclusion.speed(record))) == {"slower": 1}
+    assert any("choose “fused kernel”, in front at 1 of 1 batch size." in it for it in conclusion.speed(record))
     # The headline keeps to the question asked.
-    assert "derived" not in " ".join(conclusion.headline(None, record))
+    assert "fused" not in " ".join(conclusion.headline(None, record))
+
+
+def test_the_derived_layer_is_measured_against_the_learned_one_too(make):
+    times = {
+        8: {
+            "sequential": make.timing(30.0),
+            "batched": make.timing(2.0),
+            "layer": make.timing(4.0),
+            "derived": make.timing(1.0),
+        }
+    }
+    record = make.benchmark(times, ways=(*make.ways, make.derived))
+    sentences = conclusion.speed(record)
+    assert sentences[:5] == [
+        f"On this machine’s CPU, the layer was faster than {SEQUENTIAL} at 1 of 1 batch size (by a factor of 7.50).",
+        f"On this machine’s CPU, the layer was slower than {BATCHED} at 1 of 1 batch size (by a factor of 2.00).",
+        f"On this machine’s CPU, the derived layer was faster than {SEQUENTIAL} at 1 of 1 batch size (by a factor of "
+        "30.0).",
+        f"On this machine’s CPU, the derived layer was faster than {BATCHED} at 1 of 1 batch size (by a factor of "
+        "2.00).",
+        "On this machine’s CPU, the derived layer was faster than the layer at 1 of 1 batch size (by a factor of "
+        "4.00).",
+    ]
+    assert sentences[5] == "So the derived layer was the fastest way on the CPU in this run at every batch size."
+    assert [sentence.split(" was ")[0] for sentence in conclusion.headline(None, record)[1:]] == [
+        "On this machine’s CPU, the layer",
+        "On this machine’s CPU, the derived layer",
+    ]
+
+
+def test_a_proved_bound_is_a_promise_for_every_image(make):
+    layers = make.layer(bound_grey_levels=57.31), make.layer("derived", mse=1e-15, bound_grey_levels=1.234e-4)
+    first, second = conclusion.accuracy(make.metrics(*layers))
+    # Rounded up: what is printed must hold.
+    assert "no image in [0, 1] at all can come out more than 58 grey levels wrong." in first
+    assert "more than 1.30×10⁻⁴ grey levels wrong." in second
 
 
 def test_a_benchmark_without_the_layer_claims_nothing(make):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from onelayer.history import Epoch
 from onelayer.report import Pictures, draw_benchmark, draw_comparison, draw_training
-from onelayer.report.figures import encode_png
+from onelayer.report.figures import draw_weights, encode_png
 from onelayer.report.formats import grey_levels
 
 
@@ -190,3 +190,18 @@ def test_benchmark_of_one_row_can_be_drawn(make):
 def test_png_says_nothing_of_when_or_with_what_it_was_made(make):
     with Image.open(io.BytesIO(encode_png(draw_training(make.history(), make.run())))) as image:
         assert set(image.info) == {"dpi"}
+
+
+def test_weights_are_drawn_as_they_are_on_one_scale(make):
+    weights = {
+        "learned": np.linspace(-0.5, 0.25, 3 * 17 * 11, dtype=np.float32).reshape(3, 17, 11),
+        "derived": np.zeros((3, 17, 11), np.float32),
+    }
+    weights["derived"][1, 4, 5] = 1.0
+    figure = draw_weights(weights, (0, 3, 7))
+    images = [axes.get_images()[0] for axes in figure.axes if axes.get_images()]
+    for image, plane in zip(images, [*weights["learned"], *weights["derived"]], strict=True):
+        np.testing.assert_array_equal(image.get_array(), plane)
+        assert (image.norm.vmin, image.norm.vmax) == (-1.0, 1.0)
+    assert [axes.get_ylabel() for axes in figure.axes[:6:3]] == ["learned layer", "derived layer"]
+    assert "row 3, column 7" in figure.get_suptitle()

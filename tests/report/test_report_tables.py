@@ -92,11 +92,13 @@ def test_the_terminal_shows_the_benchmark(make):
 
 
 def test_the_terminal_shows_the_metrics(make):
-    exact = make.layer("derived", mse=0.0, psnr_db=None, ssim=None, max_grey_levels=0.0, worst_image=0)
+    exact = make.layer(
+        "derived", mse=0.0, psnr_db=None, ssim=None, max_grey_levels=0.0, worst_image=0, bound_grey_levels=0.1401
+    )
     record = make.metrics(make.layer(), exact)
     assert metrics_rows(record) == [
-        ("learned", "1.90×10⁻⁵", "47.2 dB", "0.9987", "23.1", "4711"),
-        ("derived", "0", "∞ dB", "not defined", "0", "0"),
+        ("learned", "1.90×10⁻⁵", "47.2 dB", "0.9987", "23.1", "–", "4711"),
+        ("derived", "0", "∞ dB", "not defined", "0", "0.15", "0"),
     ]
     text = printed(metrics_table(record))
     for word in (*METRICS_HEADER, *metrics_rows(record)[0], *metrics_rows(record)[1]):

@@ -5,17 +5,23 @@ The reference that it is tested against is ``Program.apply``.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onelayer.backends.torch_factors import (
+    PRODUCTS,
+    TAP_BY_TAP,
+    Apply,
+    Factors,
+    ToTensor,
+    lower_axis,
+    lower_channel,
+)
 from onelayer.operators import (
     Activation,
-    AxisMap,
     Clamp,
     Dense,
     Gamma,
@@ -27,49 +33,59 @@ from onelayer.operators import (
     SpatialSparse,
 )
 
-Apply = Callable[[torch.Tensor], torch.Tensor]
-
-BLOCK = 32
-"""Outputs of an axis that one matrix product gives. Their bands lie close together, so a block reads a short window of
-the axis and its matrix is nearly full; all blocks together hold O(n_in + n_out · taps) numbers, where the whole matrix
-would hold n_in · n_out."""
-
-WHOLE = 64 * 64
-"""Matrices of at most so many entries are multiplied whole: at that size a call costs more than the zeros."""
-
 
 def lower(program: Program, device: torch.device, dtype: torch.dtype) -> Apply:
     """Turn a program into a function on tensors.
 
+    A matrix product spreads a NaN or an infinity over all its outputs, as zero times infinity is NaN. So where NaN
+    comes out of floating point images, they are computed once more, each output from its own taps alone, as in the
+    original.
+
     Args:
         program: Simplified or not.
         device: Of the images, and where the weights go.
-        dtype: Floating point, of the images, the weights and the result.
+        dtype: Floating point, of the weights and the result.
 
     Returns:
-        Takes [..., C, H, W] of that device and dtype, with any batch dimensions, also empty ones, and gives
-        [..., C', H', W']. A final ``Quantize`` rounds, but the result stays floating point. A NaN or an infinity in
-        the input reaches all outputs of its block of a matrix product, not only those that read it.
+        Takes [..., C, H, W] of that device and any dtype, with any batch dimensions, also empty ones, and gives
+        [..., C', H', W']. A final ``Quantize`` rounds, but the result stays floating point.
     """
-    steps = list(itertools.chain.from_iterable(_lower_stage(stage, device, dtype) for stage in program.stages))
+    steps = _steps(program, device, dtype, PRODUCTS)
+    tap_by_tap: list[Apply] = []
 
     def run(images: torch.Tensor) -> torch.Tensor:
-        for step in steps:
-            images = step(images)
-        return images
+        result = _run(steps, images.to(dtype))
+        # The sum is NaN if a value is, and takes one pass over the result.
+        if images.is_floating_point() and bool(result.detach().sum().isnan()):
+            if not tap_by_tap:
+                tap_by_tap.extend(_steps(program, device, dtype, TAP_BY_TAP))
+            result = _run(tap_by_tap, images.to(dtype))
+        return result
 
     return run
 
 
-def _lower_stage(stage: Operator | Activation, device: torch.device, dtype: torch.dtype) -> list[Apply]:
-    def tensor(values: NDArray[np.float64]) -> torch.Tensor:
-        return torch.tensor(np.ascontiguousarray(values), dtype=dtype, device=device)
+def _run(steps: list[Apply], images: torch.Tensor) -> torch.Tensor:
+    for step in steps:
+        images = step(images)
+    return images
 
+
+def _steps(program: Program, device: torch.device, dtype: torch.dtype, factors: Factors) -> list[Apply]:
+    kept = np.float64 if dtype == torch.float64 else np.float32
+
+    def tensor(values: NDArray[np.float64]) -> torch.Tensor:
+        return torch.from_numpy(np.array(values, dtype=kept)).to(device, dtype)
+
+    return [step for stage in program.stages for step in _lower_stage(stage, tensor, factors)]
+
+
+def _lower_stage(stage: Operator | Activation, tensor: ToTensor, factors: Factors) -> list[Apply]:
     match stage:
         case Separable():
-            return _separable(stage, tensor)
+            return _separable(stage, tensor, factors)
         case SpatialSparse():
-            return _spatial_sparse(stage, device, dtype, tensor)
+            return _spatial_sparse(stage, tensor, factors)
         case Dense():
             return [_dense(stage, tensor)]
         case Clamp():
@@ -84,106 +100,32 @@ def _lower_stage(stage: Operator | Activation, device: torch.device, dtype: torc
             raise TypeError(f"no lowering for {type(stage).__name__}")
 
 
-Tensor = Callable[[NDArray[np.float64]], torch.Tensor]
-
-
-def _separable(operator: Separable, tensor: Tensor) -> list[Apply]:
+def _separable(operator: Separable, tensor: ToTensor, factors: Factors) -> list[Apply]:
     steps: list[Apply] = [lambda images: images.transpose(-1, -2)] if operator.transpose else []
     for factor in operator.order:
         match factor:
             case "rows":
-                steps += _rows(operator.rows, tensor)
+                steps += lower_axis(operator.rows, -2, tensor, factors)
             case "cols":
-                steps += _cols(operator.cols, tensor)
+                steps += lower_axis(operator.cols, -1, tensor, factors)
             case "channel":
-                steps += _channel(operator.channel, tensor)
+                steps += lower_channel(operator.channel, tensor, factors)
     return steps + _bias(operator.bias, tensor)
 
 
-def _rows(axis: AxisMap, tensor: Tensor) -> list[Apply]:
-    if axis.is_identity:
-        return []
-    if axis.is_selection:
-        return [_selection(axis, -2)]
-    blocks = [(first, last, tensor(matrix)) for first, last, matrix in _blocks(axis)]
-    if len(blocks) == 1:
-        first, last, matrix = blocks[0]
-        return [lambda images: torch.matmul(matrix, images[..., first:last, :])]
-    return [
-        lambda images: torch.cat(
-            [torch.matmul(matrix, images[..., first:last, :]) for first, last, matrix in blocks], -2
-        )
-    ]
-
-
-def _cols(axis: AxisMap, tensor: Tensor) -> list[Apply]:
-    if axis.is_identity:
-        return []
-    if axis.is_selection:
-        return [_selection(axis, -1)]
-    blocks = [(first, last, tensor(matrix.T)) for first, last, matrix in _blocks(axis)]
-    if len(blocks) == 1:
-        first, last, matrix = blocks[0]
-        return [lambda images: torch.matmul(images[..., first:last], matrix)]
-    return [
-        lambda images: torch.cat([torch.matmul(images[..., first:last], matrix) for first, last, matrix in blocks], -1)
-    ]
-
-
-def _blocks(axis: AxisMap) -> list[tuple[int, int, NDArray[np.float64]]]:
-    """The axis map as matrices on windows of its input: (first sample, last sample + 1, matrix)."""
-    size = axis.n_out if axis.n_in * axis.n_out <= WHOLE else BLOCK
-    blocks = []
-    for begin in range(0, axis.n_out, size):
-        starts, weights = axis.starts[begin : begin + size], axis.weights[begin : begin + size]
-        first, last = int(starts.min()), int(starts.max()) + axis.taps
-        matrix = np.zeros((len(starts), last - first))
-        matrix[np.arange(len(starts))[:, None], (starts - first)[:, None] + np.arange(axis.taps)] = weights
-        blocks.append((first, last, matrix))
-    return blocks
-
-
-def _selection(axis: AxisMap, dim: int) -> Apply:
-    starts = axis.starts
-    step = np.diff(starts)
-    first, length = int(starts[0]), axis.n_out
-    if (step == 1).all():
-        return lambda images: images.narrow(dim, first, length)  # a crop is a view
-    if (step == -1).all():
-        return lambda images: images.narrow(dim, int(starts[-1]), length).flip(dim)
-    indices = torch.tensor(starts)
-    return lambda images: images.index_select(dim, indices.to(images.device))
-
-
-def _channel(matrix: NDArray[np.float64], tensor: Tensor) -> list[Apply]:
-    if np.array_equal(matrix, np.eye(*matrix.shape)) and matrix.shape[0] == matrix.shape[1]:
-        return []
-    if matrix.shape[0] == matrix.shape[1] and np.count_nonzero(matrix - np.diag(np.diag(matrix))) == 0:
-        scale = tensor(np.diag(matrix)[:, None, None])
-        return [lambda images: images * scale]
-    weights = tensor(matrix)
-
-    def mix(images: torch.Tensor) -> torch.Tensor:
-        mixed = torch.matmul(weights, images.flatten(-2))
-        return mixed.reshape(*mixed.shape[:-1], *images.shape[-2:])
-
-    return [mix]
-
-
-def _bias(bias: NDArray[np.float64], tensor: Tensor) -> list[Apply]:
+def _bias(bias: NDArray[np.float64], tensor: ToTensor) -> list[Apply]:
     if not bias.any():
         return []
     added = tensor(bias if bias.ndim == 3 else bias[:, None, None])
     return [lambda images: images + added]
 
 
-def _spatial_sparse(operator: SpatialSparse, device: torch.device, dtype: torch.dtype, tensor: Tensor) -> list[Apply]:
+def _spatial_sparse(operator: SpatialSparse, tensor: ToTensor, factors: Factors) -> list[Apply]:
     coordinates = operator.matrix.tocoo()
     matrix = torch.sparse_coo_tensor(
         torch.tensor(np.stack(coordinates.coords)),
-        torch.tensor(coordinates.data, dtype=dtype),
+        tensor(coordinates.data),
         coordinates.shape,
-        device=device,
         check_invariants=False,
     ).coalesce()
 
@@ -194,10 +136,10 @@ def _spatial_sparse(operator: SpatialSparse, device: torch.device, dtype: torch.
         outputs: torch.Tensor = torch.sparse.mm(matrix, pixels.T).T
         return outputs.reshape(*batch, channels, *operator.out_size)
 
-    return [gather, *_channel(operator.channel, tensor), *_bias(operator.bias, tensor)]
+    return [gather, *lower_channel(operator.channel, tensor, factors), *_bias(operator.bias, tensor)]
 
 
-def _dense(operator: Dense, tensor: Tensor) -> Apply:
+def _dense(operator: Dense, tensor: ToTensor) -> Apply:
     weight, bias = tensor(operator.weight), tensor(operator.bias)
 
     def multiply(images: torch.Tensor) -> torch.Tensor:
@@ -216,7 +158,7 @@ def _quantize(stage: Quantize) -> Apply:
     return lambda images: rounding[stage.rounding](images).clamp(stage.low, stage.high)
 
 
-def _lookup(stage: Lookup, tensor: Tensor) -> Apply:
+def _lookup(stage: Lookup, tensor: ToTensor) -> Apply:
     table = tensor(stage.table)
     if stage.channels is None:
         return lambda images: table[images.long()]

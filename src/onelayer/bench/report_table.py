@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -35,11 +35,25 @@ WAYS = (
         description="the same transforms on whole batches (which the report did not try)",
         contender=True,
     ),
-    BenchmarkWay(key="layer", label="the layer", description="the learned layer on whole batches", contender=True),
+    BenchmarkWay(
+        key="layer", label="the learned layer", description="the learned layer on whole batches", contender=True
+    ),
+    BenchmarkWay(
+        key="derived",
+        label="the derived layer",
+        description="the transforms read off and fused, on whole batches: no images, no training",
+        contender=True,
+    ),
     BenchmarkWay(
         key="layer_on_device",
-        label="the layer, without copies",
+        label="the learned layer, without copies",
         description="the learned layer on batches that lie on the device and stay there (CUDA only)",
+        contender=False,
+    ),
+    BenchmarkWay(
+        key="derived_on_device",
+        label="the derived layer, without copies",
+        description="the derived layer on batches that lie on the device and stay there (CUDA only)",
         contender=False,
     ),
 )
@@ -56,7 +70,7 @@ Apply = Callable[[torch.Tensor], torch.Tensor]
 
 def run_report_table(
     pipeline: Pipeline,
-    layer: nn.Module,
+    layers: Mapping[str, nn.Module],
     pixels: NDArray[np.uint8],
     devices: Sequence[Device],
     *,
@@ -73,7 +87,7 @@ def run_report_table(
 
     Args:
         pipeline: The original transforms.
-        layer: In their place.
+        layers: In their place, by the key of their way: ``layer`` and ``derived``.
         pixels: uint8 [N, C, H, W], the images of one pass; at most the first 10,000 are taken.
         devices: Which rows to measure; the table's other devices are recorded as not measured.
         batch_sizes: The rows of each device; those larger than the number of images are left out.
@@ -87,7 +101,7 @@ def run_report_table(
     contenders = {
         (device, size, way): contender
         for device in devices
-        for here in [Placed(copy.deepcopy(layer).to(device), images.to(device))]
+        for here in [Placed({key: copy.deepcopy(layer).to(device) for key, layer in layers.items()}, images.to(device))]
         for size in batch_sizes
         for way, contender in _contenders(pipeline, here, images, device, size).items()
     }
@@ -117,9 +131,9 @@ def run_report_table(
 
 @dataclass(frozen=True)
 class Placed:
-    """A copy of the layer, and the images, on the device of a row."""
+    """Copies of the layers, and the images, on the device of a row."""
 
-    layer: nn.Module
+    layers: dict[str, nn.Module]
     images: torch.Tensor
 
 
@@ -135,10 +149,11 @@ def _contenders(
     def with_copies(apply: Apply) -> Apply:
         return lambda batch: apply(batch.to(device)).cpu()
 
-    ways: dict[str, Apply] = {"sequential": sequential, "batched": pipeline.transform, "layer": here.layer}
+    ways: dict[str, Apply] = {"sequential": sequential, "batched": pipeline.transform, **here.layers}
     if device == "cuda":
         ways = {key: with_copies(apply) for key, apply in ways.items()}
     contenders = {key: Contender(apply, batches) for key, apply in ways.items()}
     if device == "cuda":
-        contenders["layer_on_device"] = Contender(here.layer, torch.split(here.images, batch_size))
+        there = torch.split(here.images, batch_size)
+        contenders |= {f"{key}_on_device": Contender(layer, there) for key, layer in here.layers.items()}
     return contenders

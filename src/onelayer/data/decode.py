@@ -17,7 +17,7 @@ DECODER_VERSION = 1
 
 # Only these of Pillow's many formats, some of which start other programs. GIF is left out: it brings a palette and
 # several frames, and Pillow reports the number of its channels by what the palette happens to hold.
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 """Names of image files end so, in either case."""
@@ -55,14 +55,14 @@ def decode_image(file: BinaryIO, shape: Shape) -> Images:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(file, formats=_FORMATS) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 # Only the header has been read so far, so a bomb or a large photograph costs nothing.
                 _refuse_unexpected(image, shape)
                 pixels = np.asarray(image.convert("RGB" if shape[0] == 3 else "L"))
         except BadImage:
             raise
         except UnidentifiedImageError:
-            raise BadImage(f"it is no {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} image") from None
+            raise BadImage(f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
         except Exception as error:  # on damaged files Pillow raises whatever its parsers run into
             raise BadImage(f"it cannot be decoded: {error or type(error).__name__}") from error
     return pixels.transpose(2, 0, 1) if shape[0] == 3 else pixels[np.newaxis]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 # Imported for the handlers that they register.
-from onelayer.frontends import conversions, geometry, presets, refusals, values  # noqa: F401
-from onelayer.frontends.derivation import derive
+from onelayer.frontends import branches, conversions, geometry, presets, refusals, sharpness, values, warps  # noqa: F401
+from onelayer.frontends.branches import Branches, derive_branches
+from onelayer.frontends.derivation import Transform, derive, parts_of
 from onelayer.frontends.given import Container, Derived, Given, PixelType, Step
 from onelayer.frontends.registry import Handler, UnsupportedTransformError, register
 
 __all__ = [
+    "Branches",
     "Container",
     "Derived",
     "Given",
     "Handler",
     "PixelType",
     "Step",
+    "Transform",
     "UnsupportedTransformError",
     "derive",
+    "derive_branches",
+    "parts_of",
     "register",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,22 +15,37 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 
 from onelayer.errors import OnelayerError
-from onelayer.frontends.given import Given
+from onelayer.frontends.given import Given, PixelType
 from onelayer.frontends.registry import arguments, handler_for, registered
 from onelayer.frontends.values import mixed
-from onelayer.operators import Stage
+from onelayer.operators import Quantize, Stage
+
+_WHITE_TO_INTEGER = 255.999
+"""What torchvision multiplies 0 … 1 by before it cuts the fraction off: 256 − 1e-3."""
 
 
-@registered(v2.Identity, nn.Identity, v2.ToPureTensor)
+@registered(v2.Identity, nn.Identity)
 def unchanged(_: Any, given: Given) -> tuple[list[Stage], Given]:
     """Whatever arrives."""
     return [], given
 
 
-@registered(v2.ToImage, v2.PILToTensor, f2.to_image)
-def to_tensor_of_same_values(_: Any, given: Given) -> tuple[list[Stage], Given]:
-    """A PIL image as a tensor; a tensor stays one."""
-    return [], replace(given, container="tensor")
+@registered(v2.ToImage, f2.to_image)
+def to_image(_: Any, given: Given) -> tuple[list[Stage], Given]:
+    """Anything as a ``tv_tensors.Image`` of the same values."""
+    return [], replace(given, container="image")
+
+
+@registered(v2.ToPureTensor)
+def to_pure_tensor(_: Any, given: Given) -> tuple[list[Stage], Given]:
+    """A ``tv_tensors.Image`` as a tensor; anything else stays."""
+    return [], replace(given, container="tensor") if given.container == "image" else given
+
+
+@registered(v2.PILToTensor)
+def pil_to_tensor(_: Any, given: Given) -> tuple[list[Stage], Given]:
+    """A PIL image as a tensor; anything else stays."""
+    return [], replace(given, container="tensor") if given.container == "pil" else given
 
 
 @registered(v1.PILToTensor, f1.pil_to_tensor)
@@ -42,15 +57,21 @@ def from_pil(_: Any, given: Given) -> tuple[list[Stage], Given]:
 
 @registered(v2.ToTensor)
 def to_scaled_tensor(_: Any, given: Given) -> tuple[list[Stage], Given]:
-    """A PIL image as a float tensor, 0 … 1; a tensor stays as it is."""
-    return ([], given) if given.container == "tensor" else to_float(replace(given, container="tensor"))
+    """A PIL image or an array as a float tensor, 0 … 1; a tensor stays as it is."""
+    return ([], given) if given.container in ("tensor", "image") else _as_scaled_tensor(given)
 
 
 @registered(v1.ToTensor, f1.to_tensor, f2.to_tensor)
 def to_scaled_tensor_from_pil(_: Any, given: Given) -> tuple[list[Stage], Given]:
-    """A PIL image as a float tensor, 0 … 1; a tensor is not taken."""
-    _require(given, "pil")
-    return to_float(replace(given, container="tensor"))
+    """A PIL image or an array as a float tensor, 0 … 1; a tensor is not taken."""
+    _require(given, "pil", "numpy")
+    return _as_scaled_tensor(given)
+
+
+def _as_scaled_tensor(given: Given) -> tuple[list[Stage], Given]:
+    tensor = replace(given, container="tensor")
+    # An array of floats keeps its dtype and its values.
+    return ([], tensor) if given.is_float else to_float(tensor)
 
 
 @registered(v2.ToPILImage)
@@ -62,14 +83,14 @@ def to_pil(transform: Any, given: Given) -> tuple[list[Stage], Given]:
 @registered(v1.ToPILImage, f1.to_pil_image)
 def to_pil_from_tensor(transform: Any, given: Given) -> tuple[list[Stage], Given]:
     """A uint8 tensor as a PIL image; nothing else is taken."""
-    _require(given, "tensor")
+    _require(given, "tensor", "image", "numpy")
     return _as_pil(transform, given)
 
 
 def _as_pil(transform: Any, given: Given) -> tuple[list[Stage], Given]:
     (mode,) = arguments(transform, "mode")
     usual = {1: "L", 3: "RGB"}.get(given.shape[0])
-    if given.dtype != "uint8" or usual is None or mode not in (None, usual):
+    if given.is_float or usual is None or mode not in (None, usual):
         raise OnelayerError(
             f"a PIL image of mode {mode or 'by default'} from a tensor was asked for",
             expected="a uint8 tensor of 1 or 3 channels, and mode L or RGB",
@@ -99,7 +120,7 @@ def convert_image_dtype_v2(transform: Any, given: Given) -> tuple[list[Stage], G
 @registered(v1.ConvertImageDtype, f1.convert_image_dtype, f2.convert_image_dtype)
 def convert_image_dtype(transform: Any, given: Given) -> tuple[list[Stage], Given]:
     """Another dtype, scaled; of tensors only."""
-    _require(given, "tensor")
+    _require(given, "tensor", "image", "numpy")
     (dtype,) = arguments(transform, "dtype")
     return _converted(given, dtype, scale=True)
 
@@ -107,7 +128,7 @@ def convert_image_dtype(transform: Any, given: Given) -> tuple[list[Stage], Give
 def _passed_by(transform: Any, kind: type, given: Given) -> tuple[list[Stage], Given]:
     # The classes leave PIL images alone without a word; the functions refuse them.
     if not isinstance(transform, kind):
-        _require(given, "tensor")
+        _require(given, "tensor", "image", "numpy")
     return [], given
 
 
@@ -128,24 +149,35 @@ def _one_dtype(dtype: Any) -> torch.dtype | None:
 
 
 def _converted(given: Given, dtype: torch.dtype | None, scale: bool) -> tuple[list[Stage], Given]:
-    if dtype is None or str(dtype) == f"torch.{given.dtype}":
+    name = given.dtype if dtype is None else str(dtype).removeprefix("torch.")
+    if name == given.dtype:
         return [], given
-    if given.dtype != "uint8" or dtype != torch.float32:
+    if name not in get_args(PixelType):
         raise OnelayerError(
-            f"a conversion from {given.dtype} to {dtype} was asked for", expected="uint8 to float32, or no change"
+            f"a conversion from {given.dtype} to {dtype} was asked for",
+            expected="one of " + ", ".join(get_args(PixelType)),
         )
-    return to_float(given) if scale else ([], replace(given, dtype="float32"))
-
-
-def to_float(given: Given) -> tuple[list[Stage], Given]:
-    """The stages of a conversion from uint8, 0 … 255, to float32, 0 … 1."""
+    after = replace(given, dtype=name)  # type: ignore[arg-type]  # it is one of the names
+    if given.is_float == after.is_float:
+        return [], after
+    if after.is_float:
+        return to_float(given, after.dtype) if scale else ([], after)
+    # Torchvision cuts the fraction off. What it makes of values beyond 0 … 255 depends on the processor; here they
+    # saturate.
     channels = given.shape[0]
-    return mixed(replace(given, dtype="float32"), np.eye(channels) / 255.0, np.zeros(channels))
+    stretched = mixed(given, np.eye(channels) * _WHITE_TO_INTEGER, np.zeros(channels))[0] if scale else []
+    return [*stretched, Quantize("truncate")], after
 
 
-def _require(given: Given, container: str) -> None:
-    if given.container != container:
-        raise OnelayerError(f"it was given a {given.container}", expected=f"a {container} image")
+def to_float(given: Given, dtype: PixelType = "float32") -> tuple[list[Stage], Given]:
+    """The stages of a conversion from uint8, 0 … 255, to floating point, 0 … 1."""
+    channels = given.shape[0]
+    return mixed(replace(given, dtype=dtype), np.eye(channels) / 255.0, np.zeros(channels))
+
+
+def _require(given: Given, *containers: str) -> None:
+    if given.container not in containers:
+        raise OnelayerError(f"it was given a {given.container}", expected=f"an image as {' or '.join(containers)}")
 
 
 @registered(v1.Lambda)

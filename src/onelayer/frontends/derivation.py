@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from torch import nn
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from onelayer.errors import OnelayerError
 from onelayer.frontends.given import Derived, Given, Step
-from onelayer.frontends.registry import REGISTER, UnsupportedTransformError, handler_for, name_of, nearest_kind
-from onelayer.operators import Clamp, Lookup, Program, Quantize, Separable, Stage
+from onelayer.frontends.registry import (
+    REGISTER,
+    UnsupportedTransformError,
+    function_of,
+    handler_for,
+    name_of,
+    nearest_kind,
+)
+from onelayer.operators import Lookup, Program, Quantize, Stage
+from onelayer.operators.integers import keeps_integers
 
 _SEQUENCES: dict[type, Callable[[Any], Iterable[Callable[..., Any]]]] = {
     v1.Compose: lambda compose: compose.transforms,
@@ -22,7 +30,10 @@ _SEQUENCES: dict[type, Callable[[Any], Iterable[Callable[..., Any]]]] = {
 }
 
 
-def derive(transform: Callable[..., Any], given: Given) -> Derived:
+Transform = Callable[..., Any]
+
+
+def derive(transform: Transform, given: Given) -> Derived:
     """Read the operators off a transform or a pipeline of transforms.
 
     Values are real numbers in the units of the tensors: 0 … 255 for uint8. Saturation that torchvision does stays in
@@ -38,13 +49,20 @@ def derive(transform: Callable[..., Any], given: Given) -> Derived:
     Raises:
         UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
     """
+    return derive_parts(parts_of(transform), given)
+
+
+def derive_parts(parts: Iterable[Any], given: Given) -> Derived:
+    """Like :func:`derive`, for transforms in order; none of them is a container of others."""
     steps: list[Step] = []
     stages: list[Stage] = []
     current = given
-    for place, part in enumerate(_flattened(transform)):
+    for place, part in enumerate(parts):
         name = name_of(part)
         try:
             own, after = handler_for(part)(part, current)
+            if own and after.container == "image" and _returns_plain_tensors(part):
+                after = replace(after, container="tensor")
             _check(stages, own, current, after)
         except OnelayerError as error:
             raise UnsupportedTransformError(
@@ -57,15 +75,26 @@ def derive(transform: Callable[..., Any], given: Given) -> Derived:
                 dtype=current.dtype,
             ) from error
         taken = range(len(stages), len(stages) + len(own))
-        steps.append(Step(name, repr(part), place, taken, before=current, after=after))
+        steps.append(Step(name, part, place, taken, before=current, after=after))
         stages += own
         current = after
-    if current.dtype == "uint8":
+    if not current.is_float and not (stages and isinstance(stages[-1], Quantize)):
         stages.append(Quantize("half_even"))
     return Derived(Program(given.shape, tuple(stages)), tuple(steps), given, current)
 
 
-def _flattened(transform: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+def parts_of(transform: Transform) -> tuple[Transform, ...]:
+    """The transforms of a pipeline in order, out of nested containers."""
+    return tuple(_flattened(transform))
+
+
+def _returns_plain_tensors(part: Transform) -> bool:
+    # The functions of v1 work through tensor operations, which do not keep the subclass.
+    module = getattr(function_of(part), "__module__", None) or type(part).__module__
+    return module.startswith("torchvision.transforms.") and not module.startswith("torchvision.transforms.v2")
+
+
+def _flattened(transform: Transform) -> Iterator[Transform]:
     try:
         kind = nearest_kind(transform, _SEQUENCES.__contains__)
     except UnsupportedTransformError:
@@ -84,22 +113,8 @@ def _check(before: list[Stage], own: list[Stage], given: Given, after: Given) ->
         raise OnelayerError(
             f"the handler's stages give images {out_shape}, but it says {after.shape}", expected="equal shapes"
         )
-    if any(isinstance(stage, Lookup) for stage in own) and not all(map(_keeps_integers, before)):
+    if any(isinstance(stage, Lookup) for stage in own) and not all(map(keeps_integers, before)):
         raise OnelayerError(
             "a look-up table takes whole numbers, and without rounding the steps before it give others",
             hint="Put it before the steps that compute new values.",
         )
-
-
-def _keeps_integers(stage: Stage) -> bool:
-    """Whether whole numbers stay whole: copies of pixels, inversions, integer tables."""
-    match stage:
-        case Separable():
-            numbers = [stage.channel, stage.rows.weights, stage.cols.weights, stage.bias]
-        case Lookup():
-            numbers = [stage.table]
-        case Clamp():
-            numbers = [np.array([stage.low, stage.high])]
-        case _:
-            return isinstance(stage, Quantize)
-    return all(bool((values == np.rint(values)).all()) for values in numbers)

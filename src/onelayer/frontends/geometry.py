@@ -21,6 +21,7 @@ from onelayer.frontends.registry import arguments, registered
 from onelayer.operators import AxisMap, Clamp, Separable, Stage
 from onelayer.operators.axis import Interpolation
 from onelayer.operators.padding import Padding
+from onelayer.operators.resampling import Precision
 
 _OVERSHOOTING = ("bicubic", "lanczos")
 _WIDENING = ("bilinear", *_OVERSHOOTING)
@@ -43,7 +44,7 @@ def resize_v2(transform: Any, given: Given) -> tuple[list[Stage], Given]:
 def resize_v1(transform: Any, given: Given) -> tuple[list[Stage], Given]:
     """Resize as v2 does, but for Lanczos on tensors, which v1 does not have."""
     size, interpolation, max_size, antialias = arguments(transform, "size", "interpolation", "max_size", "antialias")
-    if given.container == "tensor" and _filter(interpolation) == "lanczos":
+    if given.container != "pil" and _filter(interpolation) == "lanczos":
         raise OnelayerError("a v1 Resize of tensors has no interpolation lanczos", hint="Use v2.Resize.")
     return resized(given, size, interpolation, max_size, antialias)
 
@@ -68,14 +69,15 @@ def resized(
     if given.container == "pil" and kind in ("nearest", "nearest_exact"):
         rows, cols = (_pillow_nearest(n_in, n_out) for n_in, n_out in lengths)
     else:
-        if given.container == "tensor" and kind in ("box", "hamming"):
+        if given.container != "pil" and kind in ("box", "hamming"):
             raise OnelayerError(
                 f"a resize of tensors has no interpolation {kind}", expected="a PIL image", hint="Choose another one."
             )
         widens = given.container == "pil" or bool(antialias)
-        if given.dtype == "float32" and widens and kind in _WIDENING:
+        if given.is_float and widens and kind in _WIDENING:
             _refuse_width_of_one(*lengths)
-        rows, cols = (AxisMap.resample(n_in, n_out, kind, widens) for n_in, n_out in lengths)
+        precision: Precision = "float32" if given.is_float and given.dtype != "float64" else "float64"
+        rows, cols = (AxisMap.resample(n_in, n_out, kind, widens, precision=precision) for n_in, n_out in lengths)
     stages, after = _spatial(given, rows, cols)
     if stages and given.dtype == "uint8" and kind in _OVERSHOOTING:
         stages.append(Clamp(0, 255))
@@ -145,7 +147,15 @@ def _middle(n: int, length: int) -> AxisMap:
 @registered(f1.crop, f2.crop)
 def crop(transform: Any, given: Given) -> tuple[list[Stage], Given]:
     """A window; zeros where it leaves the image."""
-    top, left, height, width = arguments(transform, "top", "left", "height", "width")
+    return windowed(given, *arguments(transform, "top", "left", "height", "width"))
+
+
+def windowed(given: Given, top: int, left: int, height: int, width: int) -> tuple[list[Stage], Given]:
+    """The stages of a crop to a window, which must hold some of the image.
+
+    Raises:
+        OnelayerError: If it does not.
+    """
     _, rows, cols = given.shape
     if top >= rows or left >= cols or top + height <= 0 or left + width <= 0:
         raise OnelayerError("the window lies beside the image", expected="a window with some of the image in it")
@@ -162,7 +172,7 @@ def pad_v2(transform: Any, given: Given) -> tuple[list[Stage], Given]:
 def pad_v1(transform: Any, given: Given) -> tuple[list[Stage], Given]:
     """Padding as in v2, but that tensors are filled with one number only."""
     padding, fill, mode = arguments(transform, "padding", "fill", "padding_mode")
-    if given.container == "tensor" and isinstance(fill, (tuple, list)):
+    if given.container != "pil" and isinstance(fill, (tuple, list)):
         raise OnelayerError(f"a v1 Pad of tensors was given the fill {fill}", expected="one number", hint="Use v2.Pad.")
     return _padded(given, padding, fill, mode)
 
@@ -193,7 +203,7 @@ def _refuse_unlike_torchvision(given: Given, sides: tuple[int, int, int, int], f
             f"negative padding with mode {mode!r}", expected="padding of at least 0", hint="Crop first."
         )
     # Tensors are indexed from the other end, once; np.pad, which serves PIL images, goes back and forth.
-    if mode == "symmetric" and given.container == "tensor" and (max(left, right) > width or max(top, bottom) > height):
+    if mode == "symmetric" and given.container != "pil" and (max(left, right) > width or max(top, bottom) > height):
         raise OnelayerError(
             f"symmetric padding {sides} is longer than the image", expected="at most its height and width"
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from onelayer.errors import OnelayerError
 from onelayer.operators import Program, Shape
 
-PixelType = Literal["uint8", "float32"]
-Container = Literal["tensor", "pil"]
+PixelType = Literal["uint8", "float16", "bfloat16", "float32", "float64"]
+Container = Literal["tensor", "image", "pil", "numpy"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,9 @@ class Given:
 
     Args:
         shape: Channels, height and width.
-        dtype: ``uint8`` with values 0 … 255, or ``float32`` with any values.
-        container: A tensor (pure or ``tv_tensors.Image``), or a PIL image: uint8, of mode L (1 channel) or RGB (3).
+        dtype: ``uint8`` with values 0 … 255, or a floating point one with any values.
+        container: A ``tensor``; an ``image``, which is a ``tv_tensors.Image``; a ``pil`` image: uint8, of mode L (1
+            channel) or RGB (3); or a ``numpy`` array [..., H, W, C].
 
     Raises:
         OnelayerError: For a shape that is no image, or another dtype or container.
@@ -35,7 +36,7 @@ class Given:
         if self.dtype not in get_args(PixelType) or self.container not in get_args(Container):
             raise OnelayerError(
                 f"a {self.container!r} of {self.dtype!r} was given",
-                expected=f"one of {', '.join(get_args(Container))}, of {' or '.join(get_args(PixelType))}",
+                expected=f"one of {', '.join(get_args(Container))}, of one of {', '.join(get_args(PixelType))}",
             )
         if self.container == "pil" and (self.dtype != "uint8" or self.shape[0] not in (1, 3)):
             raise OnelayerError(
@@ -45,9 +46,14 @@ class Given:
             )
 
     @property
+    def is_float(self) -> bool:
+        """Whether values are floating point numbers."""
+        return self.dtype != "uint8"
+
+    @property
     def white(self) -> float:
         """The value that torchvision takes for full intensity: 255 or 1."""
-        return 255.0 if self.dtype == "uint8" else 1.0
+        return 1.0 if self.is_float else 255.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Step:
 
     Args:
         name: Name of its class, or of the function.
-        text: Its ``repr``.
+        transform: The transform itself.
         place: Counted from 0.
         stages: Indices into the program's stages that it became; none for a transform that changes no value.
         before: What arrives at it.
@@ -64,11 +70,16 @@ class Step:
     """
 
     name: str
-    text: str
+    transform: Any
     place: int
     stages: range
     before: Given
     after: Given
+
+    @property
+    def text(self) -> str:
+        """The transform's ``repr``; some take longer than deriving it, so it is made when asked for."""
+        return repr(self.transform)
 
 
 @dataclass(frozen=True)

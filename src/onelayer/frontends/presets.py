@@ -21,6 +21,6 @@ def image_classification(transform: Any, given: Given) -> tuple[list[Stage], Giv
     stages, after = resized(given, transform.resize_size, transform.interpolation, None, transform.antialias)
     cropped, after = center_cropped(after, transform.crop_size)
     after = replace(after, container="tensor")
-    scaled, after = to_float(after) if after.dtype == "uint8" else ([], after)
+    scaled, after = to_float(after) if not after.is_float else ([], replace(after, dtype="float32"))
     normal, after = normalized(after, transform.mean, transform.std)
     return [*stages, *cropped, *scaled, *normal], after

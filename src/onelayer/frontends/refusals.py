@@ -27,7 +27,6 @@ _RANDOM = (
     "RandomErasing",
     "RandomIoUCrop",
     "RandomOrder",
-    "RandomPerspective",
     "RandomPhotometricDistort",
     "RandomResize",
     "RandomResizedCrop",
@@ -36,10 +35,7 @@ _RANDOM = (
     "ScaleJitter",
     "TrivialAugmentWide",
 )
-_TURNING = ("RandomAffine", "RandomRotation")
-_SEVERAL = ("FiveCrop", "TenCrop")
 _DEPENDENT = ("JPEG", "RandomAutocontrast", "RandomEqualize")
-_LATER = ("RandomAdjustSharpness",)
 _FUNCTIONS_DEPENDENT = ("autocontrast", "equalize", "adjust_contrast", "adjust_hue")
 
 
@@ -61,10 +57,7 @@ for names, problem, hint in (
         "it is random",
         "Leave augmentation out of what is derived, or apply its deterministic transform itself.",
     ),
-    (_TURNING, "rotations and affine maps are not derived yet, and this one may be random", REGISTER),
-    (_SEVERAL, "it makes several images of one", "Derive each crop with functools.partial of functional.crop."),
     (_DEPENDENT, "it is not affine: what it does to a pixel depends on the whole image", REGISTER),
-    (_LATER, "sharpening is not derived yet", REGISTER),
 ):
     registered(*_named((v1, v2), names))(_refusing(problem, hint))
 registered(*_named((f1, f2), _FUNCTIONS_DEPENDENT))(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torchvision import transforms as v1
 from torchvision.transforms import functional as f1
 from torchvision.transforms import v2
@@ -15,8 +16,8 @@ from torchvision.transforms.v2 import functional as f2
 from onelayer.errors import OnelayerError
 from onelayer.frontends.given import Given
 from onelayer.frontends.probability import always
-from onelayer.frontends.registry import arguments, registered
-from onelayer.operators import Dense, Lookup, Separable, Stage
+from onelayer.frontends.registry import arguments, function_of, registered
+from onelayer.operators import Clamp, Dense, Gamma, Lookup, Separable, Stage
 from onelayer.operators.channels import channel_matrix
 from onelayer.operators.contract import FloatArray
 from onelayer.operators.dense import refuse_too_large
@@ -42,7 +43,7 @@ def grayscale(transform: Any, given: Given) -> tuple[list[Stage], Given]:
 def grayscale_v1(transform: Any, given: Given) -> tuple[list[Stage], Given]:
     """As in v2, but that a tensor of one channel keeps one."""
     (channels,) = arguments(transform, "num_output_channels")
-    kept = given.container == "tensor" and given.shape[0] == 1 and channels == 3
+    kept = given.container != "pil" and given.shape[0] == 1 and channels == 3
     return _gray(given, 1 if kept else channels)
 
 
@@ -60,8 +61,11 @@ def _gray(given: Given, channels: int) -> tuple[list[Stage], Given]:
         )
     if given.shape[0] == channels == 1:
         return [], given
-    luma = (1.0,) if given.shape[0] == 1 else _PILLOW_LUMA if given.container == "pil" else _TENSOR_LUMA
-    return mixed(given, [luma] * channels, np.zeros(channels))
+    return mixed(given, [(1.0,) if given.shape[0] == 1 else _luma(given)] * channels, np.zeros(channels))
+
+
+def _luma(given: Given) -> tuple[float, float, float]:
+    return _PILLOW_LUMA if given.container == "pil" else _TENSOR_LUMA
 
 
 @registered(v2.RGB, f2.grayscale_to_rgb)
@@ -84,7 +88,7 @@ def normalized(given: Given, mean: Any, std: Any) -> tuple[list[Stage], Given]:
     Raises:
         OnelayerError: If no float tensor is given, or the numbers do not fit it.
     """
-    if given.dtype != "float32" or given.container != "tensor":
+    if not given.is_float:
         raise OnelayerError(
             f"a {given.container} of {given.dtype} cannot be normalised",
             expected="a float tensor",
@@ -121,7 +125,7 @@ registered(v1.RandomInvert, v2.RandomInvert)(always(_inverted))
 def solarize(transform: Any, given: Given) -> tuple[list[Stage], Given]:
     """Values from a threshold on, inverted; of uint8 images."""
     (threshold,) = arguments(transform, "threshold")
-    if given.container == "tensor" and threshold > given.white:
+    if given.container != "pil" and threshold > given.white:
         raise OnelayerError(f"the threshold {threshold} was given", expected=f"at most {given.white:g}")
     return _looked_up(given, lambda values: np.where(values >= threshold, 255 - values, values))
 
@@ -135,8 +139,63 @@ def posterize(transform: Any, given: Given) -> tuple[list[Stage], Given]:
     return _looked_up(given, lambda values: values // 2 ** (8 - bits) * 2 ** (8 - bits))
 
 
+@registered(f2.permute_channels)
+def permute_channels(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """The channels in another order."""
+    (permutation,) = arguments(transform, "permutation")
+    channels = given.shape[0]
+    if sorted(permutation) != list(range(channels)):
+        raise OnelayerError(
+            f"the permutation {permutation} of {channels} channels was given",
+            expected=f"each of 0 … {channels - 1} once",
+        )
+    return mixed(given, np.eye(channels)[list(permutation)], np.zeros(channels))
+
+
+@registered(f1.adjust_brightness, f2.adjust_brightness)
+def adjust_brightness(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """Every value times a factor, clamped to black and white."""
+    (factor,) = arguments(transform, "brightness_factor")
+    return _enhanced(given, "brightness_factor", factor, np.zeros((given.shape[0], given.shape[0])))
+
+
+@registered(f1.adjust_saturation, f2.adjust_saturation)
+def adjust_saturation(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """Each pixel away from its luma by a factor, clamped to black and white; gray images stay."""
+    (factor,) = arguments(transform, "saturation_factor")
+    if given.shape[0] == 1:
+        return [], given
+    return _enhanced(given, "saturation_factor", factor, np.tile(_luma(given), (given.shape[0], 1)))
+
+
+def _enhanced(given: Given, name: str, factor: float, degenerate: FloatArray) -> tuple[list[Stage], Given]:
+    """``factor · x + (1 − factor) · degenerate · x``, clamped, as PIL's ``ImageEnhance`` has it."""
+    if factor < 0 or given.shape[0] not in (1, 3):
+        raise OnelayerError(
+            f"{name} {factor} for {given.shape[0]} channels", expected="a factor of at least 0, and 1 or 3 channels"
+        )
+    channels = given.shape[0]
+    stages, after = mixed(given, factor * np.eye(channels) + (1.0 - factor) * degenerate, np.zeros(channels))
+    return [*stages, Clamp(0.0, given.white)], after
+
+
+@registered(f1.adjust_gamma, f2.adjust_gamma)
+def adjust_gamma(transform: Any, given: Given) -> tuple[list[Stage], Given]:
+    """``gain · x ** gamma`` of values 0 … 1; of uint8 images a look-up table."""
+    gamma, gain = arguments(transform, "gamma", "gain")
+    if gamma < 0:
+        raise OnelayerError(f"gamma {gamma} was given", expected="a number of at least 0")
+    if given.is_float:
+        # v1 clamps always, v2 only where the gain can lead beyond 0 … 1.
+        clamps = gain != 1.0 or function_of(transform) is f1.adjust_gamma
+        return [Gamma(gain, gamma), *([Clamp(0.0, 1.0)] if clamps else [])], given
+    every_value = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
+    table = transform(f1.to_pil_image(every_value) if given.container == "pil" else every_value)
+    return _looked_up(given, lambda _: np.asarray(table, dtype=np.float64).ravel())
+
+
 def _looked_up(given: Given, function: Callable[[FloatArray], FloatArray]) -> tuple[list[Stage], Given]:
-    if given.dtype != "uint8":
+    if given.is_float:
         raise OnelayerError(
             "it jumps, and is no look-up table for float values",
             expected="a uint8 image",
@@ -156,9 +215,11 @@ def linear_transformation(transform: Any, given: Given) -> tuple[list[Stage], Gi
     refuse_too_large(given.shape, given.shape)
     matrix = np.asarray(transform.transformation_matrix, dtype=np.float64)
     mean = np.asarray(transform.mean_vector, dtype=np.float64)
-    if given.container != "tensor" or len(mean) != np.prod(given.shape):
+    if given.container == "pil" or len(mean) != np.prod(given.shape):
         raise OnelayerError(
             f"a {given.container} of {np.prod(given.shape)} values for a matrix of {len(mean)}",
             expected="a tensor of as many values",
         )
-    return [Dense(matrix.T, -mean @ matrix, given.shape, given.shape)], replace(given, dtype="float32")
+    return [Dense(matrix.T, -mean @ matrix, given.shape, given.shape)], given if given.is_float else replace(
+        given, dtype="float32"
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from onelayer.operators.activations import Activation, Clamp, Gamma, Lookup, Quantize
+from onelayer.operators.affine_part import affine_part
 from onelayer.operators.axis import AxisMap
 from onelayer.operators.compose import compose
 from onelayer.operators.contract import Cost, Operator, Shape, TooLargeError
 from onelayer.operators.dense import Dense
+from onelayer.operators.difference import difference_range, weight_rows
 from onelayer.operators.program import Program, Stage
 from onelayer.operators.ranges import Range, operator_range, ranges_of
 from onelayer.operators.rules import RuleApplication, Simplified, simplify
@@ -32,8 +34,11 @@ __all__ = [
     "SpatialSparse",
     "Stage",
     "TooLargeError",
+    "affine_part",
     "compose",
+    "difference_range",
     "operator_range",
     "ranges_of",
     "simplify",
+    "weight_rows",
 ]

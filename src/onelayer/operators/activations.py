@@ -27,6 +27,10 @@ _ROUNDINGS: dict[Rounding, Callable[[FloatArray], FloatArray]] = {
 }
 
 
+_HUGE = 1e300
+"""Where the powers of a range are cut off, so that they stay finite."""
+
+
 class Activation(ABC):
     """A function of single values, the same at every pixel."""
 
@@ -182,7 +186,7 @@ class Lookup(Activation):
 @final
 @dataclass(frozen=True)
 class Gamma(Activation):
-    """``gain · x ** gamma`` for x ≥ 0.
+    """``gain · x ** gamma``: NaN for x < 0, unless gamma is a whole number.
 
     Raises:
         OnelayerError: If the exponent is negative or a parameter is not finite.
@@ -203,17 +207,15 @@ class Gamma(Activation):
         return self.gain == 1.0 and self.gamma == 1.0
 
     def apply(self, x: ArrayLike) -> FloatArray:
-        """Values ≥ 0 of any shape."""
-        values = np.asarray(x, dtype=np.float64)
-        if bool((values < 0).any()):
-            raise OnelayerError(
-                f"gamma was given the negative value {values.min():g}",
-                expected="values ≥ 0",
-                hint="Put a Clamp before it.",
-            )
-        return self.gain * values**self.gamma
+        """Values of any shape."""
+        with np.errstate(invalid="ignore"):
+            return self.gain * np.asarray(x, dtype=np.float64) ** self.gamma
 
     def out_range(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The function at both ends, in ascending order, since it is monotone."""
-        ends = self.apply(low), self.apply(high)
-        return np.minimum(*ends), np.maximum(*ends)
+        """The extremes of what is not NaN: the function at both ends and, between them, at zero."""
+        if self.gamma != np.rint(self.gamma):
+            low, high = np.maximum(low, 0.0), np.maximum(high, 0.0)
+        ends = np.stack([low, high, np.clip(0.0, low, high)])
+        with np.errstate(over="ignore"):
+            values = np.clip(self.gain * ends**self.gamma, -_HUGE, _HUGE)
+        return values.min(axis=0), values.max(axis=0)

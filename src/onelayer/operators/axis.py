@@ -187,6 +187,7 @@ class AxisMap:
         interpolation: Interpolation,
         antialias: bool,
         box: tuple[float, float] | None = None,
+        precision: resampling.Precision = "float64",
     ) -> AxisMap:
         """A resized axis.
 
@@ -199,6 +200,8 @@ class AxisMap:
                 of PyTorch: bilinear (``align_corners=False``) and bicubic (a = −0.75) only. No difference for nearest.
             box: Start and end of the part of the axis to resize, in samples, as in ``PIL.Image.resize``; with a
                 filter that widens only.
+            precision: In which the library places its samples: float64 in Pillow; in PyTorch that of the image, and
+                float64 for uint8. The two nearest ones are in float32 always.
 
         Raises:
             OnelayerError: For a combination that neither Pillow nor PyTorch has, or sizes or a box out of range.
@@ -216,12 +219,12 @@ class AxisMap:
             return cls.identity(n_in)
         if widens:
             kind = resampling.ANTIALIASING[interpolation]
-            return cls(n_in, *bands.trimmed(n_in, *resampling.widened(n_in, n_out, kind, box or (0, n_in))))
+            return cls(n_in, *bands.trimmed(n_in, *resampling.widened(n_in, n_out, kind, box or (0, n_in), precision)))
         match interpolation:
             case "bilinear":
-                return cls.from_taps(n_in, *resampling.two_taps(n_in, n_out))
+                return cls.from_taps(n_in, *resampling.two_taps(n_in, n_out, precision))
             case "bicubic":
-                return cls.from_taps(n_in, *resampling.four_taps(n_in, n_out))
+                return cls.from_taps(n_in, *resampling.four_taps(n_in, n_out, precision))
             case "nearest":
                 return cls.select(n_in, resampling.nearest(n_in, n_out, 0.0))
             case "nearest_exact":

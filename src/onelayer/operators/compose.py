@@ -6,16 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from onelayer.errors import OnelayerError
 from onelayer.operators.channels import bias_image
 from onelayer.operators.contract import FloatArray, Operator, TooLargeError, samples_of
 from onelayer.operators.dense import Dense, refuse_too_large
+from onelayer.operators.pixel_matrix import Spatial, pixel_matrix, taps_per_row
 from onelayer.operators.separable import Separable
 from onelayer.operators.spatial_sparse import SpatialSparse
-
-Spatial = Separable | SpatialSparse
 
 MAX_TERMS = 20_000_000
 """Multiplications of the largest product of two pixel matrices that is formed, 240 MB where none of them merge."""
@@ -103,16 +101,8 @@ def _product_bias(first: Spatial, second: Spatial) -> FloatArray:
 
 
 def _pixel_matrix(operator: Spatial) -> Any:
-    """The spatial part as a ``csr_array`` [H'·W', H·W]."""
-    if isinstance(operator, SpatialSparse):
-        return operator.matrix
-    _refuse_too_many(operator.rows.weights.size * operator.cols.weights.size)
-    matrix = sparse.csr_array(sparse.kron(operator.rows.to_sparse(), operator.cols.to_sparse(), format="csr"))
-    if not operator.transpose:
-        return matrix
-    _, height, width = operator.in_shape
-    swapped = np.arange(height * width).reshape(width, height).T.ravel()
-    return matrix[:, swapped]
+    _refuse_too_many(int(taps_per_row(operator).sum()))
+    return pixel_matrix(operator)
 
 
 def _refuse_too_many(terms: int) -> None:

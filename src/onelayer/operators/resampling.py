@@ -1,17 +1,24 @@
 """The taps of one resized axis, as Pillow and PyTorch define them.
 
-Sources: ``precompute_coeffs`` in Pillow's ``Resample.c``; ``UpSample.h`` and ``UpSampleKernel.cpp`` in PyTorch. All in
-float64 and in their order of operations, so that fixed-point weights derived from these agree with theirs.
+Sources: ``precompute_coeffs`` in Pillow's ``Resample.c``; ``UpSample.h`` and ``UpSampleKernel.cpp`` in PyTorch. In
+their order of operations, so that fixed-point weights derived from these agree with theirs.
+
+Pillow places samples in float64, PyTorch in the precision of the image. In float32 a place at 1000 is rounded by up to
+3·10⁻⁵ of a sample, and nearly all that its results differ from real arithmetic by comes from that. Weights are computed
+in float64 here, at those places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from onelayer.operators.contract import FloatArray, IntArray
+
+Precision = Literal["float32", "float64"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,9 @@ ANTIALIASING = {
 """The filters that widen with the reduction, by name."""
 
 
-def widened(n_in: int, n_out: int, kind: Filter, box: tuple[float, float]) -> tuple[IntArray, FloatArray]:
+def widened(
+    n_in: int, n_out: int, kind: Filter, box: tuple[float, float], precision: Precision
+) -> tuple[IntArray, FloatArray]:
     """Taps of a resize with antialiasing.
 
     Args:
@@ -83,6 +92,7 @@ def widened(n_in: int, n_out: int, kind: Filter, box: tuple[float, float]) -> tu
         n_out: Output samples.
         kind: The filter.
         box: Start and end of the part of the input axis to resize, in samples, 0 ≤ start < end ≤ n_in.
+        precision: Of places and distances.
 
     Returns:
         First sample read by each output sample, int64 [n_out], and the weights from there on, float64 [n_out, K],
@@ -90,37 +100,44 @@ def widened(n_in: int, n_out: int, kind: Filter, box: tuple[float, float]) -> tu
     """
     # Pillow passes the box as float32 and takes its length in float32.
     begin = np.float32(box[0])
-    scale = float(np.float32(box[1]) - begin) / n_out
+    real = np.dtype(precision).type
+    scale = float(real(float(np.float32(box[1]) - begin) / n_out))
     filter_scale = max(scale, 1.0)
-    support = kind.support * filter_scale
-    centre = float(begin) + (np.arange(n_out) + 0.5) * scale
-    first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
-    end = np.minimum((centre + support + 0.5).astype(np.int64), n_in)
+    support = real(kind.support * filter_scale)
+    centre = (float(begin) + (np.arange(n_out) + 0.5) * scale).astype(real, copy=False)
+    # A half is a float64 in both libraries, whatever the image is.
+    first = np.maximum(((centre - support).astype(np.float64) + 0.5).astype(np.int64), 0)
+    end = np.minimum(((centre + support).astype(np.float64) + 0.5).astype(np.int64), n_in)
     width = int((end - first).max())
     starts = np.minimum(first, n_in - width)
     taps = starts[:, None] + np.arange(width)
-    weights = kind.weigh((taps - centre[:, None] + 0.5) * (1.0 / filter_scale))
+    from_centre = (taps.astype(real, copy=False) - centre[:, None]).astype(np.float64, copy=False) + 0.5
+    distances = (from_centre * float(real(1.0 / filter_scale))).astype(real, copy=False)
+    weights = kind.weigh(distances.astype(np.float64, copy=False))
     weights[(taps < first[:, None]) | (taps >= end[:, None])] = 0.0
     # One after the other, as both libraries add them; np.sum would add in pairs and round differently.
     sums = np.add.accumulate(weights, axis=1)[:, -1:]
     return starts, weights / sums
 
 
-def two_taps(n_in: int, n_out: int) -> tuple[IntArray, FloatArray]:
+def two_taps(n_in: int, n_out: int, precision: Precision) -> tuple[IntArray, FloatArray]:
     """Samples and weights of PyTorch's bilinear without antialiasing (``align_corners=False``), both [n_out, 2]."""
-    source = np.maximum((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0.0)
+    real = np.dtype(precision).type
+    source = np.maximum((np.arange(n_out, dtype=real) + real(0.5)) * real(n_in / n_out) - real(0.5), real(0.0))
     first = np.minimum(source.astype(np.int64), n_in - 1)
-    fraction = np.clip(source - first, 0.0, 1.0)
+    fraction = np.clip(source.astype(np.float64) - first, 0.0, 1.0)
     indices = np.stack([first, np.minimum(first + 1, n_in - 1)], axis=1)
     return indices, np.stack([1.0 - fraction, fraction], axis=1)
 
 
-def four_taps(n_in: int, n_out: int) -> tuple[IntArray, FloatArray]:
+def four_taps(n_in: int, n_out: int, precision: Precision) -> tuple[IntArray, FloatArray]:
     """Samples and weights of PyTorch's bicubic without antialiasing (a = −0.75), both [n_out, 4].
 
     A tap beyond an edge reads the edge sample, so the same sample can come up several times in a row.
     """
-    source = (np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5
+    real = np.dtype(precision).type
+    # Multiplied and subtracted in one step (FMA), then rounded.
+    source = ((np.arange(n_out) + 0.5) * float(real(n_in / n_out)) - 0.5).astype(real).astype(np.float64)
     first = np.floor(source)
     t = source - first
     weights = [_far_cubic(t + 1.0, -0.75), _near_cubic(t, -0.75)]
@@ -135,6 +152,5 @@ def nearest(n_in: int, n_out: int, offset: float) -> IntArray:
     PyTorch computes this in float32 for uint8 and float32 images, and for about 2 % of all pairs of sizes some output
     then takes another sample than exact arithmetic would.
     """
-    scale = np.float32(n_in) / np.float32(n_out)
-    places = (np.arange(n_out, dtype=np.float32) + np.float32(offset)) * scale
+    places = (np.arange(n_out, dtype=np.float32) + np.float32(offset)) * np.float32(n_in / n_out)
     return np.minimum(places.astype(np.int64), n_in - 1)

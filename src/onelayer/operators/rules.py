@@ -105,6 +105,9 @@ def fuse_neighbours(draft: Draft) -> RuleApplication | None:
         if not (isinstance(first.stage, Operator) and isinstance(second.stage, Operator)) or pair in draft.refused:
             continue
         origins = tuple(sorted({*first.origins, *second.origins}))
+        if (certain := _never_dearer(first.stage, second.stage)) is not None:
+            draft.replace(at, 2, Traced(compose(first.stage, second.stage), origins))
+            return RuleApplication("fuse neighbours", origins, certain)
         separate = (first.stage.cost + second.stage.cost).total
         try:
             product = compose(first.stage, second.stage)
@@ -117,6 +120,18 @@ def fuse_neighbours(draft: Draft) -> RuleApplication | None:
             continue
         draft.replace(at, 2, Traced(product, origins))
         return RuleApplication("fuse neighbours", origins, costs)
+    return None
+
+
+def _never_dearer(first: Operator, second: Operator) -> str | None:
+    """Why the product of the two cannot cost more than the two, where that is seen without computing costs."""
+    if not (isinstance(first, Separable) and isinstance(second, Separable)):
+        return None
+    # A bias before zero padding becomes an image, which is more to read.
+    if second.is_scale or (first.is_scale and (second.gain is not None or not first.bias.any())):
+        return "one of them only scales and shifts values, and that costs nothing in the same stage"
+    if second.is_choice:
+        return "the second only copies some of the first one's values: those alone are computed"
     return None
 
 

@@ -159,6 +159,26 @@ class Separable(Operator):
             and np.array_equal(self.channel, np.eye(len(self.channel)))
         )
 
+    @cached_property
+    def is_scale(self) -> bool:
+        """Whether it only multiplies each channel by a number and adds one."""
+        axes_stay = self.rows.is_identity and self.cols.is_identity and not self.transpose
+        rows = self.channel.tolist()
+        diagonal = len(rows) == len(rows[0]) and not any(
+            weight for at, row in enumerate(rows) for place, weight in enumerate(row) if place != at
+        )
+        return axes_stay and diagonal and self.bias.ndim == 1
+
+    @cached_property
+    def is_choice(self) -> bool:
+        """Whether every output value is a copy of an input value, and there are no more of them along any axis."""
+        axes = self.rows, self.cols
+        return (
+            all(axis.is_selection and axis.n_out <= axis.n_in for axis in axes)
+            and not self.bias.any()
+            and np.array_equal(self.channel, np.eye(len(self.channel)))
+        )
+
     def apply(self, x: ArrayLike) -> FloatArray:
         """Images [..., C, H, W] to float64 [..., C', H', W']."""
         return self.apply_linear(x) + bias_image(self.bias)

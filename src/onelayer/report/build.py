@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onelayer.report.figures import draw_benchmark, draw_comparison, draw_training, encode_png
+from onelayer.report.figures import draw_benchmark, draw_comparison, draw_training, draw_weights, encode_png
 from onelayer.report.page import Images, render
 from onelayer.report.saved import read_saved
 from onelayer.whole_file import write_whole
@@ -12,11 +12,12 @@ from onelayer.whole_file import write_whole
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from onelayer.report.saved import Comparison
     from onelayer.run_folder import RunFolder
 
 
 def build_report(folder: RunFolder) -> Path:
-    """Draw train.png, comparison.png and benchmark.png, as far as there are records of them, and write report.html.
+    """Draw train.png, comparison.png, weights.png and benchmark.png, as far as there are records, and report.html.
 
     Nothing is learned, computed from images of the data set or timed here: the page says what was saved. It holds its
     figures itself and refers to nothing outside. Parts that were not run are named, with the command that runs them.
@@ -35,14 +36,21 @@ def build_report(folder: RunFolder) -> Path:
     images = Images(
         training=encode_png(draw_training(saved.history, saved.run)) if saved.history else None,
         comparison=encode_png(draw_comparison(comparison.pictures, comparison.metrics)) if comparison else None,
+        weights=_weights(comparison) if comparison else None,
         benchmark=encode_png(draw_benchmark(benchmark)) if benchmark and benchmark.rows else None,
     )
     for path, png in (
         (folder.train_figure, images.training),
         (folder.comparison_figure, images.comparison),
+        (folder.weights_figure, images.weights),
         (folder.benchmark_figure, images.benchmark),
     ):
         if png is not None:
             write_whole(path, png)
     write_whole(folder.page, render(saved, images).encode("utf-8"))
     return folder.page
+
+
+def _weights(comparison: Comparison) -> bytes | None:
+    pixel, weights = comparison.metrics.weight_pixel, comparison.pictures.weights
+    return encode_png(draw_weights(weights, pixel)) if pixel is not None and weights else None

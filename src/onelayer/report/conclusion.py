@@ -12,10 +12,11 @@ from onelayer.report.formats import (
     enumeration,
     factors,
     grey_levels,
+    grey_levels_at_most,
     mse_with_psnr,
 )
 from onelayer.report.quality import GREY_LEVELS, psnr
-from onelayer.report.standing import LAYER, Duel, devices, duels, fastest, rows_of
+from onelayer.report.standing import LAYERS, Duel, devices, duels, fastest, layers, rows_of
 
 if TYPE_CHECKING:
     from onelayer.records import BenchmarkRecord, BenchmarkWay, LayerMetrics, MetricsRecord, RunRecord
@@ -31,18 +32,21 @@ _PHRASES = {
 
 
 def headline(metrics: MetricsRecord | None, benchmark: BenchmarkRecord | None) -> list[str]:
-    """The answer in short: how exact the first layer is, then how fast on each device that was measured."""
-    accuracy = _fidelity(metrics, metrics.layers[0]) if metrics else "How exact the layer is has not been measured yet."
+    """The answer in short: how exact each layer is, then how fast on each device that was measured."""
+    if metrics is None:
+        accuracy = ["How exact the layer is has not been measured yet."]
+    else:
+        accuracy = [_fidelity(metrics, layer) for layer in metrics.layers]
     if benchmark is None:
-        return [accuracy, "How fast it is has not been measured yet."]
-    speed = [_standings(benchmark, device) for device in devices(benchmark)]
-    return [accuracy, *(sentence for sentence in speed if sentence)]
+        return [*accuracy, "How fast it is has not been measured yet."]
+    speed = [_standings(benchmark, device, layer) for device in devices(benchmark) for layer in layers(benchmark)]
+    return [*accuracy, *(sentence for sentence in speed if sentence)]
 
 
 def accuracy(metrics: MetricsRecord) -> list[str]:
     """How far each layer is from the transforms, on average and at its worst."""
-    sentences = [f"{_fidelity(metrics, layer)}{_worst(layer)}" for layer in metrics.layers]
-    if any(layer.psnr_db is not None for layer in metrics.layers):
+    sentences = [f"{_fidelity(metrics, layer)}{_worst(layer)}{_promise(layer)}" for layer in metrics.layers]
+    if any(layer.psnr_db is not None and layer.bound_grey_levels is None for layer in metrics.layers):
         sentences.append(
             "A small average error is no guarantee for every image: an image unlike those of this test part "
             "may come out worse than any shown here."
@@ -55,8 +59,10 @@ def speed(record: BenchmarkRecord) -> list[str]:
     sentences = []
     for device in devices(record):
         where = f"On this machine’s {_DEVICES[device]}"
-        sentences += [f"{where}, the layer was {_standing(duel)}." for duel in duels(record, device)]
-        if verdict := _verdict(record, device):
+        for layer in layers(record):
+            sentences += [f"{where}, {layer.label} was {_standing(duel)}." for duel in duels(record, device, layer)]
+        # The last layer meets all the others, so what is said of it says who is ahead.
+        if layers(record) and (verdict := _verdict(record, device, layers(record)[-1])):
             sentences.append(verdict)
     if not sentences:
         sentences.append("The benchmark did not time the layer beside another way, so it says nothing about speed.")
@@ -126,13 +132,22 @@ def _worst(layer: LayerMetrics) -> str:
     return f" No test image is off by more than {CLEARLY_OFF} grey levels anywhere."
 
 
-def _standings(record: BenchmarkRecord, device: str) -> str | None:
-    found = duels(record, device)
+def _promise(layer: LayerMetrics) -> str:
+    if layer.bound_grey_levels is None:
+        return ""
+    return (
+        f" Its weights prove that no image in [0, 1] at all can come out more than "
+        f"{grey_levels_at_most(layer.bound_grey_levels)} grey levels wrong."
+    )
+
+
+def _standings(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> str | None:
+    found = duels(record, device, layer)
     # Ways beyond the two that the question is about have their sentences in the conclusion.
     asked = [duel for duel in found if duel.rival.key in _PHRASES] or found
     if not asked:
         return None
-    return f"On this machine’s {_DEVICES[device]}, the layer was {'; it was '.join(_standing(duel) for duel in asked)}."
+    return f"On this machine’s {_DEVICES[device]}, {layer.label} was {'; it was '.join(map(_standing, asked))}."
 
 
 def _standing(duel: Duel) -> str:
@@ -155,22 +170,22 @@ def _share(count: int, rows: int, *, first: bool) -> str:
     return f"{count} of {rows} batch size{'' if rows == 1 else 's'}" if first else str(count)
 
 
-def _verdict(record: BenchmarkRecord, device: str) -> str | None:
-    against = {duel.rival.key for duel in duels(record, device)}
-    rows = [row for row in rows_of(record, device) if LAYER in row.timings and against & row.timings.keys()]
+def _verdict(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> str | None:
+    against = {duel.rival.key for duel in duels(record, device, layer)}
+    rows = [row for row in rows_of(record, device) if layer.key in row.timings and against & row.timings.keys()]
     if not rows:
         return None
     winners = [fastest(record, row) for row in rows]
-    alone = sum(keys == (LAYER,) for keys in winners)
-    shared = sum(LAYER in keys for keys in winners) - alone
+    alone = sum(keys == (layer.key,) for keys in winners)
+    shared = sum(layer.key in keys for keys in winners) - alone
     where = f"on the {_DEVICES[device]} in this run"
     if alone == len(rows):
-        return f"So the layer was the fastest way {where} at every batch size."
+        return f"So {layer.label} was the fastest way {where} at every batch size."
     if alone + shared == 0:
         leader, count = Counter(key for keys in winners for key in keys).most_common(1)[0]
         phrases = {way.key: _phrase(way) for way in record.ways}
         return (
-            f"So the layer was never the fastest way {where}: where speed is all that counts, choose "
+            f"So {layer.label} was never the fastest way {where}: where speed is all that counts, choose "
             f"{phrases[leader]}, in front at {_share(count, len(rows), first=True)}."
         )
     clauses: list[str] = []
@@ -178,9 +193,9 @@ def _verdict(record: BenchmarkRecord, device: str) -> str | None:
     for words, count in (("alone the fastest way", alone), ("level with the fastest", shared), ("beaten", beaten)):
         if count:
             clauses.append(f"{words} at {_share(count, len(rows), first=not clauses)}")
-    return f"So {where} the layer was {enumeration(clauses)}."
+    return f"So {where} {layer.label} was {enumeration(clauses)}."
 
 
 def _phrase(way: BenchmarkWay) -> str:
     """What a way is called in running text."""
-    return _PHRASES.get(way.key, f"“{way.label}”")
+    return way.label if way.key in LAYERS else _PHRASES.get(way.key, f"“{way.label}”")

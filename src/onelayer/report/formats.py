@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Context
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,12 @@ def grey_levels(value: float) -> str:
     if value < 0.01:
         return scientific(value)
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def grey_levels_at_most(value: float) -> str:
+    """A proved bound in grey levels, two digits, rounded up: what is proved must hold for what is printed."""
+    rounded = Context(prec=2, rounding=ROUND_CEILING).create_decimal(value)
+    return scientific(float(rounded)) if 0 < value < 0.01 else f"{rounded.normalize():f}"
 
 
 def similarity(value: float | None) -> str:

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from onelayer.report import conclusion, formats
@@ -24,6 +25,7 @@ class Images:
 
     training: bytes | None
     comparison: bytes | None
+    weights: bytes | None
     benchmark: bytes | None
 
 
@@ -50,6 +52,7 @@ def render(saved: SavedRun, images: Images) -> str:
         images=images,
         training_alt=_training_alt(run),
         comparison_alt=_comparison_alt(comparison) if comparison else "",
+        weights_alt=_weights_alt(comparison) if comparison else "",
         benchmark_alt=_benchmark_alt(benchmark) if benchmark else "",
     )
 
@@ -72,6 +75,14 @@ def _comparison_alt(comparison: Comparison) -> str:
         for layer in comparison.metrics.layers
     )
     return f"Input, ground truth, prediction and error of {len(comparison.pictures.inputs)} test images. {layers}."
+
+
+def _weights_alt(comparison: Comparison) -> str:
+    counts = ", ".join(
+        f"{np.count_nonzero(planes):,} of {planes.size:,} in the {name} layer"
+        for name, planes in comparison.pictures.weights.items()
+    )
+    return f"Weights of one output value, one panel per input channel. Not zero are {counts}."
 
 
 def _benchmark_alt(record: BenchmarkRecord) -> str:

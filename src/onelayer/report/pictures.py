@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Images = NDArray[np.float32]
 
 _LAYER_PREFIX = "layer."
+_WEIGHTS_PREFIX = "weights."
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Pictures:
     truth: Images
     layers: dict[str, Images]
     """By the names and in the order of metrics.json."""
+    weights: dict[str, Images] = field(default_factory=dict)
+    """Likewise, each [C, H, W]: with what weights one output value reads the input. Empty where that was not saved."""
 
 
 def read_pictures(path: Path, pipeline: PipelineSummary, metrics: MetricsRecord) -> Pictures:
@@ -52,7 +55,10 @@ def read_pictures(path: Path, pipeline: PipelineSummary, metrics: MetricsRecord)
     count = len(metrics.examples) + 1
     inputs, outputs = (count, *pipeline.input_shape), (count, *pipeline.output_shape)
     names = {layer.layer: _LAYER_PREFIX + layer.layer for layer in metrics.layers}
-    expected = {"inputs": inputs, "truth": outputs} | dict.fromkeys(names.values(), outputs)
+    weights = {name: _WEIGHTS_PREFIX + name for name in names} if metrics.weight_pixel is not None else {}
+    expected: dict[str, tuple[int, ...]] = {"inputs": inputs, "truth": outputs}
+    expected |= dict.fromkeys(names.values(), outputs)
+    expected |= dict.fromkeys(weights.values(), pipeline.input_shape)
     try:
         with safe_open(path, framework="numpy") as file:
             # What the header says is checked first, so that nothing large or strange is loaded at all.
@@ -66,7 +72,8 @@ def read_pictures(path: Path, pipeline: PipelineSummary, metrics: MetricsRecord)
         if not np.isfinite(tensor).all():
             raise OnelayerError(f"{key} in {path} holds numbers that are not finite", hint=hint)
     layers = {name: tensors[key] for name, key in names.items()}
-    return Pictures(inputs=tensors["inputs"], truth=tensors["truth"], layers=layers)
+    rows = {name: tensors[key] for name, key in weights.items()}
+    return Pictures(inputs=tensors["inputs"], truth=tensors["truth"], layers=layers, weights=rows)
 
 
 def _check_header(path: Path, file: Any, expected: Mapping[str, tuple[int, ...]], hint: str) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onelayer.records import BenchmarkRecord, BenchmarkRow, BenchmarkWay, Timing
 
-LAYER = "layer"
-"""The key of the way that all others are measured against."""
+LAYERS = ("layer", "derived")
+"""Keys of the ways that are layers: the learned one and the derived one. Others are measured against them."""
 
 
 def level(one: Timing, other: Timing) -> bool:
@@ -36,12 +36,16 @@ def timed_ways(record: BenchmarkRecord) -> tuple[BenchmarkWay, ...]:
     return tuple(way for way in record.ways if way.key in timed)
 
 
-def rivals(record: BenchmarkRecord) -> tuple[BenchmarkWay, ...]:
-    """The contenders other than the layer; none where no layer was timed."""
+def layers(record: BenchmarkRecord) -> tuple[BenchmarkWay, ...]:
+    """The layers that were timed, in the record's order."""
+    return tuple(way for way in timed_ways(record) if way.key in LAYERS)
+
+
+def rivals(record: BenchmarkRecord, layer: BenchmarkWay) -> tuple[BenchmarkWay, ...]:
+    """The contenders that a layer is measured against: all but layers that the record names after it."""
     ways = timed_ways(record)
-    if all(way.key != LAYER for way in ways):
-        return ()
-    return tuple(way for way in ways if way.contender and way.key != LAYER)
+    before = ways[: ways.index(layer)]
+    return tuple(way for way in ways if way.contender and (way in before if way.key in LAYERS else True))
 
 
 def devices(record: BenchmarkRecord) -> tuple[str, ...]:
@@ -57,8 +61,9 @@ def rows_of(record: BenchmarkRecord, device: str) -> list[BenchmarkRow]:
 
 @dataclass(frozen=True)
 class Duel:
-    """The layer against one rival, row by row, on one device."""
+    """A layer against one rival, row by row, on one device."""
 
+    layer: BenchmarkWay
     rival: BenchmarkWay
     ahead: tuple[float, ...]
     """Rival's time over the layer's, for each row in which the layer is faster."""
@@ -73,21 +78,21 @@ class Duel:
         return len(self.ahead) + self.level + len(self.behind)
 
 
-def duels(record: BenchmarkRecord, device: str) -> list[Duel]:
-    """The layer against each of its rivals that was timed on the device."""
-    return [duel for rival in rivals(record) if (duel := _duel(record, device, rival)).rows]
+def duels(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> list[Duel]:
+    """A layer against each of its rivals that was timed on the device."""
+    return [duel for rival in rivals(record, layer) if (duel := _duel(record, device, layer, rival)).rows]
 
 
-def _duel(record: BenchmarkRecord, device: str, rival: BenchmarkWay) -> Duel:
+def _duel(record: BenchmarkRecord, device: str, layer: BenchmarkWay, rival: BenchmarkWay) -> Duel:
     ahead, behind, ties = [], [], 0
     for row in rows_of(record, device):
-        layer, other = row.timings.get(LAYER), row.timings.get(rival.key)
-        if layer is None or other is None:
+        own, other = row.timings.get(layer.key), row.timings.get(rival.key)
+        if own is None or other is None:
             continue
-        if level(layer, other):
+        if level(own, other):
             ties += 1
-        elif layer.median < other.median:
-            ahead.append(other.median / layer.median)
+        elif own.median < other.median:
+            ahead.append(other.median / own.median)
         else:
-            behind.append(layer.median / other.median)
-    return Duel(rival, tuple(ahead), ties, tuple(behind))
+            behind.append(own.median / other.median)
+    return Duel(layer, rival, tuple(ahead), ties, tuple(behind))

@@ -10,17 +10,34 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from onelayer.report.formats import DEVICES, decibels, factor, grey_levels, milliseconds, scientific, similarity
-from onelayer.report.standing import LAYER, devices, fastest, rivals, rows_of, timed_ways
+from onelayer.report.formats import (
+    DEVICES,
+    decibels,
+    factor,
+    grey_levels,
+    grey_levels_at_most,
+    milliseconds,
+    scientific,
+    similarity,
+)
+from onelayer.report.standing import LAYERS, devices, fastest, layers, rivals, rows_of, timed_ways
 
 if TYPE_CHECKING:
-    from onelayer.records import BenchmarkRecord, BenchmarkRow, MetricsRecord
+    from onelayer.records import BenchmarkRecord, BenchmarkRow, BenchmarkWay, MetricsRecord
 
 ABSENT = "–"
 _SIGNS = {"fastest": "*", "tie": "=", "": " "}
 _NAME_WIDTH = 10
 """Characters of a terminal column's name in one line: a table of five such columns fits into 80."""
-METRICS_HEADER = ("Layer", "MSE", "PSNR", "SSIM", "Largest error (of 255)", "Worst image")
+METRICS_HEADER = (
+    "Layer",
+    "MSE",
+    "PSNR",
+    "SSIM",
+    "Largest error (of 255)",
+    "Proved bound (of 255)",
+    "Worst image",
+)
 
 
 @dataclass(frozen=True)
@@ -54,16 +71,20 @@ class TimeTable:
 
 def time_table(record: BenchmarkRecord) -> TimeTable:
     """Lay the benchmark out."""
-    layer = next((way.label for way in record.ways if way.key == LAYER), "")
     return TimeTable(
         ways=tuple(way.label for way in timed_ways(record)),
-        ratios=tuple(f"{rival.label} ÷ {layer}" for rival in rivals(record)),
+        ratios=tuple(f"{rival.label} ÷ {layer.label}" for layer, rival in _pairs(record)),
         groups={
             DEVICES[device]: tuple(_time_line(record, row) for row in rows_of(record, device))
             for device in devices(record)
         },
         not_measured={DEVICES.get(device, device): _why_not(record, device) for device in record.not_measured},
     )
+
+
+def _pairs(record: BenchmarkRecord) -> list[tuple[BenchmarkWay, BenchmarkWay]]:
+    """Each layer with the ways of doing the transforms themselves."""
+    return [(layer, way) for layer in layers(record) for way in rivals(record, layer) if way.key not in LAYERS]
 
 
 def metrics_rows(record: MetricsRecord) -> list[tuple[str, ...]]:
@@ -75,6 +96,7 @@ def metrics_rows(record: MetricsRecord) -> list[tuple[str, ...]]:
             decibels(layer.psnr_db),
             similarity(layer.ssim),
             grey_levels(layer.max_grey_levels),
+            ABSENT if layer.bound_grey_levels is None else grey_levels_at_most(layer.bound_grey_levels),
             str(layer.worst_image),
         )
         for layer in record.layers
@@ -95,6 +117,8 @@ def metrics_table(record: MetricsRecord) -> Table:
 def benchmark_table(record: BenchmarkRecord) -> Table:
     """The benchmark, for the terminal: medians with the quartile range beneath, the fastest of each row named."""
     laid_out = time_table(record)
+    # With several layers the ratios would not fit into a terminal; the page has them.
+    ratios = laid_out.ratios if len(layers(record)) <= 1 else ()
     caption = Text("* fastest of its row; = level with the fastest (their quartile ranges overlap)")
     table = Table(
         title=f"ms for {record.images:,} images, median and quartiles of {record.repeats}",
@@ -105,14 +129,14 @@ def benchmark_table(record: BenchmarkRecord) -> Table:
     )
     table.add_column("Device", no_wrap=True)
     table.add_column("Batch", justify="right", no_wrap=True)
-    for name in (*laid_out.ways, *laid_out.ratios):
+    for name in (*laid_out.ways, *ratios):
         # Names may break into lines; a number that did could not be read.
         table.add_column(Text(textwrap.fill(name, _NAME_WIDTH)), justify="right", no_wrap=True)
     for device, lines in laid_out.groups.items():
         for line in lines:
-            table.add_row(device, line.batch_size, *map(_rich_time, line.times), *line.ratios)
+            table.add_row(device, line.batch_size, *map(_rich_time, line.times), *line.ratios[: len(ratios)])
         table.add_section()
-    gaps = [ABSENT] * (len(laid_out.ways) + len(laid_out.ratios))
+    gaps = [ABSENT] * (len(laid_out.ways) + len(ratios))
     for device, reason in laid_out.not_measured.items():
         table.add_row(Text(device), ABSENT, *gaps)
         caption.append(f"\n{device}: {reason}")
@@ -136,10 +160,11 @@ def _time_line(record: BenchmarkRecord, row: BenchmarkRow) -> TimeLine:
         else None
         for way in timed_ways(record)
     ]
-    layer = row.timings.get(LAYER)
     ratios = [
-        factor(row.timings[rival.key].median / layer.median) if layer and rival.key in row.timings else ABSENT
-        for rival in rivals(record)
+        factor(row.timings[rival.key].median / row.timings[layer.key].median)
+        if {layer.key, rival.key} <= row.timings.keys()
+        else ABSENT
+        for layer, rival in _pairs(record)
     ]
     return TimeLine(str(row.batch_size), tuple(times), tuple(ratios))
 

@@ -1,4 +1,4 @@
-"""The three figures, each drawn from saved records alone.
+"""The four figures, each drawn from saved records alone.
 
 They are made as :class:`matplotlib.figure.Figure` objects, without pyplot: no global state, no window system.
 """
@@ -9,5 +9,6 @@ from onelayer.report.figures.benchmark import draw_benchmark
 from onelayer.report.figures.comparison import draw_comparison
 from onelayer.report.figures.png import encode_png
 from onelayer.report.figures.training import draw_training
+from onelayer.report.figures.weights import draw_weights
 
-__all__ = ["draw_benchmark", "draw_comparison", "draw_training", "encode_png"]
+__all__ = ["draw_benchmark", "draw_comparison", "draw_training", "draw_weights", "encode_png"]

@@ -1,12 +1,8 @@
-"""Named pipelines: the ground truth that a layer replaces.
-
-A pipeline is a torchvision transform together with the image shape it is asked for. Whatever learns, compares or
-measures works with any pipeline from C×H×W to C'×H'×W'.
-"""
+"""A transform with a name and the shape of the images that it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +10,8 @@ import torch
 from torchvision.transforms import v2
 
 from onelayer.errors import OnelayerError
+from onelayer.frontends import Transform
+from onelayer.frontends.registry import name_of
 from onelayer.records import PipelineSummary, Shape
 
 
@@ -24,13 +22,15 @@ class Pipeline:
     Args:
         name: What it is called on the command line and in records.
         transform: Takes float32 images [..., C, H, W] in [0, 1], one or a batch, gives float32 images
-            [..., C', H', W'].
+            [..., C', H', W']. It may take images of other sizes and kinds as well.
         input_shape: (C, H, W).
+        description: What it is, in one line.
     """
 
     name: str
-    transform: Callable[[torch.Tensor], torch.Tensor]
+    transform: Transform
     input_shape: Shape
+    description: str = ""
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Apply the transforms.
@@ -48,7 +48,8 @@ class Pipeline:
                 shape=tuple(images.shape),
                 dtype=str(images.dtype),
             )
-        return self.transform(images)
+        transformed: torch.Tensor = self.transform(images)
+        return transformed
 
     @cached_property
     def output_shape(self) -> Shape:
@@ -61,40 +62,14 @@ class Pipeline:
         steps = self.transform.transforms if isinstance(self.transform, v2.Compose) else [self.transform]
         return PipelineSummary(
             name=self.name,
-            steps=tuple(repr(step) for step in steps),
+            steps=tuple(map(_text, steps)),
             input_shape=self.input_shape,
             output_shape=self.output_shape,
         )
 
 
-def report_transform() -> v2.Compose:
-    """The report's chain: resize to 28×28 (bilinear, antialias), grayscale, horizontal flip, vertical flip."""
-    return v2.Compose(
-        [
-            v2.Resize((28, 28), antialias=True),
-            v2.Grayscale(),
-            v2.RandomHorizontalFlip(p=1),
-            v2.RandomVerticalFlip(p=1),
-        ]
-    )
-
-
-_PIPELINES: dict[str, Callable[[], Pipeline]] = {
-    "report": lambda: Pipeline("report", report_transform(), (3, 32, 32)),
-}
-
-
-def named(name: str) -> Pipeline:
-    """The built-in pipeline of that name.
-
-    Raises:
-        OnelayerError: If there is none.
-    """
-    if name not in _PIPELINES:
-        raise OnelayerError(f"there is no pipeline named {name!r}", expected=" or ".join(map(repr, names())))
-    return _PIPELINES[name]()
-
-
-def names() -> list[str]:
-    """The names of the built-in pipelines."""
-    return sorted(_PIPELINES)
+def _text(step: Transform) -> str:
+    if not isinstance(step, functools.partial):
+        return repr(step)
+    # Its repr names an address in memory, which is another one in every process.
+    return f"{name_of(step)}({', '.join(f'{name}={value!r}' for name, value in step.keywords.items())})"

@@ -1,12 +1,10 @@
-"""The command line: parses, calls, prints."""
+"""Commands that make a run, or work on one: reproduce, learn, compare, bench, report."""
 
 from __future__ import annotations
 
 import functools
 import os
 import shlex
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,28 +12,13 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-import onelayer
-from onelayer.console import console, results
-from onelayer.errors import Interrupted, OnelayerError
+from onelayer.cli.app import app, examples
+from onelayer.console import results
+from onelayer.errors import Interrupted
 from onelayer.learn_request import DeviceChoice, LearnRequest
 from onelayer.run_folder import RunFolder
 
 # What needs torch is imported inside the commands, so that --help answers at once.
-
-app = typer.Typer(
-    help="Image preprocessing as one layer: learn it, compare it, time it.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-)
-
-BAD_INPUT = 2
-INTERRUPTED = 130
-
-
-def _examples(*lines: str) -> str:
-    return "Examples:\n\n" + "\n\n".join(f"  $ {line}" for line in lines)
-
 
 Data = Annotated[
     str | None,
@@ -116,7 +99,7 @@ def _taking_request(command: Callable[[LearnRequest], None]) -> Callable[..., No
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "onelayer reproduce",
         "onelayer reproduce --data cifar10 --out runs/cifar10",
         "onelayer reproduce --data photographs/ --epochs 50 --skip-bad",
@@ -132,7 +115,7 @@ def reproduce(request: LearnRequest) -> None:
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "onelayer learn --data cifar10 --out runs/mine", "onelayer learn --resume --out runs/mine --epochs 400"
     )
 )
@@ -150,7 +133,7 @@ def learn(request: LearnRequest) -> None:
     results.print(f"The layer: [bold]{escape(str(RunFolder(request.out).layer))}[/bold]", soft_wrap=True)
 
 
-@app.command(epilog=_examples("onelayer compare runs/sample", "onelayer compare runs/mine --data moved/photographs"))
+@app.command(epilog=examples("onelayer compare runs/sample", "onelayer compare runs/mine --data moved/photographs"))
 def compare(run: Run, data: MovedData = None) -> None:
     """Compare a run's layer with the original transforms on the test images."""
     from onelayer.records import MetricsRecord
@@ -163,7 +146,7 @@ def compare(run: Run, data: MovedData = None) -> None:
     results.print(f"Onto the page with: onelayer report {shlex.quote(str(run))}", soft_wrap=True)
 
 
-@app.command(epilog=_examples("onelayer bench runs/sample", "onelayer bench runs/sample --device cuda --repeats 20"))
+@app.command(epilog=examples("onelayer bench runs/sample", "onelayer bench runs/sample --device cuda --repeats 20"))
 def bench(
     run: Run,
     device: Device = DeviceChoice.auto,
@@ -181,54 +164,9 @@ def bench(
     results.print(f"Onto the page with: onelayer report {shlex.quote(str(run))}", soft_wrap=True)
 
 
-@app.command(epilog=_examples("onelayer report runs/sample"))
+@app.command(epilog=examples("onelayer report runs/sample"))
 def report(run: Run) -> None:
     """Make the figures and report.html again from the saved records, without running anything."""
     from onelayer.report import build_report
 
     results.print(f"The page: [bold]{escape(str(build_report(RunFolder(run))))}[/bold]", soft_wrap=True)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(onelayer.__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """Image preprocessing as one layer: learn it, compare it, time it."""
-
-
-def _raise_interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; the process ends with 0, 2 for bad input, or 130 when it was interrupted.
-
-    Args:
-        arguments: Instead of the process's own.
-    """
-    # A job that is asked to end keeps what it has, just as on Ctrl-C.
-    signal.signal(signal.SIGTERM, _raise_interrupt)
-    try:
-        app(arguments, standalone_mode=True)
-    except OnelayerError as error:
-        _fail(BAD_INPUT, str(error))
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(BAD_INPUT, f"{where}{error.strerror or error}. What was finished before is kept.")
-    except KeyboardInterrupt:
-        _fail(INTERRUPTED, "Stopped.")
-    except Interrupted as stop:
-        _fail(INTERRUPTED, str(stop))
-
-
-def _fail(code: int, text: str) -> None:
-    console.print(f"[bold red]{'Error' if code == BAD_INPUT else 'Stopped'}:[/bold red] {escape(text)}", soft_wrap=True)
-    sys.exit(code)

@@ -1,0 +1,146 @@
+"""One factor of a separable operator on tensors: an axis map, or a channel matrix.
+
+``PRODUCTS`` are matrix products, fast; ``TAP_BY_TAP`` takes one tap of every output after the other, slow, and keeps a
+NaN or an infinity to the outputs that read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onelayer.operators import AxisMap
+
+Apply = Callable[[torch.Tensor], torch.Tensor]
+ToTensor = Callable[[NDArray[np.float64]], torch.Tensor]
+"""Weights as a tensor of the dtype and on the device that is computed in."""
+
+BLOCK = 32
+"""Outputs of an axis that one matrix product gives. Their bands lie close together, so a block reads a short window of
+the axis and its matrix is nearly full; all blocks together hold O(n_in + n_out · taps) numbers, where the whole matrix
+would hold n_in · n_out."""
+
+WHOLE = 64 * 64
+"""Matrices of at most so many entries are multiplied whole: at that size a call costs more than the zeros."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """How the factors of a separable operator are applied to images [..., C, H, W].
+
+    Args:
+        axis: Lowers an axis map along dimension −2 or −1.
+        mix: Lowers a channel matrix [C', C].
+    """
+
+    axis: Callable[[AxisMap, int, ToTensor], Apply]
+    mix: Callable[[NDArray[np.float64], ToTensor], Apply]
+
+
+def lower_axis(axis: AxisMap, dim: int, tensor: ToTensor, factors: Factors) -> list[Apply]:
+    """An axis map along dimension −2 or −1; what only copies samples is no arithmetic."""
+    if axis.is_identity:
+        return []
+    if axis.is_selection:
+        return [_selection(axis, dim)]
+    return [factors.axis(axis, dim, tensor)]
+
+
+def lower_channel(matrix: NDArray[np.float64], tensor: ToTensor, factors: Factors) -> list[Apply]:
+    """A channel matrix [C', C]; a diagonal one is a scale per channel."""
+    rows, diagonal = matrix.tolist(), matrix.diagonal()
+    if matrix.shape[0] == matrix.shape[1] and all(sum(map(bool, row)) == bool(row[at]) for at, row in enumerate(rows)):
+        if (diagonal == 1.0).all():
+            return []
+        scale = tensor(diagonal[:, None, None])
+        return [lambda images: images * scale]
+    return [factors.mix(matrix, tensor)]
+
+
+def _selection(axis: AxisMap, dim: int) -> Apply:
+    starts = axis.starts
+    step = np.diff(starts)
+    first, length = int(starts[0]), axis.n_out
+    if (step == 1).all():
+        return lambda images: images.narrow(dim, first, length)  # a crop is a view
+    if (step == -1).all():
+        return lambda images: images.narrow(dim, int(starts[-1]), length).flip(dim)
+    indices = torch.tensor(starts)
+    return lambda images: images.index_select(dim, indices.to(images.device))
+
+
+def _axis_products(axis: AxisMap, dim: int, tensor: ToTensor) -> Apply:
+    length, firsts, matrix = _blocks(axis)
+    weights = tensor(matrix)
+    rows = len(weights) if len(firsts) == 1 else BLOCK
+    blocks = list(zip(firsts, torch.split(weights, rows), strict=True))
+
+    def product(images: torch.Tensor, first: int, block: torch.Tensor) -> torch.Tensor:
+        window = images.narrow(dim, first, length)
+        return torch.matmul(block, window) if dim == -2 else torch.matmul(window, block.T)
+
+    if len(blocks) == 1:
+        return lambda images: product(images, *blocks[0])
+    return lambda images: torch.cat([product(images, *block) for block in blocks], dim)
+
+
+def _blocks(axis: AxisMap) -> tuple[int, list[int], NDArray[np.float64]]:
+    """The axis map as matrices on windows of its input, one below the other.
+
+    Returns:
+        Samples of a window, the first sample of each block's, and the matrix [n_out, samples] of which every block
+        has ``BLOCK`` rows, the last one what is left.
+    """
+    size = axis.n_out if axis.n_in * axis.n_out <= WHOLE else BLOCK
+    begins = np.arange(0, axis.n_out, size)
+    firsts = np.minimum.reduceat(axis.starts, begins)
+    length = int((np.maximum.reduceat(axis.starts, begins) - firsts).max()) + axis.taps
+    firsts = np.minimum(firsts, axis.n_in - length)
+    matrix = np.zeros((axis.n_out, length))
+    places = axis.starts - np.repeat(firsts, size)[: axis.n_out]
+    matrix[np.arange(axis.n_out)[:, None], places[:, None] + np.arange(axis.taps)] = axis.weights
+    return length, firsts.tolist(), matrix
+
+
+def _mix_product(matrix: NDArray[np.float64], tensor: ToTensor) -> Apply:
+    weights = tensor(matrix)
+
+    def mix(images: torch.Tensor) -> torch.Tensor:
+        mixed = torch.matmul(weights, images.flatten(-2))
+        return mixed.reshape(*mixed.shape[:-1], *images.shape[-2:])
+
+    return mix
+
+
+def _axis_taps(axis: AxisMap, dim: int, tensor: ToTensor) -> Apply:
+    # Weights of zero fill the bands up to one width, and must not touch what is no number.
+    taps = [
+        (axis.starts + k, tensor(column if dim == -1 else column[:, None]))
+        for k, column in enumerate(np.moveaxis(axis.weights, 1, 0))
+    ]
+
+    def add_up(images: torch.Tensor) -> torch.Tensor:
+        terms = (
+            torch.where(weights == 0, 0, weights * images.index_select(dim, torch.tensor(places, device=images.device)))
+            for places, weights in taps
+        )
+        return sum(terms, start=torch.zeros((), dtype=images.dtype, device=images.device))
+
+    return add_up
+
+
+def _mix_terms(matrix: NDArray[np.float64], tensor: ToTensor) -> Apply:
+    weights = tensor(matrix)[..., None, None]
+
+    def add_up(images: torch.Tensor) -> torch.Tensor:
+        return torch.where(weights == 0, 0, weights * images.unsqueeze(-4)).sum(-3)
+
+    return add_up
+
+
+PRODUCTS = Factors(_axis_products, _mix_product)
+TAP_BY_TAP = Factors(_axis_taps, _mix_terms)

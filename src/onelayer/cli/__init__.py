@@ -1,0 +1,9 @@
+"""The command line: parses, calls, prints."""
+
+from __future__ import annotations
+
+# Imported for the commands that they add.
+from onelayer.cli import derived, runs  # noqa: F401
+from onelayer.cli.app import main
+
+__all__ = ["main"]

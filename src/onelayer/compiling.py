@@ -1,0 +1,113 @@
+"""``compile()``: transforms as one layer, or as few layers as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Literal, overload
+
+from torch import nn
+from torchvision.transforms import v2
+
+from onelayer.backends import BackendName
+from onelayer.errors import OnelayerError
+from onelayer.frontends import Given, Transform, derive_branches, parts_of
+from onelayer.images import given_of, is_image
+from onelayer.layer import PLANS, OneLayer
+from onelayer.outputs import Transforms
+
+
+@overload
+def compile(  # noqa: A001 - torch.compile is named so too
+    transform: Transform, *, fullgraph: Literal[True] = True, backend: BackendName = "torch"
+) -> OneLayer: ...
+
+
+@overload
+def compile(  # noqa: A001
+    transform: Transform, *, fullgraph: bool, backend: BackendName = "torch"
+) -> OneLayer | FewLayers: ...
+
+
+def compile(  # noqa: A001
+    transform: Transform, *, fullgraph: bool = True, backend: BackendName = "torch"
+) -> OneLayer | FewLayers:
+    """Turn transforms into one layer; see :class:`OneLayer`.
+
+    Nothing is derived before the first image comes, because the weights depend on its size.
+
+    Args:
+        transform: Torchvision transforms, v1 or v2, or a preset; see ``onelayer.frontends`` for what is known.
+        fullgraph: Whether a transform that cannot be derived is an error. If not, it stays as it is, and what lies on
+            either side of it is compiled: see :class:`FewLayers`.
+        backend: ``torch``, or ``reference``: NumPy in float64, slow, without gradients.
+
+    Raises:
+        OnelayerError: If there is no such backend, or ``transform`` cannot be called.
+    """
+    if not callable(transform):
+        raise OnelayerError(f"{type(transform).__name__} was given as a transform", expected="something to call")
+    return OneLayer(Transforms(transform), backend) if fullgraph else FewLayers(parts_of(transform), backend)
+
+
+class FewLayers(nn.Module):
+    """Transforms of which some cannot be derived: those are called as they are, the others in between are compiled.
+
+    Random transforms draw the numbers that they would draw in the original, as long as the original draws none for the
+    transforms that are compiled (a flip with p of 1 draws one).
+
+    Args:
+        parts: Transforms in order, none of them a container of others.
+        backend: Of the compiled ones.
+    """
+
+    def __init__(self, parts: Sequence[Transform], backend: BackendName = "torch") -> None:
+        super().__init__()
+        # In a tuple, because as an attribute each would become a submodule with weights of its own.
+        self._parts = tuple(parts)
+        self._backend: BackendName = backend
+        self._layers: dict[tuple[int, int], OneLayer] = {}
+        self._end = lru_cache(maxsize=PLANS)(self._reach)
+
+    def forward(self, image: Any) -> Any:
+        """Apply the pipeline; see :meth:`OneLayer.forward`.
+
+        Raises:
+            OnelayerError: If what is given is no image.
+        """
+        if isinstance(image, list):
+            return [self(one) for one in image]
+        given_of(image)  # only images are taken, though a transform may give what it likes
+        place = 0
+        while place < len(self._parts):
+            end = self._end(place, given_of(image)) if is_image(image) else place
+            image = self._layer(place, end)(image) if end > place else self._parts[place](image)
+            place = max(end, place + 1)
+        return image
+
+    def _reach(self, place: int, given: Given) -> int:
+        """The place behind the last transform that can be derived together with the one at ``place``."""
+        try:
+            derive_branches(self._parts[place:], given)
+        except OnelayerError as error:
+            if error.stage is None:
+                raise
+            return place + error.stage
+        return len(self._parts)
+
+    def _layer(self, place: int, end: int) -> OneLayer:
+        if (place, end) not in self._layers:
+            self._layers[place, end] = OneLayer(Transforms(v2.Compose(self._parts[place:end])), self._backend)
+        return self._layers[place, end]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_end", "_layers")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._layers = {}
+        self._end = lru_cache(maxsize=PLANS)(self._reach)
+
+    def extra_repr(self) -> str:
+        """The transforms, one per line."""
+        return "\n".join(map(repr, self._parts))

@@ -1,0 +1,170 @@
+"""``explain()``: from a pipeline to what became of it."""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+from itertools import pairwise
+from typing import Any
+
+from onelayer.backends import WORKS_BY
+from onelayer.errors import OnelayerError
+from onelayer.explanation.explained import Explanation, Part, Rewrite, StageRow, TransformRow
+from onelayer.explanation.totals import total, totals_after, totals_before, totals_of_step
+from onelayer.explanation.words import in_words, taps_of
+from onelayer.frontends import Container, Derived, Given, PixelType, Step, Transform, derive_branches, parts_of
+from onelayer.images import Image, given_of
+from onelayer.layer import OneLayer
+from onelayer.operators import Operator, Program, Shape, Simplified
+from onelayer.operators.rules import RuleApplication
+from onelayer.outputs import Transforms
+
+_TEXT = 90
+"""Characters that are kept of a transform's text."""
+
+
+def explain(
+    transform: Transform | OneLayer,
+    image: Shape | Given | Image,
+    *,
+    dtype: PixelType = "float32",
+    container: Container = "tensor",
+    output: int = 0,
+) -> Explanation:
+    """Say what each transform of a pipeline became, and what that saves.
+
+    Args:
+        transform: Torchvision transforms, or the layer that they were compiled to.
+        image: Channels, height and width of the images; or an image; or what :class:`~onelayer.frontends.Given` says
+            of one.
+        dtype: Of the images, where a shape is given.
+        container: What holds the images, where a shape is given.
+        output: Which of the images that come out is explained, where a ``FiveCrop`` or ``TenCrop`` makes several.
+
+    Raises:
+        UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
+        OnelayerError: If what is given is no image or no shape of one, or there is no such output.
+    """
+    given = _given(image, dtype, container)
+    layer = transform if isinstance(transform, OneLayer) else OneLayer(Transforms(transform))
+    derived_each = derive_branches(parts_of(layer.transform), given).derived
+    if output not in range(len(derived_each)):
+        raise OnelayerError(f"output {output} was asked for", expected=f"one of 0 … {len(derived_each) - 1}")
+    derived = derived_each[output]
+    simplified = layer.source.outputs(given).each[output].simplified
+    stages = _stage_rows(derived, simplified)
+    return Explanation(
+        given=given,
+        result=derived.after,
+        output=output,
+        outputs=len(derived_each),
+        transforms=tuple(_transform_row(step, derived, simplified) for step in derived.steps),
+        stages=stages,
+        rewrites=_rewrites(derived, simplified),
+        before=totals_before(derived),
+        after=total([stage.totals for stage in stages], given, derived.after),
+        backend=f"{layer.backend}: {WORKS_BY[layer.backend]}",
+        program=simplified.program,
+    )
+
+
+def _given(image: Any, dtype: PixelType, container: Container) -> Given:
+    if isinstance(image, Given):
+        return image
+    if not isinstance(image, tuple | list):
+        return given_of(image)
+    if len(image) != 3 or not all(isinstance(length, int) for length in image):
+        raise OnelayerError(
+            f"{image!r} was given as the shape of an image", expected="channels, height and width, three whole numbers"
+        )
+    channels, height, width = image
+    return Given((channels, height, width), dtype, container)
+
+
+def _transform_row(step: Step, derived: Derived, simplified: Simplified) -> TransformRow:
+    parts = tuple(
+        Part(
+            in_words(derived.program.stages[index]),
+            taps_of(derived.program.stages[index]),
+            stages := tuple(at for at, origins in enumerate(simplified.origins) if index in origins),
+            None if stages else _why_dropped(index, simplified),
+        )
+        for index in step.stages
+    )
+    totals = totals_of_step(step, derived.program.stages)
+    return TransformRow(step.place, step.name, _text(step), step.before, step.after, parts, totals)
+
+
+def _why_dropped(index: int, simplified: Simplified) -> str:
+    """The reason of the last rewrite that the stage took part in: the one after which it was in no stage."""
+    return next(rewrite.reason for rewrite in reversed(simplified.applied) if index in rewrite.stages)
+
+
+def _text(step: Step) -> str:
+    if isinstance(step.transform, functools.partial):
+        # Its repr names an address in memory.
+        keywords = ", ".join(f"{name}={value!r}" for name, value in step.transform.keywords.items())
+        text = f"{step.name}({keywords})"
+    else:
+        text = step.text if not step.text.startswith("<") else step.name
+    text = " ".join(text.split()).replace("( ", "(").replace(" )", ")").replace("InterpolationMode.", "")
+    return textwrap.shorten(text, _TEXT, placeholder=" …")
+
+
+def _stage_rows(derived: Derived, simplified: Simplified) -> tuple[StageRow, ...]:
+    totals = totals_after(simplified.program, derived.given, derived.after)
+    shapes = _shapes(simplified.program)
+    return tuple(
+        StageRow(
+            place=at,
+            words=in_words(stage),
+            taps=taps_of(stage),
+            in_shape=shapes[at],
+            out_shape=shapes[at + 1],
+            transforms=_places(simplified.origins[at], derived),
+            totals=totals[at],
+        )
+        for at, stage in enumerate(simplified.program.stages)
+    )
+
+
+def _shapes(program: Program) -> list[Shape]:
+    """What arrives at each stage, and what leaves the last."""
+    shapes = [program.in_shape]
+    for stage in program.stages:
+        shapes.append(stage.out_shape if isinstance(stage, Operator) else shapes[-1])
+    return shapes
+
+
+def _places(stages: tuple[int, ...], derived: Derived) -> tuple[int, ...]:
+    """The transforms that these stages of the derived program belong to."""
+    return tuple(step.place for step in derived.steps if set(step.stages) & set(stages))
+
+
+def _rewrites(derived: Derived, simplified: Simplified) -> tuple[Rewrite, ...]:
+    def rewrite(done: bool, application: RuleApplication) -> Rewrite:
+        return Rewrite(application.name, done, _places(application.stages, derived), application.reason)
+
+    every = [
+        *(rewrite(True, application) for application in simplified.applied),
+        *(rewrite(False, application) for application in _kept_apart(simplified)),
+        *(rewrite(False, application) for application in simplified.refused),
+    ]
+    # Several stages of one transform may be fused for the same reason.
+    return tuple(dict.fromkeys(every))
+
+
+def _kept_apart(simplified: Simplified) -> list[RuleApplication]:
+    """Operators that activations stand between: no rule looks at these, though a reader will."""
+    stages = simplified.program.stages
+    operators = [at for at, stage in enumerate(stages) if isinstance(stage, Operator)]
+    return [
+        RuleApplication(
+            "fuse neighbours",
+            tuple(sorted({*simplified.origins[first], *simplified.origins[second]})),
+            f"between stages {first} and {second} values go through: "
+            + "; ".join(in_words(stage) for stage in stages[first + 1 : second]),
+        )
+        for first, second in pairwise(operators)
+        if second > first + 1
+    ]

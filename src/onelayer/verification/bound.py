@@ -1,0 +1,260 @@
+"""The proved bound: how far a layer can be from a pipeline on any image there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from onelayer.errors import OnelayerError
+from onelayer.frontends import Derived, Given, derive
+from onelayer.layer import OneLayer
+from onelayer.learning.dense_layer import DenseLayer
+from onelayer.operators import (
+    Activation,
+    Clamp,
+    Dense,
+    Operator,
+    Program,
+    Quantize,
+    Range,
+    Separable,
+    affine_part,
+    difference_range,
+    simplify,
+)
+from onelayer.operators.dense import refuse_too_large
+from onelayer.operators.integers import keeps_integers
+from onelayer.pipelines import Pipeline
+from onelayer.verification.grey_levels import grey_levels
+from onelayer.verification.rounding import UNIT_ROUNDOFF, Rounds, forward_error, levels_apart, stored
+
+Layer = Callable[..., Any]
+Transform = Callable[..., Any]
+
+_COMPUTES_IN = {"torch": None, "reference": "float64"}
+"""The dtype that each backend computes in; None for that of float64 images, and float32 for all others."""
+
+
+class NoBoundError(OnelayerError):
+    """Why nothing is proved of a layer and a pipeline."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The largest difference of any output value of any image in a range.
+
+    Attributes:
+        units: In the units of the output.
+        grey_levels: In grey levels of the channel.
+        pixel: Channel, row and column of the output value that can be furthest off, in grey levels.
+        rounding_units: How much of ``units`` is there for the rounding of the layer's arithmetic.
+    """
+
+    units: float
+    grey_levels: float
+    pixel: tuple[int, int, int]
+    rounding_units: float
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """A layer's program as it is computed.
+
+    Args:
+        program: In float64.
+        dtype: Of the weights and the sums.
+        results: The dtypes that the result is converted to, in turn.
+    """
+
+    program: Program
+    dtype: str
+    results: tuple[str, ...]
+
+    @cached_property
+    def stored(self) -> Program:
+        """The program with its weights in their dtype."""
+        return stored(self.program, self.dtype)
+
+
+def default_range(given: Given) -> tuple[float, float]:
+    """The values that images are assumed to have: 0 … 255 for uint8, or else 0 … 1."""
+    return 0.0, given.white
+
+
+def proved_bound(
+    layer: Layer, transform: Transform, given: Given, input_range: tuple[float, float] | None = None
+) -> Bound:
+    """Bound the difference of a layer from a pipeline over every image of one kind.
+
+    The pipeline is taken in real arithmetic: derived, its operators multiplied out in float64. The layer is taken as it
+    computes: its weights as they are stored, in float32 mostly, and on top of their difference (see
+    :func:`onelayer.operators.difference_range`) the bound for the rounding of its sums, ``n·2⁻²⁴·Σ|w||x|`` for n terms
+    in float32 (see :func:`onelayer.verification.rounding.forward_error`). What the original's own float32 rounding adds
+    is not in it.
+
+    Args:
+        layer: A :class:`~onelayer.OneLayer` or a :class:`~onelayer.DenseLayer`.
+        transform: Torchvision transforms or a :class:`~onelayer.Pipeline`.
+        given: The images.
+        input_range: The smallest and the largest value of an image; 0 … 255 for uint8 and 0 … 1 for all others where it
+            is left out.
+
+    Raises:
+        NoBoundError: If one of the two is not known, or not affine up to clamps and one rounding at the end; if uint8
+            values are rounded between the pipeline's steps; or if there are too many weights to compare.
+    """
+    low, high = default_range(given) if input_range is None else input_range
+    values = Range.of(given.shape[0], low, high)
+    derived = derived_from(transform, given)
+    arithmetic = arithmetic_of(layer, given)
+    try:
+        return _bound(derived, arithmetic, values)
+    except NoBoundError:
+        raise
+    except OnelayerError as error:
+        raise NoBoundError(error.problem) from error
+
+
+def derived_from(transform: Transform, given: Given) -> Derived:
+    """A pipeline in the operator algebra.
+
+    Raises:
+        NoBoundError: If it cannot be derived.
+    """
+    try:
+        return derive(transform.transform if isinstance(transform, Pipeline) else transform, given)
+    except OnelayerError as error:
+        where = "" if error.transform is None else f"{error.transform} in "
+        raise NoBoundError(f"{where}the pipeline is not known as operators: {error.problem}") from error
+
+
+def arithmetic_of(layer: Layer, given: Given) -> Arithmetic:
+    """What a layer computes.
+
+    Raises:
+        NoBoundError: If that is not known.
+    """
+    if isinstance(layer, DenseLayer):
+        return _dense_arithmetic(layer, given)
+    if not isinstance(layer, OneLayer):
+        raise NoBoundError("the layer is neither a OneLayer nor a DenseLayer, so its weights are not known")
+    if layer.backend not in _COMPUTES_IN:
+        raise NoBoundError(f"how the backend {layer.backend!r} rounds is not known")
+    try:
+        outputs = layer.source.outputs(given)
+    except OnelayerError as error:
+        raise NoBoundError(f"the layer has no program for such images: {error.problem}") from error
+    if len(outputs.each) > 1:
+        raise NoBoundError(f"the layer makes {len(outputs.each)} images of one")
+    (output,) = outputs.each
+    lowered = "float64" if given.dtype == "float64" else "float32"
+    dtype = _COMPUTES_IN[layer.backend] or lowered
+    results = (lowered, output.after.dtype) if output.after.is_float else (lowered,)
+    return Arithmetic(output.simplified.program, dtype, results)
+
+
+def _dense_arithmetic(layer: DenseLayer, given: Given) -> Arithmetic:
+    dtype = str(layer.weight.dtype).removeprefix("torch.")
+    if dtype not in ("float32", "float64"):
+        raise NoBoundError(f"the layer computes in {dtype}, which is too coarse")
+    if given.shape != layer.input_shape:
+        raise NoBoundError(f"the layer takes images {layer.input_shape}, not {given.shape}")
+    try:
+        refuse_too_large(layer.input_shape, layer.output_shape)
+    except OnelayerError as error:
+        raise NoBoundError(error.problem) from error
+    weight, bias = (part.detach().cpu().double().numpy() for part in (layer.weight, layer.bias))
+    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+        raise NoBoundError("a weight of the layer is not finite")
+    operator = Dense(weight, bias, layer.input_shape, layer.output_shape)
+    return Arithmetic(Program(layer.input_shape, (operator,)), dtype, (dtype,))
+
+
+def _bound(derived: Derived, arithmetic: Arithmetic, values: Range) -> Bound:
+    if arithmetic.dtype == "float32" and torch.get_float32_matmul_precision() != "highest":
+        raise NoBoundError("torch.set_float32_matmul_precision lets products be less precise than float32")
+    if not derived.given.is_float:
+        _refuse_rounding_between(derived)
+    original, ending = _affine(derived.program, values, "pipeline")
+    idle = _idle_clamps(arithmetic.program, values)
+    acting = tuple(stage for index, stage in enumerate(arithmetic.stored.stages) if index not in idle)
+    approximation, layer_ending = _affine(Program(arithmetic.program.in_shape, acting), values, "layer")
+    if (original.in_shape, original.out_shape) != (approximation.in_shape, approximation.out_shape):
+        raise NoBoundError(f"the layer gives images {approximation.out_shape}, the pipeline {original.out_shape}")
+    # Clamps bring two values closer together, never further apart; but only if both are clamped alike.
+    if ending != layer_ending:
+        raise NoBoundError("the layer and the pipeline end with different activations")
+    smallest, largest = difference_range(approximation, original, values)
+    rounding, reach = forward_error(arithmetic.stored, values, arithmetic.dtype, idle)
+    rounding = rounding + (reach + rounding) * _conversions(arithmetic)
+    apart = np.maximum(-smallest, largest) + rounding
+    if ending and isinstance(ending[-1], Quantize):
+        apart = levels_apart(apart, _rounding_of(derived, ending[-1]))
+    levels = apart / grey_levels(derived, values).level.numpy()[:, None, None]
+    channel, row, col = (int(place) for place in np.unravel_index(int(levels.argmax()), levels.shape))
+    pixel = channel, row, col
+    return Bound(float(apart.max()), float(levels.max()), pixel, float(rounding[pixel]))
+
+
+def _idle_clamps(program: Program, values: Range) -> frozenset[int]:
+    """Which stages are clamps that never act on real numbers, although stored weights may add up to a little more."""
+    applied = simplify(program, values).applied
+    return frozenset(index for rule in applied if rule.name == "drop idle clamp" for index in rule.stages)
+
+
+def _affine(program: Program, values: Range, name: str) -> tuple[Operator, tuple[Activation, ...]]:
+    simplified = simplify(program, values).program
+    parts = affine_part(simplified)
+    if parts is None:
+        between = next(type(stage).__name__ for stage in simplified.stages if isinstance(stage, Activation))
+        raise NoBoundError(f"the {name} is not affine: it has a {between} between its operators")
+    operator, ending = parts
+    for place, stage in enumerate(ending, 1):
+        if not (isinstance(stage, Clamp) or (isinstance(stage, Quantize) and place == len(ending))):
+            raise NoBoundError(f"the {name} is not affine: it ends with a {type(stage).__name__}")
+    return operator, ending
+
+
+def _conversions(arithmetic: Arithmetic) -> float:
+    """The relative error of converting the sums to the dtypes of the results."""
+    relative, finest = 0.0, UNIT_ROUNDOFF[arithmetic.dtype]
+    for result in arithmetic.results:
+        if UNIT_ROUNDOFF[result] > finest:
+            relative += UNIT_ROUNDOFF[result] * (1 + relative)
+            finest = UNIT_ROUNDOFF[result]
+    return relative
+
+
+def _refuse_rounding_between(derived: Derived) -> None:
+    """Let through what rounds uint8 values nowhere, or in the last step that computes, once, at each pixel alone."""
+    computing = [step for step in derived.steps if not all(map(keeps_integers, _stages(derived, step.stages)))]
+    rounded = [step for step in computing if not step.after.is_float]
+    if not rounded:
+        return
+    pointwise = all(
+        not isinstance(stage, Operator)
+        or (isinstance(stage, Separable) and stage.rows.is_identity and stage.cols.is_identity)
+        for stage in _stages(derived, rounded[0].stages)
+    )
+    # A resize rounds between its two passes, and its weights are fixed point numbers.
+    if len(rounded) > 1 or rounded[0] is not computing[-1] or not pointwise or derived.after.is_float:
+        names = ", ".join(step.name for step in rounded)
+        raise NoBoundError(f"the original rounds between its steps, as it gives uint8 values after {names}")
+
+
+def _stages(derived: Derived, indices: range) -> list[Any]:
+    return [derived.program.stages[index] for index in indices]
+
+
+def _rounding_of(derived: Derived, quantize: Quantize) -> Rounds:
+    if all(map(keeps_integers, derived.program.stages)):
+        return "nowhere"
+    # The one that nobody asked for stands for however the original may round.
+    last = len(derived.program.stages) - 1
+    asked_for = any(last in step.stages for step in derived.steps)
+    return "alike" if asked_for and quantize.rounding in ("truncate", "half_up") else "somehow"
