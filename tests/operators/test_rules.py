@@ -288,7 +288,8 @@ def programs(draw: st.DrawFn) -> Program:
 @settings(max_examples=150, deadline=None)
 @given(programs())
 def test_simplify_changes_nothing_but_the_cost(program: Program) -> None:
-    given = Range(np.array([0.0, -0.1, 0.0]), np.array([1.0, 0.9, 3.1]))
+    # No sums of whole numbers, which would end in a half now and then and be rounded either way.
+    given = Range(np.array([0.0, -0.1, 0.0]), np.array([0.97, 0.9, 3.1]))
     simplified = simplify(program, given)
     assert (simplified.program.in_shape, simplified.program.out_shape) == (program.in_shape, program.out_shape)
     assert simplified.program.cost.total <= program.cost.total

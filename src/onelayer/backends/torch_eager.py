@@ -16,7 +16,7 @@ from onelayer.backends.torch_factors import (
     TAP_BY_TAP,
     Apply,
     Factors,
-    ToTensor,
+    Home,
     lower_axis,
     lower_channel,
 )
@@ -72,59 +72,55 @@ def _run(steps: list[Apply], images: torch.Tensor) -> torch.Tensor:
 
 
 def _steps(program: Program, device: torch.device, dtype: torch.dtype, factors: Factors) -> list[Apply]:
-    kept = np.float64 if dtype == torch.float64 else np.float32
-
-    def tensor(values: NDArray[np.float64]) -> torch.Tensor:
-        return torch.from_numpy(np.array(values, dtype=kept)).to(device, dtype)
-
-    return [step for stage in program.stages for step in _lower_stage(stage, tensor, factors)]
+    home = Home(device, dtype)
+    return [step for stage in program.stages for step in _lower_stage(stage, home, factors)]
 
 
-def _lower_stage(stage: Operator | Activation, tensor: ToTensor, factors: Factors) -> list[Apply]:
+def _lower_stage(stage: Operator | Activation, home: Home, factors: Factors) -> list[Apply]:
     match stage:
         case Separable():
-            return _separable(stage, tensor, factors)
+            return _separable(stage, home, factors)
         case SpatialSparse():
-            return _spatial_sparse(stage, tensor, factors)
+            return _spatial_sparse(stage, home, factors)
         case Dense():
-            return [_dense(stage, tensor)]
+            return [_dense(stage, home)]
         case Clamp():
             return [lambda images: images.clamp(stage.low, stage.high)]
         case Quantize():
             return [_quantize(stage)]
         case Lookup():
-            return [_lookup(stage, tensor)]
+            return [_lookup(stage, home)]
         case Gamma():
             return [lambda images: stage.gain * images**stage.gamma]
         case _:
             raise TypeError(f"no lowering for {type(stage).__name__}")
 
 
-def _separable(operator: Separable, tensor: ToTensor, factors: Factors) -> list[Apply]:
+def _separable(operator: Separable, home: Home, factors: Factors) -> list[Apply]:
     steps: list[Apply] = [lambda images: images.transpose(-1, -2)] if operator.transpose else []
     for factor in operator.order:
         match factor:
             case "rows":
-                steps += lower_axis(operator.rows, -2, tensor, factors)
+                steps += lower_axis(operator.rows, -2, home, factors)
             case "cols":
-                steps += lower_axis(operator.cols, -1, tensor, factors)
+                steps += lower_axis(operator.cols, -1, home, factors)
             case "channel":
-                steps += lower_channel(operator.channel, tensor, factors)
-    return steps + _bias(operator.bias, tensor)
+                steps += lower_channel(operator.channel, home, factors)
+    return steps + _bias(operator.bias, home)
 
 
-def _bias(bias: NDArray[np.float64], tensor: ToTensor) -> list[Apply]:
+def _bias(bias: NDArray[np.float64], home: Home) -> list[Apply]:
     if not bias.any():
         return []
-    added = tensor(bias if bias.ndim == 3 else bias[:, None, None])
+    added = home.tensor(bias if bias.ndim == 3 else bias[:, None, None])
     return [lambda images: images + added]
 
 
-def _spatial_sparse(operator: SpatialSparse, tensor: ToTensor, factors: Factors) -> list[Apply]:
+def _spatial_sparse(operator: SpatialSparse, home: Home, factors: Factors) -> list[Apply]:
     coordinates = operator.matrix.tocoo()
     matrix = torch.sparse_coo_tensor(
         torch.tensor(np.stack(coordinates.coords)),
-        tensor(coordinates.data),
+        home.tensor(coordinates.data),
         coordinates.shape,
         check_invariants=False,
     ).coalesce()
@@ -136,11 +132,11 @@ def _spatial_sparse(operator: SpatialSparse, tensor: ToTensor, factors: Factors)
         outputs: torch.Tensor = torch.sparse.mm(matrix, pixels.T).T
         return outputs.reshape(*batch, channels, *operator.out_size)
 
-    return [gather, *lower_channel(operator.channel, tensor, factors), *_bias(operator.bias, tensor)]
+    return [gather, *lower_channel(operator.channel, home, factors), *_bias(operator.bias, home)]
 
 
-def _dense(operator: Dense, tensor: ToTensor) -> Apply:
-    weight, bias = tensor(operator.weight), tensor(operator.bias)
+def _dense(operator: Dense, home: Home) -> Apply:
+    weight, bias = home.tensor(operator.weight), home.tensor(operator.bias)
 
     def multiply(images: torch.Tensor) -> torch.Tensor:
         outputs = torch.nn.functional.linear(images.flatten(-3), weight, bias)
@@ -158,8 +154,8 @@ def _quantize(stage: Quantize) -> Apply:
     return lambda images: rounding[stage.rounding](images).clamp(stage.low, stage.high)
 
 
-def _lookup(stage: Lookup, tensor: ToTensor) -> Apply:
-    table = tensor(stage.table)
+def _lookup(stage: Lookup, home: Home) -> Apply:
+    table = home.tensor(stage.table)
     if stage.channels is None:
         return lambda images: table[images.long()]
     channels = torch.arange(stage.channels)[:, None, None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +17,33 @@ from numpy.typing import NDArray
 from onelayer.operators import AxisMap
 
 Apply = Callable[[torch.Tensor], torch.Tensor]
-ToTensor = Callable[[NDArray[np.float64]], torch.Tensor]
-"""Weights as a tensor of the dtype and on the device that is computed in."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where weights are kept, and how precisely.
+
+    Args:
+        device: Of the images.
+        dtype: That is computed in.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def numpy_dtype(self) -> type[np.float32 | np.float64]:
+        """The dtype of arrays that become tensors without another conversion."""
+        return np.float64 if self.dtype == torch.float64 else np.float32
+
+    def tensor(self, values: NDArray[Any]) -> torch.Tensor:
+        """Weights as a tensor of their own."""
+        return self.adopt(np.array(values, dtype=self.numpy_dtype, order="C"))
+
+    def adopt(self, array: NDArray[Any]) -> torch.Tensor:
+        """An array that nobody else writes to, of ``numpy_dtype``, as a tensor."""
+        return torch.from_numpy(array).to(self.device, self.dtype)
+
 
 BLOCK = 32
 """Outputs of an axis that one matrix product gives. Their bands lie close together, so a block reads a short window of
@@ -37,28 +63,28 @@ class Factors:
         mix: Lowers a channel matrix [C', C].
     """
 
-    axis: Callable[[AxisMap, int, ToTensor], Apply]
-    mix: Callable[[NDArray[np.float64], ToTensor], Apply]
+    axis: Callable[[AxisMap, int, Home], Apply]
+    mix: Callable[[NDArray[np.float64], Home], Apply]
 
 
-def lower_axis(axis: AxisMap, dim: int, tensor: ToTensor, factors: Factors) -> list[Apply]:
+def lower_axis(axis: AxisMap, dim: int, home: Home, factors: Factors) -> list[Apply]:
     """An axis map along dimension −2 or −1; what only copies samples is no arithmetic."""
     if axis.is_identity:
         return []
     if axis.is_selection:
         return [_selection(axis, dim)]
-    return [factors.axis(axis, dim, tensor)]
+    return [factors.axis(axis, dim, home)]
 
 
-def lower_channel(matrix: NDArray[np.float64], tensor: ToTensor, factors: Factors) -> list[Apply]:
+def lower_channel(matrix: NDArray[np.float64], home: Home, factors: Factors) -> list[Apply]:
     """A channel matrix [C', C]; a diagonal one is a scale per channel."""
     rows, diagonal = matrix.tolist(), matrix.diagonal()
     if matrix.shape[0] == matrix.shape[1] and all(sum(map(bool, row)) == bool(row[at]) for at, row in enumerate(rows)):
         if (diagonal == 1.0).all():
             return []
-        scale = tensor(diagonal[:, None, None])
+        scale = home.tensor(diagonal[:, None, None])
         return [lambda images: images * scale]
-    return [factors.mix(matrix, tensor)]
+    return [factors.mix(matrix, home)]
 
 
 def _selection(axis: AxisMap, dim: int) -> Apply:
@@ -73,9 +99,9 @@ def _selection(axis: AxisMap, dim: int) -> Apply:
     return lambda images: images.index_select(dim, indices.to(images.device))
 
 
-def _axis_products(axis: AxisMap, dim: int, tensor: ToTensor) -> Apply:
-    length, firsts, matrix = _blocks(axis)
-    weights = tensor(matrix)
+def _axis_products(axis: AxisMap, dim: int, home: Home) -> Apply:
+    length, firsts, matrix = _blocks(axis, home.numpy_dtype)
+    weights = home.adopt(matrix)
     rows = len(weights) if len(firsts) == 1 else BLOCK
     blocks = list(zip(firsts, torch.split(weights, rows), strict=True))
 
@@ -88,7 +114,7 @@ def _axis_products(axis: AxisMap, dim: int, tensor: ToTensor) -> Apply:
     return lambda images: torch.cat([product(images, *block) for block in blocks], dim)
 
 
-def _blocks(axis: AxisMap) -> tuple[int, list[int], NDArray[np.float64]]:
+def _blocks(axis: AxisMap, dtype: type) -> tuple[int, list[int], NDArray[Any]]:
     """The axis map as matrices on windows of its input, one below the other.
 
     Returns:
@@ -100,14 +126,14 @@ def _blocks(axis: AxisMap) -> tuple[int, list[int], NDArray[np.float64]]:
     firsts = np.minimum.reduceat(axis.starts, begins)
     length = int((np.maximum.reduceat(axis.starts, begins) - firsts).max()) + axis.taps
     firsts = np.minimum(firsts, axis.n_in - length)
-    matrix = np.zeros((axis.n_out, length))
+    matrix: NDArray[Any] = np.zeros((axis.n_out, length), dtype)
     places = axis.starts - np.repeat(firsts, size)[: axis.n_out]
     matrix[np.arange(axis.n_out)[:, None], places[:, None] + np.arange(axis.taps)] = axis.weights
     return length, firsts.tolist(), matrix
 
 
-def _mix_product(matrix: NDArray[np.float64], tensor: ToTensor) -> Apply:
-    weights = tensor(matrix)
+def _mix_product(matrix: NDArray[np.float64], home: Home) -> Apply:
+    weights = home.tensor(matrix)
 
     def mix(images: torch.Tensor) -> torch.Tensor:
         mixed = torch.matmul(weights, images.flatten(-2))
@@ -116,10 +142,10 @@ def _mix_product(matrix: NDArray[np.float64], tensor: ToTensor) -> Apply:
     return mix
 
 
-def _axis_taps(axis: AxisMap, dim: int, tensor: ToTensor) -> Apply:
+def _axis_taps(axis: AxisMap, dim: int, home: Home) -> Apply:
     # Weights of zero fill the bands up to one width, and must not touch what is no number.
     taps = [
-        (axis.starts + k, tensor(column if dim == -1 else column[:, None]))
+        (axis.starts + k, home.tensor(column if dim == -1 else column[:, None]))
         for k, column in enumerate(np.moveaxis(axis.weights, 1, 0))
     ]
 
@@ -133,8 +159,8 @@ def _axis_taps(axis: AxisMap, dim: int, tensor: ToTensor) -> Apply:
     return add_up
 
 
-def _mix_terms(matrix: NDArray[np.float64], tensor: ToTensor) -> Apply:
-    weights = tensor(matrix)[..., None, None]
+def _mix_terms(matrix: NDArray[np.float64], home: Home) -> Apply:
+    weights = home.tensor(matrix)[..., None, None]
 
     def add_up(images: torch.Tensor) -> torch.Tensor:
         return torch.where(weights == 0, 0, weights * images.unsqueeze(-4)).sum(-3)

@@ -109,6 +109,11 @@ class AxisMap:
         return int(np.count_nonzero(read))
 
     @cached_property
+    def span(self) -> int:
+        """Length of the part of the input axis that bands lie on, zeros in them included; quicker than ``reads``."""
+        return int(self.starts.max() - self.starts.min()) + self.taps
+
+    @cached_property
     def window(self) -> tuple[int, int]:
         """Start and length of the part of the input axis that is read with nonzero weights; (0, 1) where none is."""
         rows, columns = np.nonzero(self.weights)

@@ -109,44 +109,45 @@ class Separable(Operator):
             return None
         return self.rows.gain * self.cols.gain
 
-    @property
+    @cached_property
     def order(self) -> tuple[Factor, ...]:
-        """The order of the three factors that takes the fewest multiplications."""
-        return self._cheapest[1]
+        """The order of the three factors that takes the fewest multiplications.
+
+        Found with the spans of the axes, which cost little to know and are all but equal to what is read.
+        """
+        read = channels_read(self.channel), self.rows.span, self.cols.span
+        return min(_ORDERS, key=lambda order: self._multiplications(order, read))
 
     @cached_property
     def cost(self) -> Cost:
-        """Multiplications in the cheapest order; values between the factors count as staying in the cache.
+        """Multiplications in :attr:`order`; values between the factors count as staying in the cache.
 
         Channels, rows and columns of the input that no output depends on are neither read nor computed with.
         """
         image = self.bias.size if self.bias.ndim == 3 else 0
-        read = channels_read(self.channel) * self.rows.reads * self.cols.reads
-        return Cost(self._cheapest[0], read + samples_of(self.out_shape) + image)
+        channels, height, width = read = channels_read(self.channel), self.rows.reads, self.cols.reads
+        samples = channels * height * width + samples_of(self.out_shape) + image
+        return Cost(self._multiplications(self.order, read), samples)
+
+    def _multiplications(self, order: tuple[Factor, ...], read: Shape) -> int:
+        channels, height, width = read
+        count = 0
+        for factor in order:
+            match factor:
+                case "channel":
+                    count += self._mixing * height * width
+                    channels = self.out_shape[0]
+                case "rows":
+                    count += self.rows.multiplications * channels * width
+                    height = self.out_shape[1]
+                case "cols":
+                    count += self.cols.multiplications * channels * height
+                    width = self.out_shape[2]
+        return count
 
     @cached_property
-    def _cheapest(self) -> tuple[int, tuple[Factor, ...]]:
-        mixing = mixing_multiplications(self.channel)
-        per_row, per_col = self.rows.multiplications, self.cols.multiplications
-        read = channels_read(self.channel), self.rows.reads, self.cols.reads
-        counts = []
-        for order in _ORDERS:
-            channels, height, width = read
-            count = 0
-            for factor in order:
-                match factor:
-                    case "channel":
-                        count += mixing * height * width
-                        channels = self.out_shape[0]
-                    case "rows":
-                        count += per_row * channels * width
-                        height = self.out_shape[1]
-                    case "cols":
-                        count += per_col * channels * height
-                        width = self.out_shape[2]
-            counts.append(count)
-        fewest = min(counts)
-        return fewest, _ORDERS[counts.index(fewest)]
+    def _mixing(self) -> int:
+        return mixing_multiplications(self.channel)
 
     @cached_property
     def is_identity(self) -> bool:
