@@ -204,4 +204,5 @@ def test_weights_are_drawn_as_they_are_on_one_scale(make):
         np.testing.assert_array_equal(image.get_array(), plane)
         assert (image.norm.vmin, image.norm.vmax) == (-1.0, 1.0)
     assert [axes.get_ylabel() for axes in figure.axes[:6:3]] == ["learned layer", "derived layer"]
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["red", "green", "blue"]
     assert "row 3, column 7" in figure.get_suptitle()

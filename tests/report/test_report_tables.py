@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+
 import pytest
 from rich.console import Console
 
@@ -91,6 +93,16 @@ def test_the_terminal_shows_the_benchmark(make):
     assert row.split()[2:6] == ["30,000", "1,008", "=", "1,008"]
 
 
+def test_the_metrics_fit_into_80_columns(make):
+    exact = make.layer("derived", mse=3.3e-15, ssim=0.99999, bound_grey_levels=1.6e-4)
+    layers = make.layer(bound_grey_levels=2990.0), exact
+    console = Console(file=io.StringIO(), width=80)
+    console.print(metrics_table(make.metrics(*layers)))
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert "3.30×10⁻¹⁵" in text
+
+
 def test_the_terminal_shows_the_metrics(make):
     exact = make.layer(
         "derived", mse=0.0, psnr_db=None, ssim=None, max_grey_levels=0.0, worst_image=0, bound_grey_levels=0.1401
@@ -101,7 +113,8 @@ def test_the_terminal_shows_the_metrics(make):
         ("derived", "0", "∞ dB", "not defined", "0", "0.15", "0"),
     ]
     text = printed(metrics_table(record))
-    for word in (*METRICS_HEADER, *metrics_rows(record)[0], *metrics_rows(record)[1]):
+    # A heading breaks into lines between its words.
+    for word in (*" ".join(METRICS_HEADER).split(), *metrics_rows(record)[0], *metrics_rows(record)[1]):
         assert word in text
 
 

@@ -12,6 +12,9 @@ PixelType = Literal["uint8", "float16", "bfloat16", "float32", "float64"]
 Container = Literal["tensor", "image", "pil", "numpy"]
 
 
+_DTYPES, _CONTAINERS = get_args(PixelType), get_args(Container)
+
+
 @dataclass(frozen=True)
 class Given:
     """The image that arrives at a transform.
@@ -33,10 +36,10 @@ class Given:
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise OnelayerError(f"the shape {self.shape} was given", expected="channels, height and width, at least 1")
-        if self.dtype not in get_args(PixelType) or self.container not in get_args(Container):
+        if self.dtype not in _DTYPES or self.container not in _CONTAINERS:
             raise OnelayerError(
                 f"a {self.container!r} of {self.dtype!r} was given",
-                expected=f"one of {', '.join(get_args(Container))}, of one of {', '.join(get_args(PixelType))}",
+                expected=f"one of {', '.join(_CONTAINERS)}, of one of {', '.join(_DTYPES)}",
             )
         if self.container == "pil" and (self.dtype != "uint8" or self.shape[0] not in (1, 3)):
             raise OnelayerError(

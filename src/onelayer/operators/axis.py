@@ -211,36 +211,7 @@ class AxisMap:
         Raises:
             OnelayerError: For a combination that neither Pillow nor PyTorch has, or sizes or a box out of range.
         """
-        if n_in < 1 or n_out < 1:
-            raise OnelayerError(f"a resize from {n_in} to {n_out} samples was asked for", expected="at least 1 sample")
-        widens = antialias and interpolation in resampling.ANTIALIASING
-        if box is not None and not (widens and 0 <= box[0] < box[1] <= n_in):
-            raise OnelayerError(
-                f"the box {box} was given for an axis of {n_in} samples",
-                expected="0 ≤ start < end ≤ length, and a filter with antialiasing",
-            )
-        # As both libraries do; the sinc of Lanczos would leave rounding errors instead of zeros.
-        if n_in == n_out and box in (None, (0, n_in)):
-            return cls.identity(n_in)
-        if widens:
-            kind = resampling.ANTIALIASING[interpolation]
-            return cls(n_in, *bands.trimmed(n_in, *resampling.widened(n_in, n_out, kind, box or (0, n_in), precision)))
-        match interpolation:
-            case "bilinear":
-                return cls.from_taps(n_in, *resampling.two_taps(n_in, n_out, precision))
-            case "bicubic":
-                return cls.from_taps(n_in, *resampling.four_taps(n_in, n_out, precision))
-            case "nearest":
-                return cls.select(n_in, resampling.nearest(n_in, n_out, 0.0))
-            case "nearest_exact":
-                return cls.select(n_in, resampling.nearest(n_in, n_out, 0.5))
-            case _:
-                raise OnelayerError(
-                    f"there is no interpolation {interpolation!r} {'with' if antialias else 'without'} antialiasing",
-                    expected="one of " + ", ".join(get_args(Interpolation))
-                    if antialias
-                    else "bilinear, bicubic, nearest or nearest_exact",
-                )
+        return _resampled(n_in, n_out, interpolation, antialias, box, precision)
 
     @classmethod
     def convolve(cls, n: int, kernel: Sequence[float] | FloatArray, mode: Padding) -> AxisMap:
@@ -356,3 +327,45 @@ class AxisMap:
 @lru_cache(maxsize=256)
 def _identity(n: int) -> AxisMap:
     return AxisMap.select(n, np.arange(n))
+
+
+# The images of a data set share many lengths of an axis, such as a long side of 500.
+@lru_cache(maxsize=128)
+def _resampled(
+    n_in: int,
+    n_out: int,
+    interpolation: Interpolation,
+    antialias: bool,
+    box: tuple[float, float] | None,
+    precision: resampling.Precision,
+) -> AxisMap:
+    if n_in < 1 or n_out < 1:
+        raise OnelayerError(f"a resize from {n_in} to {n_out} samples was asked for", expected="at least 1 sample")
+    widens = antialias and interpolation in resampling.ANTIALIASING
+    if box is not None and not (widens and 0 <= box[0] < box[1] <= n_in):
+        raise OnelayerError(
+            f"the box {box} was given for an axis of {n_in} samples",
+            expected="0 ≤ start < end ≤ length, and a filter with antialiasing",
+        )
+    # As both libraries do; the sinc of Lanczos would leave rounding errors instead of zeros.
+    if n_in == n_out and box in (None, (0, n_in)):
+        return AxisMap.identity(n_in)
+    if widens:
+        kind = resampling.ANTIALIASING[interpolation]
+        return AxisMap(n_in, *bands.trimmed(n_in, *resampling.widened(n_in, n_out, kind, box or (0, n_in), precision)))
+    match interpolation:
+        case "bilinear":
+            return AxisMap.from_taps(n_in, *resampling.two_taps(n_in, n_out, precision))
+        case "bicubic":
+            return AxisMap.from_taps(n_in, *resampling.four_taps(n_in, n_out, precision))
+        case "nearest":
+            return AxisMap.select(n_in, resampling.nearest(n_in, n_out, 0.0))
+        case "nearest_exact":
+            return AxisMap.select(n_in, resampling.nearest(n_in, n_out, 0.5))
+        case _:
+            raise OnelayerError(
+                f"there is no interpolation {interpolation!r} {'with' if antialias else 'without'} antialiasing",
+                expected="one of " + ", ".join(get_args(Interpolation))
+                if antialias
+                else "bilinear, bicubic, nearest or nearest_exact",
+            )

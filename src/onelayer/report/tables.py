@@ -105,9 +105,16 @@ def metrics_rows(record: MetricsRecord) -> list[tuple[str, ...]]:
 
 def metrics_table(record: MetricsRecord) -> Table:
     """The layers against the transforms, for the terminal."""
-    table = Table(title=f"Against the transforms, over {record.images:,} test images", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=f"Against the transforms, over {record.images:,} test images",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     for number, name in enumerate(METRICS_HEADER):
-        table.add_column(name, justify="left" if number == 0 else "right")
+        # Names may break into lines; a number that did could not be read.
+        heading = Text(textwrap.fill(name, _NAME_WIDTH))
+        table.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)
     for row in metrics_rows(record):
         # Text, not str: a name in square brackets is no markup.
         table.add_row(*map(Text, row))

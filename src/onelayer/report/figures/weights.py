@@ -32,14 +32,14 @@ def draw_weights(weights: dict[str, NDArray[np.float32]], pixel: tuple[int, int,
     panels = figure.subplots(len(weights), channels, squeeze=False)
     largest = max(float(np.abs(each).max()) for each in weights.values()) or 1.0
     scale = Normalize(-largest, largest)
+    for number, axes in enumerate(panels[0]):
+        axes.set_title(_RGB[number] if channels == len(_RGB) else f"channel {number}", fontsize=9)
     for row, (name, planes) in zip(panels, weights.items(), strict=True):
         row[0].set_ylabel(plain(f"{name} layer"), fontsize=10, fontweight="bold")
-        for number, (axes, plane) in enumerate(zip(row, planes, strict=True)):
+        for axes, plane in zip(row, planes, strict=True):
             shown = axes.imshow(plane, cmap=_COLOURS, norm=scale, interpolation="nearest")
             axes.set_xticks([])
             axes.set_yticks([])
-            if row is panels[0]:
-                axes.set_title(_RGB[number] if channels == len(_RGB) else f"channel {number}", fontsize=9)
     figure.colorbar(shown, ax=panels, label="weight")
     channel, line, column = pixel
     where = f"row {line}, column {column}" + (f" of channel {channel}" if channel else "")
