@@ -7,6 +7,7 @@ import pickle
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from torchvision import transforms as v1
@@ -90,7 +91,7 @@ def test_the_reference_backend_is_the_float64_result() -> None:
     assert single.dtype == torch.float32
     torch.testing.assert_close(single, transform(IMAGE), rtol=0, atol=2e-6)
     array = np.asarray(IMAGE.permute(1, 2, 0) * 255).astype(np.uint8)
-    both = [onelayer.compile(transform, backend=backend)(array) for backend in ("torch", "reference")]  # type: ignore[arg-type]
+    both = [onelayer.compile(transform, backend=backend)(array) for backend in ("auto", "reference")]  # type: ignore[arg-type]
     # They may round another way where float32 sums end at a half.
     assert np.abs(both[0].astype(int) - both[1]).max() <= 1
 
@@ -100,3 +101,13 @@ def test_bad_arguments() -> None:
         onelayer.compile(darker, backend="gpu")  # type: ignore[call-overload]
     with pytest.raises(OnelayerError, match="str was given as a transform"):
         onelayer.compile("resize")  # type: ignore[call-overload]
+
+
+def test_other_images_are_left_to_the_transform_that_converts_them() -> None:
+    transform = v2.Compose([lambda image: image.convert("RGB"), v2.Resize(8)])
+    for mode in ("RGBA", "P", "CMYK", "1"):
+        picture = PIL.Image.new(mode, (12, 9))
+        ours, theirs = onelayer.compile(transform, fullgraph=False)(picture), transform(picture)
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+    whole = v2.Compose([lambda image: (image * 255).to(torch.int32), lambda image: image.float(), v2.Resize(8)])
+    torch.testing.assert_close(onelayer.compile(whole, fullgraph=False)(IMAGE), whole(IMAGE), rtol=0, atol=1e-3)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 
 import numpy as np
 import PIL.Image
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
+from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from onelayer import OnelayerError, pipelines
 from onelayer import compile as compile_
@@ -187,3 +191,67 @@ def test_random_transforms_are_refused_when_an_image_comes() -> None:
     with pytest.raises(OnelayerError, match="RandomHorizontalFlip") as caught:
         layer(torch.rand(3, 9, 9))
     assert caught.value.stage == 1
+
+
+def test_inference_mode_leaves_nothing_behind() -> None:
+    for pipeline in (IMAGENET, v2.Resize((5, 6)), partial(F.rotate, angle=30)):
+        layer = compile_(pipeline)
+        images = random_image(45, 60)
+        with torch.inference_mode():
+            expected = layer(images)
+        wanted = images.clone().requires_grad_()
+        result = layer(wanted)
+        result.sum().backward()
+        assert wanted.grad is not None
+        torch.testing.assert_close(result.detach(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")  # PyTorch's own call of it
+def test_forward_derivatives() -> None:
+    images = random_image(45, 60)
+    with forward_ad.dual_level():
+        ours = forward_ad.unpack_dual(compile_(IMAGENET)(forward_ad.make_dual(images, torch.ones_like(images))))
+        theirs = forward_ad.unpack_dual(IMAGENET(forward_ad.make_dual(images, torch.ones_like(images))))
+    torch.testing.assert_close(ours.tangent, theirs.tangent, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_autocast_changes_nothing(backend: str) -> None:
+    images = random_image(45, 60)
+    layer = compile_(v2.Compose([IMAGENET, v2.Grayscale()]), backend=backend)  # type: ignore[arg-type]
+    expected = layer(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(images), expected)
+
+
+@pytest.mark.parametrize("pipeline", [v2.Normalize([0.0], [1.0]), v2.Pad(0), v2.Grayscale(), v1.RandomRotation((0, 0))])
+def test_results_have_memory_of_their_own(pipeline: nn.Module) -> None:
+    image = random_image(17, 11)[:1]
+    before = image.clone()
+    compile_(pipeline)(image).zero_()
+    assert torch.equal(image, before)
+
+
+def test_results_are_contiguous() -> None:
+    array = random_image(17, 11).permute(1, 2, 0).contiguous().numpy()
+    picture = PIL.Image.fromarray((array * 255).astype(np.uint8))
+    for pipeline, image in [
+        (v1.ToTensor(), array),
+        (v1.Compose([v1.ToTensor(), v1.Normalize([0.5], [0.5])]), picture),
+        (partial(F.rotate, angle=30), random_image(17, 11)),
+    ]:
+        for backend in ("auto", "torch"):
+            assert compile_(pipeline, backend=backend)(image).is_contiguous()  # type: ignore[arg-type]
+
+
+def test_float64_results_are_computed_in_float64() -> None:
+    images = random_image(45, 60)
+    pipeline = v2.Compose([v2.ToDtype(torch.float64), v2.Resize((13, 29))])
+    # The samples are placed in float64 too, as the image is one by then.
+    torch.testing.assert_close(compile_(pipeline)(images), pipeline(images), rtol=0, atol=1e-13)
+
+
+def test_masks_are_no_images() -> None:
+    mask = tv_tensors.Mask(torch.zeros(1, 8, 9, dtype=torch.uint8))
+    with pytest.raises(OnelayerError, match=r"tv_tensors\.Mask was given as an image"):
+        compile_(v2.Resize(4))(mask)

@@ -19,31 +19,35 @@ from onelayer.outputs import Transforms
 
 @overload
 def compile(  # noqa: A001 - torch.compile is named so too
-    transform: Transform, *, fullgraph: Literal[True] = True, backend: BackendName = "torch"
+    transform: Transform, *, fullgraph: Literal[True] = True, backend: BackendName = "auto"
 ) -> OneLayer: ...
 
 
 @overload
 def compile(  # noqa: A001
-    transform: Transform, *, fullgraph: bool, backend: BackendName = "torch"
+    transform: Transform, *, fullgraph: bool, backend: BackendName = "auto"
 ) -> OneLayer | FewLayers: ...
 
 
 def compile(  # noqa: A001
-    transform: Transform, *, fullgraph: bool = True, backend: BackendName = "torch"
+    transform: Transform, *, fullgraph: bool = True, backend: BackendName = "auto"
 ) -> OneLayer | FewLayers:
     """Turn transforms into one layer; see :class:`OneLayer`.
 
-    Nothing is derived before the first image comes, because the weights depend on its size.
+    Nothing is derived before the first image comes, because the weights depend on its size. Transforms that are changed
+    afterwards change nothing for sizes that were seen. A NumPy array is an image here for every transform, where
+    torchvision's v2 transforms would leave it alone, except those that make a tensor of it.
 
     Args:
         transform: Torchvision transforms, v1 or v2, or a preset; see ``onelayer.frontends`` for what is known.
         fullgraph: Whether a transform that cannot be derived is an error. If not, it stays as it is, and what lies on
             either side of it is compiled: see :class:`FewLayers`.
-        backend: ``torch``, or ``reference``: NumPy in float64, slow, without gradients.
+        backend: ``auto`` takes the fastest that can run a program; ``numba`` is one fused kernel on the CPU; ``torch``
+            runs on every device; ``reference`` is NumPy in float64, slow, without gradients.
 
     Raises:
-        OnelayerError: If there is no such backend, or ``transform`` cannot be called.
+        OnelayerError: If there is no such backend, or ``transform`` cannot be called. A backend that cannot run the
+            pipeline says so when an image comes.
     """
     if not callable(transform):
         raise OnelayerError(f"{type(transform).__name__} was given as a transform", expected="something to call")
@@ -61,7 +65,7 @@ class FewLayers(nn.Module):
         backend: Of the compiled ones.
     """
 
-    def __init__(self, parts: Sequence[Transform], backend: BackendName = "torch") -> None:
+    def __init__(self, parts: Sequence[Transform], backend: BackendName = "auto") -> None:
         super().__init__()
         # In a tuple, because as an attribute each would become a submodule with weights of its own.
         self._parts = tuple(parts)
@@ -77,13 +81,24 @@ class FewLayers(nn.Module):
         """
         if isinstance(image, list):
             return [self(one) for one in image]
-        given_of(image)  # only images are taken, though a transform may give what it likes
+        if not is_image(image):
+            given_of(image)  # only images are taken, though a transform may give what it likes
         place = 0
         while place < len(self._parts):
-            end = self._end(place, given_of(image)) if is_image(image) else place
+            end = self._derivable(place, image)
             image = self._layer(place, end)(image) if end > place else self._parts[place](image)
             place = max(end, place + 1)
         return image
+
+    def _derivable(self, place: int, image: Any) -> int:
+        if not is_image(image):
+            return place
+        try:
+            given = given_of(image)
+        except OnelayerError:
+            # Such as a PIL image of mode RGBA, which the next transform may well convert.
+            return place
+        return self._end(place, given)
 
     def _reach(self, place: int, given: Given) -> int:
         """The place behind the last transform that can be derived together with the one at ``place``."""

@@ -31,6 +31,8 @@ TORCH_DTYPES = {name: dtype for dtype, name in _DTYPES.items()}
 
 def is_image(value: object) -> bool:
     """Whether it is of a type that holds an image."""
+    if isinstance(value, tv_tensors.TVTensor):
+        return isinstance(value, tv_tensors.Image)
     return isinstance(value, torch.Tensor | PIL.Image.Image | np.ndarray)
 
 
@@ -49,6 +51,9 @@ def given_of(image: Image) -> Given:
                 hint="Convert it with .convert('RGB') before.",
             )
         return _checked((channels, image.height, image.width), "uint8", "pil")
+    if isinstance(image, tv_tensors.TVTensor) and not isinstance(image, tv_tensors.Image):
+        # Torchvision resizes masks by their nearest values and does not scale them: they are no images.
+        raise _no_image(f"a tv_tensors.{type(image).__name__}")
     if isinstance(image, torch.Tensor):
         if image.dim() < 3:
             raise _no_image(f"a tensor of shape {tuple(image.shape)}")

@@ -9,18 +9,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from onelayer.backends import BackendName, lowering
+from onelayer.backends import Apply, BackendName, check_name, choose, lower
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Given, Transform
 from onelayer.images import given_of, image_of, pixels_of
 from onelayer.operators import Simplified
-from onelayer.outputs import Source, Transforms
+from onelayer.outputs import Output, Source, Transforms
 
 PLANS = 64
-"""Plans kept. The images of a data set differ in size, and a plan is a few arrays of O(height + width) numbers."""
+"""Plans kept. The images of a data set differ in size, and a plan is a few arrays of O(height + width) numbers, but for
+rotations and the like, which have taps of their own for every pixel."""
 
 Plan = Callable[[torch.Tensor], Any]
 """Takes pixels [..., C, H, W] and gives what the transforms would."""
+
+
+def computes_in(given: Given, after: Given) -> torch.dtype:
+    """The dtype that such images are computed in: half precision is for storage, its weights would be levels off."""
+    return torch.float64 if "float64" in (given.dtype, after.dtype) else torch.float32
 
 
 class OneLayer(nn.Module):
@@ -36,14 +42,15 @@ class OneLayer(nn.Module):
 
     Args:
         source: Where the programs come from; :func:`compile` derives them from transforms.
-        backend: ``torch``, or ``reference``: NumPy in float64, slow, without gradients.
+        backend: ``auto`` takes the fastest that can run a program; ``numba`` is one fused kernel on the CPU; ``torch``
+            runs on every device; ``reference`` is NumPy in float64, slow, without gradients.
     """
 
-    def __init__(self, source: Source, backend: BackendName = "torch") -> None:
+    def __init__(self, source: Source, backend: BackendName = "auto") -> None:
         super().__init__()
         self.source = source
-        self.backend = backend
-        self._lower = lowering(backend)
+        check_name(backend)
+        self.backend: BackendName = backend
         self._plan = lru_cache(maxsize=PLANS)(self._new_plan)
 
     @property
@@ -57,6 +64,7 @@ class OneLayer(nn.Module):
             raise OnelayerError("a layer that was loaded has no transforms, only programs", hint="Use .program(given).")
         return self.source.transform
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, image: Any) -> Any:
         """Apply the pipeline.
 
@@ -95,9 +103,7 @@ class OneLayer(nn.Module):
 
     def _new_plan(self, given: Given, device: torch.device) -> Plan:
         outputs = self.source.outputs(given)
-        # Half precision is for storage: weights of 11 bits would be off by whole grey levels.
-        dtype = torch.float64 if given.dtype == "float64" else torch.float32
-        each = [(self._lower(output.simplified.program, device, dtype), output.after) for output in outputs.each]
+        each = [(self._lowered(output, given, device), output.after) for output in outputs.each]
         if outputs.joined == "one":
             ((apply, after),) = each
             return lambda pixels: image_of(apply(pixels), after)
@@ -105,13 +111,25 @@ class OneLayer(nn.Module):
             return lambda pixels: tuple(image_of(apply(pixels), after) for apply, after in each)
         return lambda pixels: torch.stack([image_of(apply(pixels), after) for apply, after in each])  # type: ignore[misc]
 
+    def _lowered(self, output: Output, given: Given, device: torch.device) -> Apply:
+        program, dtype = output.simplified.program, computes_in(given, output.after)
+        apply: Apply
+        if program.stages:
+            apply = lower(choose(self.backend, program, device, dtype).name, program, device, dtype)
+        else:
+            # A copy, as most transforms give one even where they change nothing.
+            apply = torch.clone
+        if given.container in ("pil", "numpy") and output.after.container == "tensor":
+            # Their memory is HWC; what ToTensor gives is not.
+            return lambda pixels: apply(pixels).contiguous()
+        return apply
+
     def __getstate__(self) -> dict[str, Any]:
         # Plans are made again where the layer arrives: they hold functions, which do not travel.
-        return {name: value for name, value in self.__dict__.items() if name not in ("_plan", "_lower")}
+        return {name: value for name, value in self.__dict__.items() if name != "_plan"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lower = lowering(self.backend)
         self._plan = lru_cache(maxsize=PLANS)(self._new_plan)
 
     def extra_repr(self) -> str:

@@ -213,6 +213,10 @@ def _to_stage_config(stage: Stage) -> tuple[StageConfig, Arrays]:
 
 def _to_stage(config: StageConfig, arrays: Arrays, place: str) -> Stage:
     try:
+        for name, array in arrays.items():
+            whole = name.rpartition(".")[2] in ("starts", "indices", "indptr")
+            if array.dtype.kind != ("i" if whole else "f"):
+                raise ValueError(f"{name} is of dtype {array.dtype}")
         return _built(config, arrays)
     except (OnelayerError, KeyError, ValueError, TypeError) as error:
         raise OnelayerError(

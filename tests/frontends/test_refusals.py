@@ -152,3 +152,27 @@ def test_look_ups_behind_values_between_integers(transform: Callable[..., Any]) 
     assert caught.value.stage == 1
     # Pixels that are only moved, filled or inverted stay whole.
     derive(v2.Compose([v2.Resize(5, "nearest"), v2.Pad(2, fill=7), v2.RandomInvert(p=1), transform]), BYTES)
+
+
+class Turned(v1.RandomRotation):
+    @staticmethod
+    def get_params(degrees: list[float]) -> float:
+        return 90.0
+
+
+def _hooked() -> v2.Normalize:
+    transform = v2.Normalize([0.5], [0.5])
+    transform.register_forward_hook(lambda module, inputs, output: output * 0)
+    return transform
+
+
+def _patched() -> v2.Normalize:
+    transform = v2.Normalize([0.5], [0.5])
+    transform.transform = lambda image, params: image * 0  # type: ignore[method-assign]
+    return transform
+
+
+@pytest.mark.parametrize("transform", [Turned((0, 0)), _hooked(), _patched()])
+def test_what_does_something_else_than_its_class(transform: Any) -> None:
+    with pytest.raises(UnsupportedTransformError, match="own"):
+        derive(transform, FLOATS)

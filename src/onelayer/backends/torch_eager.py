@@ -6,6 +6,7 @@ The reference that it is tested against is ``Program.apply``.
 from __future__ import annotations
 
 import math
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -51,15 +52,15 @@ def lower(program: Program, device: torch.device, dtype: torch.dtype) -> Apply:
         [..., C', H', W']. A final ``Quantize`` rounds, but the result stays floating point.
     """
     steps = _steps(program, device, dtype, PRODUCTS)
-    tap_by_tap: list[Apply] = []
+    tap_by_tap = cache(partial(_steps, program, device, dtype, TAP_BY_TAP))
 
     def run(images: torch.Tensor) -> torch.Tensor:
-        result = _run(steps, images.to(dtype))
-        # The sum is NaN if a value is, and takes one pass over the result.
-        if images.is_floating_point() and bool(result.detach().sum().isnan()):
-            if not tap_by_tap:
-                tap_by_tap.extend(_steps(program, device, dtype, TAP_BY_TAP))
-            result = _run(tap_by_tap, images.to(dtype))
+        # Under autocast matrix products would be of bfloat16, which torchvision's kernels are not.
+        with torch.autocast(device.type, enabled=False):
+            result = _run(steps, images.to(dtype))
+            # The sum is NaN if a value is, and takes one pass over the result.
+            if images.is_floating_point() and bool(result.detach().sum().isnan()):
+                result = _run(tap_by_tap(), images.to(dtype))
         return result
 
     return run
@@ -73,6 +74,12 @@ def _run(steps: list[Apply], images: torch.Tensor) -> torch.Tensor:
 
 def _steps(program: Program, device: torch.device, dtype: torch.dtype, factors: Factors) -> list[Apply]:
     home = Home(device, dtype)
+    # Weights made in inference mode could take part in no gradient later.
+    with torch.inference_mode(False):
+        return _lowered(program, home, factors)
+
+
+def _lowered(program: Program, home: Home, factors: Factors) -> list[Apply]:
     return [step for stage in program.stages for step in _lower_stage(stage, home, factors)]
 
 
@@ -119,7 +126,7 @@ def _bias(bias: NDArray[np.float64], home: Home) -> list[Apply]:
 def _spatial_sparse(operator: SpatialSparse, home: Home, factors: Factors) -> list[Apply]:
     coordinates = operator.matrix.tocoo()
     matrix = torch.sparse_coo_tensor(
-        torch.tensor(np.stack(coordinates.coords)),
+        torch.from_numpy(np.stack(coordinates.coords)).to(home.device),
         home.tensor(coordinates.data),
         coordinates.shape,
         check_invariants=False,
@@ -130,7 +137,7 @@ def _spatial_sparse(operator: SpatialSparse, home: Home, factors: Factors) -> li
         # The number of lines is named, never -1, so that an empty batch has a shape too.
         pixels = images.reshape(math.prod(batch) * channels, height * width)
         outputs: torch.Tensor = torch.sparse.mm(matrix, pixels.T).T
-        return outputs.reshape(*batch, channels, *operator.out_size)
+        return outputs.reshape(*batch, channels, *operator.out_size).contiguous()
 
     return [gather, *lower_channel(operator.channel, home, factors), *_bias(operator.bias, home)]
 
@@ -158,5 +165,5 @@ def _lookup(stage: Lookup, home: Home) -> Apply:
     table = home.tensor(stage.table)
     if stage.channels is None:
         return lambda images: table[images.long()]
-    channels = torch.arange(stage.channels)[:, None, None]
-    return lambda images: table[channels.to(images.device), images.long()]
+    channels = torch.arange(stage.channels, device=home.device)[:, None, None]
+    return lambda images: table[channels, images.long()]

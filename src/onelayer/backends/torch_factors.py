@@ -95,7 +95,7 @@ def _selection(axis: AxisMap, dim: int) -> Apply:
         return lambda images: images.narrow(dim, first, length)  # a crop is a view
     if (step == -1).all():
         return lambda images: images.narrow(dim, int(starts[-1]), length).flip(dim)
-    indices = torch.tensor(starts)
+    indices = torch.from_numpy(np.array(starts))
     return lambda images: images.index_select(dim, indices.to(images.device))
 
 

@@ -74,6 +74,7 @@ def explain(
     """Show what each transform of a pipeline becomes, and how they fuse."""
     from onelayer.explanation import explain as explained
 
+    _check_figure(figure)
     found = _found(pipeline)
     explanation = explained(found.transform, _given(found, shape, dtype, holder))
     results.print(explanation)
@@ -157,6 +158,7 @@ def verify(
     import onelayer
     from onelayer.verification import verify as verified
 
+    _check_figure(figure)
     found = _found(pipeline)
     replacement = onelayer.compile(found.transform) if layer is None else onelayer.load(layer)
     given: Any
@@ -231,11 +233,14 @@ def _photographs(path: Path, dtype: Dtype | None, holder: Holder) -> list[Any]:
     return photographs
 
 
-def _draw(figure: Any, path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=150)
-    except ValueError as error:
+def _check_figure(path: Path | None) -> None:
+    """Refuse a picture that could not be drawn in the end, before anything is computed."""
+    if path is not None and (path.suffix.lower() not in (".png", ".pdf", ".svg") or not path.parent.is_dir()):
         raise OnelayerError(
-            f"--figure {path} cannot be drawn: {error}", expected="a name ending in .png, .pdf or .svg"
-        ) from error
+            f"--figure {path} cannot be drawn", expected="a name ending in .png, .pdf or .svg, in a folder that exists"
+        )
+
+
+def _draw(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=150)
     results.print(f"The picture: [bold]{escape(str(path))}[/bold]", soft_wrap=True)

@@ -7,14 +7,16 @@ import textwrap
 from itertools import pairwise
 from typing import Any
 
-from onelayer.backends import WORKS_BY
+import torch
+
+from onelayer.backends import WORKS_BY, choose
 from onelayer.errors import OnelayerError
 from onelayer.explanation.explained import Explanation, Part, Rewrite, StageRow, TransformRow
 from onelayer.explanation.totals import total, totals_after, totals_before, totals_of_step
 from onelayer.explanation.words import in_words, taps_of
 from onelayer.frontends import Container, Derived, Given, PixelType, Step, Transform, derive_branches, parts_of
 from onelayer.images import Image, given_of
-from onelayer.layer import OneLayer
+from onelayer.layer import OneLayer, computes_in
 from onelayer.operators import Operator, Program, Shape, Simplified
 from onelayer.operators.rules import RuleApplication
 from onelayer.outputs import Transforms
@@ -63,9 +65,16 @@ def explain(
         rewrites=_rewrites(derived, simplified),
         before=totals_before(derived),
         after=total([stage.totals for stage in stages], given, derived.after),
-        backend=f"{layer.backend}: {WORKS_BY[layer.backend]}",
+        backend=_backend(layer, simplified.program, given, derived.after),
         program=simplified.program,
     )
+
+
+def _backend(layer: OneLayer, program: Program, given: Given, after: Given) -> str:
+    """What runs it where the image lies on the CPU, and why."""
+    choice = choose(layer.backend, program, torch.device("cpu"), computes_in(given, after))
+    because = f" (chosen because {choice.reason})" if choice.reason else ""
+    return f"{choice.name}: {WORKS_BY[choice.name]}{because}"
 
 
 def _given(image: Any, dtype: PixelType, container: Container) -> Given:

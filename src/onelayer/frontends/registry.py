@@ -21,7 +21,7 @@ HANDLERS: dict[Hashable, Handler] = {}
 REGISTER = "Register a handler for it with onelayer.register."
 
 # A subclass with its own version of one of these does something else than its parent.
-_DOING = ("__call__", "forward", "transform", "make_params", "_call_kernel")
+_DOING = ("__call__", "forward", "transform", "make_params", "get_params", "_call_kernel")
 
 
 class UnsupportedTransformError(OnelayerError):
@@ -92,6 +92,11 @@ def handler_for(transform: Callable[..., Any]) -> Handler:
     function = function_of(transform)
     if isinstance(function, Hashable) and function in HANDLERS:
         return HANDLERS[function]
+    own = [name for name in _DOING if name in getattr(transform, "__dict__", {})]
+    if own or getattr(transform, "_forward_hooks", None) or getattr(transform, "_forward_pre_hooks", None):
+        raise UnsupportedTransformError(
+            f"this {name_of(transform)} has {own[0] if own else 'hooks'} of its own, which would be lost", hint=REGISTER
+        )
     kind = nearest_kind(transform, HANDLERS.__contains__)
     if kind is None:
         raise UnsupportedTransformError(f"{name_of(transform)} is not a transform that onelayer knows", hint=REGISTER)

@@ -12,7 +12,7 @@ import torch
 
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Derived, Given, derive
-from onelayer.layer import OneLayer
+from onelayer.layer import OneLayer, computes_in
 from onelayer.learning.dense_layer import DenseLayer
 from onelayer.operators import (
     Activation,
@@ -36,7 +36,7 @@ from onelayer.verification.rounding import UNIT_ROUNDOFF, Rounds, forward_error,
 Layer = Callable[..., Any]
 Transform = Callable[..., Any]
 
-_COMPUTES_IN = {"torch": None, "reference": "float64"}
+_COMPUTES_IN = {"auto": None, "numba": None, "torch": None, "reference": "float64"}
 """The dtype that each backend computes in; None for that of float64 images, and float32 for all others."""
 
 
@@ -133,16 +133,19 @@ def derived_from(transform: Transform, given: Given) -> Derived:
         raise NoBoundError(f"{where}the pipeline is not known as operators: {error.problem}") from error
 
 
-def arithmetic_of(layer: Layer, given: Given) -> Arithmetic:
+def arithmetic_of(layer: Any, given: Given) -> Arithmetic:
     """What a layer computes.
 
     Raises:
         NoBoundError: If that is not known.
     """
+    if type(layer) not in (OneLayer, DenseLayer):
+        raise NoBoundError("the layer is neither a OneLayer nor a DenseLayer, so its weights are not known")
+    if layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
+        raise NoBoundError("the layer has hooks, so its weights are not all that it does")
     if isinstance(layer, DenseLayer):
         return _dense_arithmetic(layer, given)
-    if not isinstance(layer, OneLayer):
-        raise NoBoundError("the layer is neither a OneLayer nor a DenseLayer, so its weights are not known")
+    assert isinstance(layer, OneLayer)
     if layer.backend not in _COMPUTES_IN:
         raise NoBoundError(f"how the backend {layer.backend!r} rounds is not known")
     try:
@@ -152,7 +155,7 @@ def arithmetic_of(layer: Layer, given: Given) -> Arithmetic:
     if len(outputs.each) > 1:
         raise NoBoundError(f"the layer makes {len(outputs.each)} images of one")
     (output,) = outputs.each
-    lowered = "float64" if given.dtype == "float64" else "float32"
+    lowered = str(computes_in(given, output.after)).removeprefix("torch.")
     dtype = _COMPUTES_IN[layer.backend] or lowered
     results = (lowered, output.after.dtype) if output.after.is_float else (lowered,)
     return Arithmetic(output.simplified.program, dtype, results)

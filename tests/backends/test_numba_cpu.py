@@ -1,0 +1,295 @@
+"""The fused kernel against the slow reference, ``Program.apply``, and where it may be called from."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.transforms import v2
+
+import onelayer
+from onelayer import OnelayerError
+from onelayer.backends import choose, numba_cpu
+from onelayer.backends.numba_cpu import lower, why_not
+from onelayer.operators import AxisMap, Clamp, Dense, Gamma, Lookup, Program, Quantize, Separable, Stage
+
+CPU = torch.device("cpu")
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(shape).normal(size=shape)
+
+
+def resize(n_in: int, n_out: int, kind: Any = "bilinear") -> AxisMap:
+    return AxisMap.resample(n_in, n_out, kind, True)
+
+
+STAGES: dict[str, tuple[tuple[int, int, int], list[Stage]]] = {
+    "identity": ((3, 17, 11), [Separable.of_axes(3, AxisMap.identity(17), AxisMap.identity(11))]),
+    "resize": ((3, 17, 11), [Separable.of_axes(3, resize(17, 5), resize(11, 23))]),
+    "many taps": ((2, 170, 110), [Separable.of_axes(2, resize(170, 5, "lanczos"), resize(110, 3, "lanczos"))]),
+    "flips": ((3, 17, 11), [Separable.of_axes(3, AxisMap.flip(17), AxisMap.flip(11))]),
+    "crop": ((2, 7, 9), [Separable.of_axes(2, AxisMap.crop(7, 2, 3), AxisMap.crop(9, 5, 4))]),
+    "padding": ((2, 7, 9), [Separable.of_axes(2, AxisMap.crop(7, -2, 12), AxisMap.crop(9, 3, 14)).with_fill(0.5)]),
+    "fill per channel": (
+        (3, 7, 9),
+        [Separable.of_axes(3, AxisMap.crop(7, -2, 12), AxisMap.identity(9)).with_fill([0.5, 0, 2])],
+    ),
+    "reflection": ((2, 7, 9), [Separable.of_axes(2, AxisMap.pad(7, 3, 2, "reflect"), AxisMap.identity(9))]),
+    "gray": ((3, 17, 11), [Separable.of_channels([[0.3, 0.6, 0.1]], [0.0], (17, 11))]),
+    "swapped": ((3, 5, 4), [Separable.of_channels(np.eye(3)[::-1], [0.0, 1.0, 2.0], (5, 4))]),
+    "a channel of zeros": ((3, 5, 4), [Separable.of_channels([[0, 0, 0], [0, 2, 0]], [3.0, 1.0], (5, 4))]),
+    "all at once": ((3, 9, 8), [Separable(normal(2, 3), resize(9, 7), resize(8, 16), normal(2, 7, 16))]),
+    "five channels": ((5, 9, 8), [Separable(normal(4, 5), resize(9, 4), resize(8, 3), normal(4))]),
+    "one pixel": ((1, 1, 1), [Separable.of_axes(1, AxisMap.identity(1), resize(1, 3))]),
+    "one column": ((3, 9, 1), [Separable.of_axes(3, resize(9, 4), AxisMap.identity(1))]),
+    "clamp": ((2, 3, 4), [Separable.of_axes(2, resize(3, 5, "bicubic"), resize(4, 7, "bicubic")), Clamp(0.25, 0.5)]),
+}
+
+
+def memories(images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The same images in every layout that memory has them in."""
+    apart = torch.zeros(*(2 * size for size in images.shape), dtype=images.dtype)[tuple([slice(None, None, 2)] * 4)]
+    apart.copy_(images)
+    return {
+        "CHW": images,
+        "HWC": images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
+        "WHC": images.permute(0, 3, 2, 1).contiguous().permute(0, 3, 2, 1),
+        "every second": apart,
+        "a window": torch.nn.functional.pad(images, (1, 2, 3, 0))[..., 3:, 1:-2],
+        "one for all": images[:1].expand(len(images), -1, -1, -1),
+    }
+
+
+@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.float16])
+def test_is_the_reference_in_every_layout(name: str, dtype: torch.dtype) -> None:
+    in_shape, stages = STAGES[name]
+    program = Program(in_shape, tuple(stages))
+    assert why_not(program, CPU, torch.float32) is None
+    kernel = lower(program, CPU, torch.float32)
+    images = torch.rand(3, *in_shape, generator=torch.Generator().manual_seed(0))
+    images = (images * 255).to(torch.uint8) if dtype == torch.uint8 else images.to(dtype)
+    for layout, memory in memories(images).items():
+        expected = program.apply(memory.float().numpy())
+        outputs = kernel(memory)
+        assert (outputs.dtype, outputs.shape) == (torch.float32, expected.shape), layout
+        # Weights of a few units, rounded to 24 bits, in sums of a few dozen.
+        atol = 5e-6 * (255 if dtype == torch.uint8 else 1)
+        np.testing.assert_allclose(outputs.numpy(), expected, rtol=0, atol=atol, err_msg=layout)
+
+
+@pytest.mark.parametrize("batch", [(), (0,), (2, 3), (2, 0)])
+def test_any_batch(batch: tuple[int, ...]) -> None:
+    in_shape, stages = STAGES["all at once"]
+    program = Program(in_shape, tuple(stages))
+    images = torch.rand(*batch, *in_shape)
+    outputs = lower(program, CPU, torch.float32)(images)
+    np.testing.assert_allclose(outputs.numpy(), program.apply(images.numpy()), rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("rounding", ["half_even", "half_up", "truncate"])
+def test_bytes_are_rounded_and_saturate(rounding: Any) -> None:
+    # Halves, and values beyond both ends; all of them exact in float32.
+    scale = Separable.of_channels([[2.0]], [-20.5], (1, 16))
+    program = Program((1, 1, 16), (scale, Clamp(-10.0, 250.0), Quantize(rounding)))
+    images = torch.tensor([0, 9, 10, 10.25, 10.5, 11, 11.5, 12, 100, 135, 135.25, 136, 137, 140, 200, 255])
+    outputs = lower(program, CPU, torch.float32)(images.reshape(1, 1, 16))
+    assert outputs.dtype == torch.uint8
+    np.testing.assert_array_equal(outputs.numpy(), program.apply(images.reshape(1, 1, 16).numpy()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.integers(1, 40), st.integers(1, 4),
+    st.integers(1, 4), st.sampled_from(["box", "bilinear", "bicubic", "lanczos"]), st.booleans(), st.booleans(),
+)  # fmt: skip
+def test_any_shape(
+    height: int, width: int, rows: int, cols: int, channels: int, mixed: int, kind: str, flip: bool, interleaved: bool
+) -> None:
+    axes = resize(height, rows, kind), resize(width, cols, kind)
+    if flip:
+        axes = AxisMap.flip(rows) @ axes[0], axes[1] @ AxisMap.flip(width)
+    program = Program((channels, height, width), (Separable(normal(mixed, channels), *axes, normal(mixed)),))
+    images = torch.rand(2, channels, height, width)
+    if interleaved:
+        images = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    outputs = lower(program, CPU, torch.float32)(images)
+    np.testing.assert_allclose(outputs.numpy(), program.apply(images.numpy()), rtol=0, atol=3e-5)
+
+
+def test_pieces_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba_cpu, "MULTIPLICATIONS_PER_THREAD", 1)
+    program = Program((2, 170, 110), (Separable.of_axes(2, resize(170, 67), resize(110, 30)),))
+    kernel = lower(program, CPU, torch.float32)
+    images = torch.rand(7, 2, 170, 110)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = kernel(images)
+        torch.set_num_threads(3)
+        # By images, and by rows where there are fewer images than threads.
+        assert torch.equal(kernel(images), alone)
+        assert torch.equal(kernel(images[:1]), alone[:1])
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_stays_where_it_is_read(value: float) -> None:
+    program = Program((1, 40, 40), (Separable.of_axes(1, resize(40, 13), resize(40, 31)),))
+    images = torch.rand(2, 1, 40, 40)
+    images[1, 0, 20, 20] = 0.0
+    finite = program.apply(images.numpy())
+    images[1, 0, 20, 20] = 1.0
+    reads = program.apply(images.numpy()) != finite
+    images[1, 0, 20, 20] = value
+    outputs = lower(program, CPU, torch.float32)(images).numpy()
+    np.testing.assert_array_equal(~np.isfinite(outputs), reads)
+
+
+def test_gradients_are_left_to_pytorch() -> None:
+    in_shape, stages = STAGES["all at once"]
+    program = Program(in_shape, tuple(stages))
+    images = torch.rand(*in_shape, requires_grad=True)
+    lower(program, CPU, torch.float32)(images).sum().backward()
+    (stage,) = stages
+    assert images.grad is not None
+    expected = stage.apply_transposed(np.ones(program.out_shape))  # type: ignore[union-attr]
+    np.testing.assert_allclose(images.grad.numpy(), expected, rtol=0, atol=1e-5)
+    with torch.no_grad():
+        assert not lower(program, CPU, torch.float32)(images).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("stages", "device", "dtype", "reason"),
+    [
+        ([Separable.identity((1, 2, 2))], "cuda", torch.float32, "on cuda"),
+        ([Separable.identity((1, 2, 2))], "cpu", torch.float64, "not in float64"),
+        ([], "cpu", torch.float32, "does not begin with a separable stage"),
+        ([Dense(np.eye(4), np.zeros(4), (1, 2, 2), (1, 2, 2))], "cpu", torch.float32, "does not begin"),
+        ([Lookup(np.arange(256))], "cpu", torch.float32, "does not begin"),
+        ([Separable.identity((1, 2, 2)), Gamma(1.0, 2.0)], "cpu", torch.float32, "more follows"),
+        ([Separable.identity((1, 2, 2)), Quantize("half_up", "int16")], "cpu", torch.float32, "another dtype"),
+        (
+            [Separable.of_axes(1, AxisMap.identity(2), AxisMap.identity(2), transpose=True)],
+            "cpu",
+            torch.float32,
+            "swaps height and width",
+        ),
+    ],
+)
+def test_what_it_cannot_run_is_pytorchs(stages: list[Stage], device: str, dtype: torch.dtype, reason: str) -> None:
+    program = Program((1, 2, 2), tuple(stages))
+    assert reason in (why_not(program, torch.device(device), dtype) or "")
+    choice = choose("auto", program, torch.device(device), dtype)
+    assert choice.name == "torch"
+    assert reason in choice.reason
+    with pytest.raises(OnelayerError, match=f"'numba' cannot run this pipeline.*{reason}"):
+        choose("numba", program, torch.device(device), dtype)
+
+
+IMAGES = [torch.randint(0, 256, (3, 60 + n, 50), dtype=torch.uint8) for n in range(6)]
+
+LOADER = """
+import sys
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision.models import ResNet50_Weights
+import onelayer
+
+class Photographs(Dataset):
+    def __init__(self):
+        self.layer = onelayer.compile(ResNet50_Weights.DEFAULT.transforms())
+        self.images = [torch.full((3, 60 + n, 50), n, dtype=torch.uint8) for n in range(6)]
+    def __len__(self):
+        return 6
+    def __getitem__(self, index):
+        return self.layer(self.images[index])
+
+if __name__ == "__main__":
+    data = Photographs()
+    expected = torch.stack([data[index] for index in range(6)])
+    (batch,) = DataLoader(data, batch_size=6, num_workers=2, multiprocessing_context=sys.argv[1])
+    raise SystemExit(0 if torch.equal(batch, expected) else 1)
+"""
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
+def test_in_workers(context: str, tmp_path: Path) -> None:
+    if context not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system has no {context}")
+    (tmp_path / "loader.py").write_text(LOADER)
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", str(tmp_path / "loader.py"), context], timeout=120, check=False
+    )
+    assert ended.returncode == 0
+
+
+def test_after_a_fork_that_followed_threads() -> None:
+    code = (
+        "import os, torch, onelayer, torchvision\n"
+        "from onelayer.backends import numba_cpu\n"
+        "numba_cpu.MULTIPLICATIONS_PER_THREAD = 1\n"
+        "torch.set_num_threads(3)\n"
+        "layer = onelayer.compile(torchvision.models.ResNet50_Weights.DEFAULT.transforms())\n"
+        "images = torch.zeros(6, 3, 60, 50)\n"
+        "expected = layer(images)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        # Not torch.equal: after a fork PyTorch's own threads are gone, and it would wait for them.
+        "    os._exit(0 if (layer(images).numpy() == expected.numpy()).all() else 1)\n"
+        "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    if not hasattr(os, "fork"):
+        pytest.skip("this system does not fork")
+    ended = subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=120, check=False)
+    assert ended.returncode == 0
+
+
+def test_from_many_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba_cpu, "MULTIPLICATIONS_PER_THREAD", 1)
+    layer = onelayer.compile(v2.Compose([v2.Resize(40), v2.ToDtype(torch.float32, scale=True)]))
+    expected = [layer(image) for image in IMAGES]
+    wrong: list[int] = []
+
+    def work(start: int) -> None:
+        for step in range(30):
+            index = (start + step) % len(IMAGES)
+            if not torch.equal(layer(IMAGES[index]), expected[index]):
+                wrong.append(index)
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_an_error_in_a_thread_is_raised() -> None:
+    from onelayer.backends.threads import in_threads
+
+    done = []
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    def succeed() -> None:
+        done.append(1)
+
+    for pieces in ([fail, succeed], [succeed, fail]):
+        with pytest.raises(ZeroDivisionError):
+            in_threads(pieces)
+    assert done == [1, 1]
+    assert in_threads([lambda: 1, lambda: 2, lambda: 3]) == [1, 2, 3]
