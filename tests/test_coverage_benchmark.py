@@ -37,7 +37,7 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def run() -> Run:
     """Calls the script; under a name of its own, as there is a package called coverage."""
-    spec = importlib.util.spec_from_file_location("coverage_script", BENCHMARKS / "coverage.py")
+    spec = importlib.util.spec_from_file_location("coverage_script", BENCHMARKS / "measure_coverage.py")
     assert spec is not None
     assert spec.loader is not None
     script = importlib.util.module_from_spec(spec)

@@ -1,1 +1,1 @@
-"""The parts of `benchmarks/coverage.py`."""
+"""The parts of `benchmarks/measure_coverage.py`."""

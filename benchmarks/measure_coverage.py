@@ -2,7 +2,7 @@
 
 Writes `coverage.json`, with every figure, and `coverage.md`, the page, into the folder of `--out`. Takes some minutes.
 
-    python benchmarks/coverage.py --out docs/results/coverage
+    python benchmarks/measure_coverage.py --out docs/results/coverage
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ def main(
     options = {"pipelines": names, "sizes": sizes, "compositions": compositions, "seed": seed}
     given = {name: str(value) for name, value in options.items() if value is not None}
     given |= {"data": data.resolve().name} if data else {}
-    command = shlex.join(["python", "benchmarks/coverage.py", *(f"--{name}={value}" for name, value in given.items())])
+    command = shlex.join(
+        ["python", "benchmarks/measure_coverage.py", *(f"--{name}={value}" for name, value in given.items())]
+    )
     try:
         chosen = names.split(",") if names else pipelines.names()
         record = measure(chosen, _sizes(sizes) if sizes else SIZES, compositions, seed, data, command)
