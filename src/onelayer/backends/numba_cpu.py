@@ -92,7 +92,9 @@ class _Kernel:
         stage, *activations = program.stages
         assert isinstance(stage, Separable)
         self.out_shape = program.out_shape
-        self.multiplications = max(stage.cost.multiplications, 1)
+        channels, height, width = self.out_shape
+        # As the kernel does them: rows first, along all columns that are read.
+        self.multiplications = channels * height * (stage.rows.taps * stage.cols.span + stage.cols.taps * width)
         low, high, rounding = -np.inf, np.inf, numba_kernels.NO_ROUNDING
         codes: dict[Rounding, int] = {
             "half_even": numba_kernels.HALF_EVEN,
