@@ -450,7 +450,9 @@ def test_a_signal_keeps_the_best_and_resume_goes_on(
     run: Run, number: signal.Signals, image_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-c", "from onelayer.cli import main; main()", "reproduce"]
+    # A shell starts what runs in its background with interrupts ignored, and children inherit that.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{heed}; from onelayer.cli import main; main()", "reproduce"]
     environment = os.environ | {"COLUMNS": "300"}
     options = ["--data", str(image_folder), "--out", str(out), "--patience", "1000", "--epochs", "40"]
     with subprocess.Popen(

@@ -110,14 +110,17 @@ def widened(
     end = np.minimum(((centre + support).astype(np.float64) + 0.5).astype(np.int64), n_in)
     width = int((end - first).max())
     starts = np.minimum(first, n_in - width)
-    taps = starts[:, None] + np.arange(width)
-    from_centre = (taps.astype(real, copy=False) - centre[:, None]).astype(np.float64, copy=False) + 0.5
+    # Taps along the first axis: NumPy is many times faster along the long last one.
+    taps = starts + np.arange(width)[:, None]
+    from_centre = (taps.astype(real, copy=False) - centre).astype(np.float64, copy=False) + 0.5
     distances = (from_centre * float(real(1.0 / filter_scale))).astype(real, copy=False)
     weights = kind.weigh(distances.astype(np.float64, copy=False))
-    weights[(taps < first[:, None]) | (taps >= end[:, None])] = 0.0
+    weights[(taps < first) | (taps >= end)] = 0.0
     # One after the other, as both libraries add them; np.sum would add in pairs and round differently.
-    sums = np.add.accumulate(weights, axis=1)[:, -1:]
-    return starts, weights / sums
+    sums = weights[0].copy()
+    for tap in weights[1:]:
+        sums += tap
+    return starts, np.ascontiguousarray((weights / sums).T)
 
 
 def two_taps(n_in: int, n_out: int, precision: Precision) -> tuple[IntArray, FloatArray]:
