@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -55,6 +56,10 @@ STAGES: dict[str, tuple[tuple[int, int, int], list[Stage]]] = {
     "one column": ((3, 9, 1), [Separable.of_axes(3, resize(9, 4), AxisMap.identity(1))]),
     "clamp": ((2, 3, 4), [Separable.of_axes(2, resize(3, 5, "bicubic"), resize(4, 7, "bicubic")), Clamp(0.25, 0.5)]),
 }
+
+
+FAR_APART = AxisMap.select(4000, np.tile([0, 3999], 1000))
+"""Both ends of a line in turn: eight neighbours would read all of it."""
 
 
 def memories(images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -158,6 +163,14 @@ def test_what_is_no_number_stays_where_it_is_read(value: float) -> None:
     np.testing.assert_array_equal(~np.isfinite(outputs), reads)
 
 
+def test_a_result_of_many_megabytes() -> None:
+    program = Program((1, 9, 8), (Separable.of_axes(1, resize(9, 60), resize(8, 70)),))
+    images = torch.rand(400, 1, 9, 8)
+    outputs = lower(program, CPU, torch.float32)(images)
+    assert outputs.nbytes > numba_cpu._HUGE
+    np.testing.assert_allclose(outputs.numpy(), program.apply(images.numpy()), rtol=0, atol=5e-6)
+
+
 def test_gradients_are_left_to_pytorch() -> None:
     in_shape, stages = STAGES["all at once"]
     program = Program(in_shape, tuple(stages))
@@ -187,14 +200,22 @@ def test_gradients_are_left_to_pytorch() -> None:
             torch.float32,
             "swaps height and width",
         ),
+        (
+            [Separable.of_axes(1, FAR_APART, AxisMap.identity(2))],
+            "cpu",
+            torch.float32,
+            "neighbouring rows .* far apart",
+        ),
+        ([Separable.of_axes(1, AxisMap.identity(2), FAR_APART)], "cpu", torch.float32, "neighbouring columns"),
     ],
 )
 def test_what_it_cannot_run_is_pytorchs(stages: list[Stage], device: str, dtype: torch.dtype, reason: str) -> None:
-    program = Program((1, 2, 2), tuple(stages))
-    assert reason in (why_not(program, torch.device(device), dtype) or "")
+    in_shape = stages[0].in_shape if stages and isinstance(stages[0], Separable) else (1, 2, 2)
+    program = Program(in_shape, tuple(stages))
+    assert re.search(reason, why_not(program, torch.device(device), dtype) or "")
     choice = choose("auto", program, torch.device(device), dtype)
     assert choice.name == "torch"
-    assert reason in choice.reason
+    assert re.search(reason, choice.reason)
     with pytest.raises(OnelayerError, match=f"'numba' cannot run this pipeline.*{reason}"):
         choose("numba", program, torch.device(device), dtype)
 

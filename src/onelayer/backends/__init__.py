@@ -52,7 +52,7 @@ def choose(name: BackendName, program: Program, device: torch.device, dtype: tor
     """
     check_name(name)
     if name == "auto":
-        reason = numba_cpu.why_not(program, device, dtype) or numba_cpu.why_slow(program)
+        reason = numba_cpu.why_not(program, device, dtype)
         return Choice("numba", "it is the fastest here") if reason is None else Choice("torch", reason)
     if name == "numba" and (reason := numba_cpu.why_not(program, device, dtype)) is not None:
         raise OnelayerError(

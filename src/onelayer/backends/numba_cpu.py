@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from torch.autograd import forward_ad
 from onelayer.backends import torch_eager
 from onelayer.backends.threads import in_threads
 from onelayer.console import console
-from onelayer.operators import Clamp, Program, Quantize, Separable
+from onelayer.operators import AxisMap, Clamp, Program, Quantize, Separable
 from onelayer.operators.activations import Rounding
 
 Apply = Callable[[torch.Tensor], torch.Tensor]
@@ -25,7 +26,10 @@ MULTIPLICATIONS_PER_THREAD = 500_000
 """Below so many another thread costs more than it saves: about a tenth of a millisecond's work."""
 
 _ROWS = 16
-"""A single image is split into pieces of a multiple of so many rows, four blocks of the kernel."""
+"""A single image is split into pieces of a multiple of so many rows, two blocks of the kernel."""
+
+_LANES = 8
+"""Neighbouring outputs of a row that the kernel computes together, ``numba_kernels.LANES``."""
 
 
 def why_not(program: Program, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -41,19 +45,12 @@ def why_not(program: Program, device: torch.device, dtype: torch.dtype) -> str |
     kinds = [type(stage) for stage in program.stages[1:]]
     if kinds not in ([], [Clamp], [Quantize], [Clamp, Quantize]):
         return "more follows the separable stage than a clamp and one rounding"
+    for axis, lines in ((program.stages[0].rows, "rows"), (program.stages[0].cols, "columns")):
+        if _taps_of_blocks(axis) * axis.n_out > 4 * (axis.n_in + axis.n_out * axis.taps) + _LANES**2:
+            return f"neighbouring {lines} of the output read {lines} of the image that lie far apart"
     if any(isinstance(stage, Quantize) and stage.dtype != "uint8" for stage in program.stages):
         return "it rounds to another dtype than uint8"
     return None
-
-
-WIDE = 64
-"""Output columns from which on the kernel is taken: at 28 matrix products were faster, at 224 it took half as long."""
-
-
-def why_slow(program: Program) -> str | None:
-    """Why PyTorch may well be faster for a program that the kernel can run; None if the kernel is."""
-    width = program.out_shape[2]
-    return None if width >= WIDE else f"rows of {width} values are too short for the fused kernel to be faster"
 
 
 def lower(program: Program, device: torch.device, dtype: torch.dtype) -> Apply:
@@ -92,9 +89,11 @@ class _Kernel:
         stage, *activations = program.stages
         assert isinstance(stage, Separable)
         self.out_shape = program.out_shape
-        channels, height, width = self.out_shape
-        # As the kernel does them: rows first, along all columns that are read.
-        self.multiplications = channels * height * (stage.rows.taps * stage.cols.span + stage.cols.taps * width)
+        channels, height, _ = self.out_shape
+        first = int(stage.cols.starts.min())
+        col_starts, col_weights = _blocks(stage.cols, first)
+        # Eight at a time, as the kernel does them: rows first, along all columns that are read.
+        self.multiplications = channels * height * (stage.rows.taps * stage.cols.span + col_weights.size) // _LANES
         low, high, rounding = -np.inf, np.inf, numba_kernels.NO_ROUNDING
         codes: dict[Rounding, int] = {
             "half_even": numba_kernels.HALF_EVEN,
@@ -107,16 +106,17 @@ class _Kernel:
             if isinstance(activation, Quantize):
                 rounding = codes[activation.rounding]
         self.dtype = torch.float32 if rounding == numba_kernels.NO_ROUNDING else torch.uint8
-        first = int(stage.cols.starts.min())
-        bias = stage.bias if stage.bias.ndim == 3 else stage.bias[:, None, None]
+        bias = stage.bias.reshape(len(stage.bias), -1)
         self.kernel = numba_kernels.separable
         self.taps = (
             np.uint64(first),
             np.uint64(stage.cols.span),
+            np.uint64(_taps_of_blocks(stage.rows)),
             stage.rows.starts.astype(np.uint64),
             _singles(stage.rows.weights),
-            (stage.cols.starts - first).astype(np.uint64),
-            _singles(stage.cols.weights),
+            col_starts,
+            col_weights,
+            np.uint64(self.out_shape[2]),
             _singles(stage.channel),
             _singles(bias),
             np.float32(low),
@@ -127,27 +127,74 @@ class _Kernel:
     def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, bool]:
         """Images [..., C, H, W] to [..., C', H', W'], and whether there is NaN among float32 results."""
         *batch, channels, height, width = images.shape
-        out = torch.empty((*batch, *self.out_shape), dtype=self.dtype, device=images.device)
+        out = _empty((*batch, *self.out_shape), self.dtype)
         if out.numel() == 0:
             return out, False
         memory, strides = _memory(images.reshape(-1, channels, height, width))
-        written = out.view(-1, *self.out_shape).numpy()
-        count, rows = written.shape[0], written.shape[2]
+        written = out.view(-1).numpy()
+        count, rows = out.numel() // math.prod(self.out_shape), self.out_shape[1]
         threads = min(torch.get_num_threads(), 1 + count * self.multiplications // MULTIPLICATIONS_PER_THREAD)
         if count >= threads:
             pieces = [(piece, (0, rows)) for piece in _split(count, threads, 1)]
         else:
             pieces = [((0, count), piece) for piece in _split(rows, threads, _ROWS)]
-        finite = not (images.is_floating_point() and out.is_floating_point())
 
         def piece(of_images: tuple[int, int], of_rows: tuple[int, int]) -> bool:
-            self.kernel(memory, strides, *self.taps, _whole(of_images), _whole(of_rows), written)
-            # The sum is NaN if a value is. It is NumPy's, because PyTorch's threads do not survive a fork.
-            part = written[slice(*of_images), :, slice(*of_rows)]
-            return not finite and bool(np.isnan(part.sum()))
+            return bool(self.kernel(memory, strides, *self.taps, _whole(of_images), _whole(of_rows), written))
 
-        with _announced((memory.dtype, self.dtype)):
-            return out, any(in_threads([partial(piece, *which) for which in pieces]))
+        work = [partial(piece, *which) for which in pieces]
+        if (dtypes := (memory.dtype, self.dtype)) in _COMPILED:
+            return out, any(in_threads(work))
+        with _announced():
+            has_nan = any(in_threads(work))
+        _COMPILED.add(dtypes)
+        return out, has_nan
+
+
+_HUGE = 4 << 20
+"""From so many bytes on NumPy asks the system for huge pages."""
+
+
+def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Memory for a result. Small pages of fresh memory cost more, one by one, than computing what is written there."""
+    if math.prod(shape) * dtype.itemsize < _HUGE:
+        return torch.empty(shape, dtype=dtype)
+    return torch.from_numpy(np.empty(shape, dtype=np.uint8 if dtype == torch.uint8 else np.float32))
+
+
+def _taps_of_blocks(axis: AxisMap) -> int:
+    """Samples that the widest block of eight neighbouring outputs reads, from its first to its last."""
+    places = _places(axis.n_out)
+    starts = axis.starts[np.minimum(places, axis.n_out - 1)]
+    return int((starts.max(axis=1) - starts.min(axis=1)).max()) + axis.taps
+
+
+def _places(width: int) -> NDArray[np.int64]:
+    """The outputs of each block, [blocks, 8]: at every eighth, the last one at the eighth from the end, or at 0."""
+    begins = np.minimum(np.arange(0, width, _LANES), max(width - _LANES, 0))
+    return begins[:, None] + np.arange(_LANES)
+
+
+def _blocks(cols: AxisMap, first: int) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
+    """The map of the columns as one small dense matrix for eight outputs.
+
+    Args:
+        cols: The map.
+        first: Column from which on columns are counted.
+
+    Returns:
+        First column of each block, [blocks], and weights [blocks, columns, 8].
+    """
+    places = _places(cols.n_out)
+    lanes = np.minimum(places, cols.n_out - 1)
+    starts = cols.starts[lanes] - first
+    taps = _taps_of_blocks(cols)
+    begins = np.minimum(starts.min(axis=1), cols.span - taps)
+    weights = np.zeros((len(places), taps, _LANES), dtype=np.float32)
+    values = np.where((places < cols.n_out)[:, :, None], cols.weights[lanes], 0.0)
+    columns = (starts - begins[:, None])[:, :, None] + np.arange(cols.taps)
+    np.put_along_axis(weights, columns.transpose(0, 2, 1), values.transpose(0, 2, 1), axis=1)
+    return begins.astype(np.uint64), weights
 
 
 def _singles(values: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -183,15 +230,11 @@ _COMPILED: set[object] = set()
 
 
 @contextmanager
-def _announced(dtypes: object) -> Iterator[None]:
+def _announced() -> Iterator[None]:
     """Say what takes so long, if it does: a kernel compiles once per machine and pair of dtypes, then it is cached."""
-    if dtypes in _COMPILED:
-        yield
-        return
     timer = threading.Timer(1.0, console.print, ["Compiling the CPU kernel, once on this machine …"])
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
-    _COMPILED.add(dtypes)

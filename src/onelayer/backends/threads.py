@@ -21,6 +21,8 @@ def in_threads(pieces: Sequence[Callable[[], Result]]) -> list[Result]:
         Exception: What a piece raises, once all have ended.
     """
     first, *others = pieces
+    if not others:
+        return [first()]
     # By process: threads do not survive a fork, and a pool that has lost them would wait for ever.
     futures = [_pool(os.getpid(), len(others)).submit(piece) for piece in others]
     try:
