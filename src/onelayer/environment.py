@@ -12,7 +12,7 @@ import torch
 
 from onelayer.records import Environment
 
-_PACKAGES = ("onelayer", "torch", "torchvision", "lightning", "numpy", "pillow")
+_PACKAGES = ("onelayer", "torch", "torchvision", "lightning", "numpy", "numba", "pillow")
 
 
 def measured_here() -> Environment:
