@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ def _no_image(what: str) -> OnelayerError:
     return OnelayerError(f"{what} was given as an image", expected=EXPECTED)
 
 
+@lru_cache(maxsize=256)
 def _checked(shape: Any, dtype: Any, container: Container, dtype_text: str = "") -> Given:
     if dtype is None:
         raise OnelayerError(

@@ -20,7 +20,7 @@ from torchvision.transforms import v2
 
 import onelayer
 from onelayer import OnelayerError
-from onelayer.backends import choose, numba_cpu
+from onelayer.backends import choose, numba_cpu, result_memory
 from onelayer.backends.numba_cpu import lower, why_not
 from onelayer.operators import AxisMap, Clamp, Dense, Gamma, Lookup, Program, Quantize, Separable, Stage
 
@@ -165,9 +165,9 @@ def test_what_is_no_number_stays_where_it_is_read(value: float) -> None:
 
 def test_a_result_of_many_megabytes() -> None:
     program = Program((1, 9, 8), (Separable.of_axes(1, resize(9, 60), resize(8, 70)),))
-    images = torch.rand(400, 1, 9, 8)
+    images = torch.rand(600, 1, 9, 8)
     outputs = lower(program, CPU, torch.float32)(images)
-    assert outputs.nbytes > numba_cpu._HUGE
+    assert outputs.nbytes > result_memory.LARGEST
     np.testing.assert_allclose(outputs.numpy(), program.apply(images.numpy()), rtol=0, atol=5e-6)
 
 

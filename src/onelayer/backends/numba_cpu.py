@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
@@ -14,22 +15,22 @@ import torch
 from numpy.typing import NDArray
 from torch.autograd import forward_ad
 
-from onelayer.backends import torch_eager
-from onelayer.backends.threads import in_threads
+from onelayer.backends import result_memory, torch_eager
+from onelayer.backends.threads import share
 from onelayer.console import console
 from onelayer.operators import AxisMap, Clamp, Program, Quantize, Separable
 from onelayer.operators.activations import Rounding
 
 Apply = Callable[[torch.Tensor], torch.Tensor]
 
-MULTIPLICATIONS_PER_THREAD = 500_000
+MULTIPLICATIONS_PER_THREAD = 160_000
 """Below so many another thread costs more than it saves: about a tenth of a millisecond's work."""
 
 _ROWS = 16
 """A single image is split into pieces of a multiple of so many rows, two blocks of the kernel."""
 
 _LANES = 8
-"""Neighbouring outputs of a row that the kernel computes together, ``numba_kernels.LANES``."""
+"""Neighbouring outputs of a row that the kernel computes together, ``numba_vectors.LANES``."""
 
 
 def why_not(program: Program, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -73,7 +74,7 @@ def lower(program: Program, device: torch.device, dtype: torch.dtype) -> Apply:
         # Derivatives, backward or forward.
         if (images.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
             return plain()(images)
-        result, has_nan = kernel(images.detach())
+        result, has_nan = kernel(images)
         # Bands are filled up with weights of zero, and zero times infinity is NaN.
         return plain()(images) if has_nan else result
 
@@ -89,6 +90,7 @@ class _Kernel:
         stage, *activations = program.stages
         assert isinstance(stage, Separable)
         self.out_shape = program.out_shape
+        self.outputs = math.prod(program.out_shape)
         channels, height, _ = self.out_shape
         first = int(stage.cols.starts.min())
         col_starts, col_weights = _blocks(stage.cols, first)
@@ -108,6 +110,7 @@ class _Kernel:
         self.dtype = torch.float32 if rounding == numba_kernels.NO_ROUNDING else torch.uint8
         bias = stage.bias.reshape(len(stage.bias), -1)
         self.kernel = numba_kernels.separable
+        self.wait_a_little = numba_kernels.wait_a_little
         self.taps = (
             np.uint64(first),
             np.uint64(stage.cols.span),
@@ -126,40 +129,73 @@ class _Kernel:
 
     def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, bool]:
         """Images [..., C, H, W] to [..., C', H', W'], and whether there is NaN among float32 results."""
-        *batch, channels, height, width = images.shape
-        out = _empty((*batch, *self.out_shape), self.dtype)
+        out = result_memory.empty((*images.shape[:-3], *self.out_shape), self.dtype)
         if out.numel() == 0:
             return out, False
-        memory, strides = _memory(images.reshape(-1, channels, height, width))
-        written = out.view(-1).numpy()
-        count, rows = out.numel() // math.prod(self.out_shape), self.out_shape[1]
+        images, strides = _readable(images)
+        count, rows = out.numel() // self.outputs, self.out_shape[1]
         threads = min(torch.get_num_threads(), 1 + count * self.multiplications // MULTIPLICATIONS_PER_THREAD)
         if count >= threads:
-            pieces = [(piece, (0, rows)) for piece in _split(count, threads, 1)]
+            shares = (count, 1, rows, 1 + count // (_SHARES * threads))
         else:
-            pieces = [((0, count), piece) for piece in _split(rows, threads, _ROWS)]
+            # Fewer images than threads: shared by rows.
+            of_share = _ROWS * (1 + rows // (_ROWS * _SHARES * threads))
+            shares = (count, -(-rows // of_share), of_share, 1)
+        taken_done_nan = np.zeros(3, np.uint64)
+        arguments = (
+            _SAMPLE[images.dtype], images.data_ptr(), *strides, *self.taps, _SAMPLE[out.dtype], out.data_ptr(),
+            *shares, taken_done_nan,
+        )  # fmt: skip
+        if (dtypes := (images.dtype, out.dtype)) not in _COMPILED:
+            with _announced():
+                self.kernel(*arguments)
+            _COMPILED.add(dtypes)
+        elif threads == 1:
+            self.kernel(*arguments)
+        else:
+            self._in_threads(arguments, threads, (images, out))
+        return out, bool(taken_done_nan[2])
 
-        def piece(of_images: tuple[int, int], of_rows: tuple[int, int]) -> bool:
-            return bool(self.kernel(memory, strides, *self.taps, _whole(of_images), _whole(of_rows), written))
+    def _in_threads(self, arguments: tuple[Any, ...], threads: int, memory: object) -> None:
+        def work() -> object:
+            self.kernel(*arguments)
+            # Held until here: addresses keep no memory alive.
+            return memory
 
-        work = [partial(piece, *which) for which in pieces]
-        if (dtypes := (memory.dtype, self.dtype)) in _COMPILED:
-            return out, any(in_threads(work))
-        with _announced():
-            has_nan = any(in_threads(work))
-        _COMPILED.add(dtypes)
-        return out, has_nan
-
-
-_HUGE = 4 << 20
-"""From so many bytes on NumPy asks the system for huge pages."""
+        share(work, threads - 1)
+        self.kernel(*arguments)
+        *_, images, pieces, _, _, shared = arguments
+        while not self.wait_a_little(shared, images * pieces):
+            time.sleep(0)
 
 
-def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """Memory for a result. Small pages of fresh memory cost more, one by one, than computing what is written there."""
-    if math.prod(shape) * dtype.itemsize < _HUGE:
-        return torch.empty(shape, dtype=dtype)
-    return torch.from_numpy(np.empty(shape, dtype=np.uint8 if dtype == torch.uint8 else np.float32))
+_SHARES = 4
+"""So many shares of the work for each thread: a thread that wakes late, or is slowed down, takes fewer of them."""
+
+_SAMPLE = {
+    torch.uint8: np.empty(0, np.uint8),
+    torch.float32: np.empty(0, np.float32),
+    torch.float16: np.empty(0, np.int16),
+}
+"""What tells the kernel a dtype."""
+
+
+def _readable(images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int, int, int]]:
+    """Images whose memory the kernel can read, copied only if it is of no dtype or layout that it knows.
+
+    Returns:
+        They, and the elements from one image, channel, row, column to the next.
+    """
+    if images.dtype not in _SAMPLE:
+        images = images.to(torch.float32)
+    if images.ndim > 4:
+        images = images.flatten(0, -4)
+    of_image, of_channel, of_row, of_column = images.stride() if images.ndim == 4 else (0, *images.stride())
+    if images.shape[-1] == 1:
+        of_column = 1
+    if not (of_column == 1 or (of_channel == 1 and of_column == images.shape[-3])):
+        return _readable(images.contiguous())
+    return images, (of_image, of_channel, of_row, of_column)
 
 
 def _taps_of_blocks(axis: AxisMap) -> int:
@@ -199,31 +235,6 @@ def _blocks(cols: AxisMap, first: int) -> tuple[NDArray[np.uint64], NDArray[np.f
 
 def _singles(values: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.array(values, dtype=np.float32, order="C")
-
-
-def _whole(numbers: tuple[int, ...]) -> NDArray[np.uint64]:
-    return np.array(numbers, dtype=np.uint64)
-
-
-def _memory(images: torch.Tensor) -> tuple[NDArray[Any], NDArray[np.uint64]]:
-    """The memory of images [N, C, H, W] as one line, and their strides in it; copied only if neither layout fits."""
-    if images.dtype not in (torch.uint8, torch.float32):
-        images = images.to(torch.float32)
-    _, channels, _, width = images.shape
-    of_image, of_channel, of_row, of_column = images.stride()
-    if of_column == 1 or width == 1:
-        of_column = 1
-    elif not (of_channel == 1 and of_column == channels):
-        return _memory(images.contiguous())
-    extent = 1 + sum((size - 1) * stride for size, stride in zip(images.shape, images.stride(), strict=True))
-    line = torch.as_strided(images, (extent,), (1,))
-    return line.numpy(), _whole((of_image, of_channel, of_row, of_column))
-
-
-def _split(count: int, pieces: int, unit: int) -> list[tuple[int, int]]:
-    """``count`` in at most so many pieces of nearly equal size, each but the last a multiple of ``unit``."""
-    size = -(-count // (pieces * unit)) * unit
-    return [(begin, min(begin + size, count)) for begin in range(0, count, size)]
 
 
 _COMPILED: set[object] = set()
