@@ -15,8 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 8
-"""Neighbouring outputs of one row that are computed together."""
+from onelayer.backends.windows import LANES
 
 ROWS = 8
 """Rows of the output that are computed together."""

@@ -21,23 +21,22 @@ took longer than the arithmetic on images of 32×32.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from onelayer.backends.numba_common import DONE, HAS_NAN, TAKEN, finished, inlined, kernel
 from onelayer.backends.numba_vectors import (
-    LANES,
     ROWS,
     add,
     columns,
     fetch_line,
     memory_at,
-    pause,
-    seen,
-    store,
     sum_of_rows_by,
     take,
     value_at,
-)  # fmt: skip
+)
+from onelayer.backends.windows import LANES
+
+_f32, _uint = np.float32, np.uint64
 
 _LINE = 64
 """Bytes of a cache line."""
@@ -45,29 +44,12 @@ _LINE = 64
 _SMALL = 8192
 """Images of up to so many elements are mixed as a whole, and fetched while the one before is computed."""
 
-_TURNS = 2000
-"""How often to look whether other threads are done, before going to sleep: some forty microseconds."""
-
-# Sums may be reordered and contracted, but NaN and infinities keep their meaning.
-_FAST = {"contract", "reassoc", "nsz", "arcp"}
-
-_f32, _uint = np.float32, np.uint64
-
-NO_ROUNDING, HALF_EVEN, HALF_UP, TRUNCATE = range(4)
-"""What happens to a value before it is stored as an integer."""
-
-TAKEN, DONE, HAS_NAN = range(3)
-"""What threads share."""
-
-_function = numba.njit(fastmath=_FAST, nogil=True, cache=True)
-_inlined = numba.njit(fastmath=_FAST, nogil=True, forceinline=True)
-
 _WIDE = 4 * LANES
 _sum_of_wide_rows = sum_of_rows_by(4)
 _sum_of_narrow_rows = sum_of_rows_by(1)
 
 
-@_inlined
+@inlined
 def _sum_of_rows(x, origins, weights, terms, length, lines, at):
     """``lines[at + i] = Σ_k weights[k] · x[origins[k] + i]`` for 0 ≤ i < ``length``."""
     i = _uint(0)
@@ -91,7 +73,7 @@ def _sum_of_rows(x, origins, weights, terms, length, lines, at):
         lines[at + i] = total
 
 
-@_inlined
+@inlined
 def _all_columns(lines, at, between_lines, places, starts, weights, taps, sums, width, x, fetched, fetches):
     """All blocks of eight outputs of eight rows: ``sums[r·width + j]``.
 
@@ -112,7 +94,7 @@ def _all_columns(lines, at, between_lines, places, starts, weights, taps, sums, 
     return fetched
 
 
-@_inlined
+@inlined
 def _mixed_rows(x, origin, of_channel, of_row, begin, end, length, channel, d, origins, weights, window, to):
     """``window[to + (i - begin)·length …] = Σ_c channel[d, c] · x[c, i]`` for rows ``begin`` ≤ i < ``end``, in CHW."""
     terms = _uint(0)
@@ -131,7 +113,7 @@ def _mixed_rows(x, origin, of_channel, of_row, begin, end, length, channel, d, o
             origins[term] += of_row
 
 
-@_inlined
+@inlined
 def _taken_apart(x, at, length, channel, d, window, to):
     """``window[to + i] = Σ_c channel[d, c] · x[at + i·C + c]`` for 0 ≤ i < ``length``."""
     channels = _uint(channel.shape[1])
@@ -149,7 +131,7 @@ def _taken_apart(x, at, length, channel, d, window, to):
         window[to + i] = total
 
 
-@_inlined
+@inlined
 def _mixed(x, origin, of_channel, of_row, interleaved, begin, end, length, channel, d, origins, weights, window, to):
     """``window[to + (i - begin)·length …] = Σ_c channel[d, c] · x[c, i]`` for rows ``begin`` ≤ i < ``end``."""
     if interleaved:
@@ -159,42 +141,7 @@ def _mixed(x, origin, of_channel, of_row, interleaved, begin, end, length, chann
         _mixed_rows(x, origin, of_channel, of_row, begin, end, length, channel, d, origins, weights, window, to)
 
 
-@_inlined
-def _clamped(value, low, high):
-    # Comparisons that NaN fails leave it as it is.
-    value = low if value < low else value
-    return high if value > high else value
-
-
-@_inlined
-def _finished(sums, count, scale, bias, d, bias_at, low, high, rounding, out, to):
-    """``count`` outputs in a row: scale, bias, clamp, rounding, cast. Gives whether one may be NaN."""
-    shift = bias[d, 0]
-    if bias.shape[1] > 1:
-        for i in range(count):
-            sums[i] = sums[i] * scale + bias[d, bias_at + i]
-        scale, shift = _f32(1), _f32(0)
-    if rounding == HALF_EVEN:
-        for i in range(count):
-            store(out, to + i, np.rint(_clamped(sums[i] * scale + shift, low, high)))
-    elif rounding == HALF_UP:
-        for i in range(count):
-            store(out, to + i, np.floor(_clamped(sums[i] * scale + shift, low, high) + _f32(0.5)))
-    elif rounding == TRUNCATE:
-        for i in range(count):
-            store(out, to + i, np.trunc(_clamped(sums[i] * scale + shift, low, high)))
-    else:
-        total = _f32(0)
-        for i in range(count):
-            value = _clamped(sums[i] * scale + shift, low, high)
-            # NaN if one of them is: an addition takes one instruction for eight, a comparison takes many.
-            total += value
-            store(out, to + i, value)
-        return total != total
-    return False
-
-
-@_function
+@kernel
 def separable(
     of, address, of_image, of_channel, of_row, of_column,
     first_column, length, window_rows, row_starts, row_weights, col_starts, col_weights, width, channel,
@@ -222,9 +169,9 @@ def separable(
         width: W'.
         channel: float32 [C', C].
         bias: float32 [C', 1] or [C', H'·W'].
-        low: float32, may be infinite.
+        low: float32 [C'], may be infinite.
         high: Likewise.
-        rounding: One of the four constants above.
+        rounding: One of the four of ``numba_common``.
         into: An array of the dtype of the results, as ``of``.
         out_address: Of memory for [N, C', H', W'], contiguous.
         images: N.
@@ -331,8 +278,8 @@ def separable(
                         x, fetched, fetches,
                     )  # fmt: skip
                 in_channel = i * width
-                has_nan |= _finished(
-                    sums, count * width, scale, bias, d, in_channel, low, high, rounding, out,
+                has_nan |= finished(
+                    sums, count * width, scale, bias, d, in_channel, low[d], high[d], rounding, out,
                     (n * channels_out + d) * height * width + in_channel,
                 )  # fmt: skip
             i += _uint(ROWS)
@@ -343,13 +290,3 @@ def separable(
             add(shared, DONE, end_taken - begin_taken)
             taken = take(shared, TAKEN, at_once)
             begin_taken, end_taken = taken, min(taken + at_once, all_pieces)
-
-
-@_function
-def wait_a_little(shared, pieces):
-    """Whether all pieces are done, or will be within some microseconds."""
-    for _ in range(_TURNS):
-        if seen(shared, DONE) >= pieces:
-            return True
-        pause()
-    return False

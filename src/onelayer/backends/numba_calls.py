@@ -1,0 +1,209 @@
+"""Calls of the kernels in Numba: their arguments for one segment of a program, and the threads that they run in."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onelayer.backends import numba_common, numba_gather, numba_separable
+from onelayer.backends.segments import Segment
+from onelayer.backends.threads import share
+from onelayer.backends.windows import first_column_and_blocks, nearby, samples_of_blocks
+from onelayer.console import console
+from onelayer.operators import Separable, SpatialSparse
+
+MULTIPLICATIONS_PER_THREAD = 160_000
+"""Below so many another thread costs more than it saves: about a tenth of a millisecond's work."""
+
+_SHARES = 4
+"""So many shares of the work for each thread: a thread that wakes late, or is slowed down, takes fewer of them."""
+
+_ROWS = 16
+"""A single image is shared in pieces of a multiple of so many rows, two blocks of the separable kernel."""
+
+_SAMPLE = {
+    torch.uint8: np.empty(0, np.uint8),
+    torch.float32: np.empty(0, np.float32),
+    torch.float16: np.empty(0, np.int16),
+}
+"""What tells a kernel a dtype."""
+
+_ROUNDINGS = {
+    None: numba_common.NO_ROUNDING,
+    "half_even": numba_common.HALF_EVEN,
+    "half_up": numba_common.HALF_UP,
+    "truncate": numba_common.TRUNCATE,
+}
+
+
+class Call(ABC):
+    """A kernel with what one segment of a program means to it.
+
+    Args:
+        segment: The segment.
+    """
+
+    kernel: Any
+    """The compiled function."""
+
+    multiplications: int
+    """For one image, of eight numbers at a time."""
+
+    def __init__(self, segment: Segment) -> None:
+        self.out_shape = segment.operator.out_shape
+        self.is_rounded = segment.rounding is not None
+        self._constants = (
+            *self._taps(segment),
+            np.uint64(self.out_shape[2]),
+            _singles(segment.channel),
+            _singles(segment.bias.reshape(len(segment.bias), -1)),
+            _singles(segment.low),
+            _singles(segment.high),
+            _ROUNDINGS[segment.rounding],
+        )
+
+    @abstractmethod
+    def _taps(self, segment: Segment) -> tuple[Any, ...]:
+        """The kernel's own constants."""
+
+    @abstractmethod
+    def _readable(self, images: torch.Tensor) -> torch.Tensor:
+        """The images in a layout that the kernel can read, copied only if they are in another."""
+
+    def __call__(self, images: torch.Tensor, out: torch.Tensor, threads: int) -> bool:
+        """Compute.
+
+        Args:
+            images: [..., C, H, W], of any dtype and any strides.
+            out: Contiguous [..., C', H', W'], uint8 if the segment rounds, else float32 or float16.
+            threads: That may take part, at most.
+
+        Returns:
+            Whether there may be NaN among the results; False where they are integers.
+        """
+        if out.numel() == 0:
+            return False
+        if images.dtype not in _SAMPLE:
+            images = images.to(torch.float32)
+        if images.ndim != 4:
+            images = images.flatten(0, -4) if images.ndim > 4 else images[None]
+        images = self._readable(images)
+        count, rows = len(images), self.out_shape[1]
+        threads = min(threads, 1 + count * self.multiplications // MULTIPLICATIONS_PER_THREAD)
+        if count >= threads:
+            shares = (count, 1, rows, 1 + count // (_SHARES * threads))
+        else:
+            # Fewer images than threads: shared by rows.
+            of_share = _ROWS * (1 + rows // (_ROWS * _SHARES * threads))
+            shares = (count, -(-rows // of_share), of_share, 1)
+        shared = np.zeros(3, np.uint64)
+        arguments = (
+            _SAMPLE[images.dtype], images.data_ptr(), *images.stride(), *self._constants,
+            _SAMPLE[out.dtype], out.data_ptr(), *shares, shared,
+        )  # fmt: skip
+        if (compiled := (self.kernel, images.dtype, out.dtype)) not in _COMPILED:
+            with _announced():
+                self.kernel(*arguments)
+            _COMPILED.add(compiled)
+        elif threads == 1:
+            self.kernel(*arguments)
+        else:
+            self._run_in_threads(arguments, threads, (images, out))
+        return bool(shared[numba_common.HAS_NAN])
+
+    def _run_in_threads(self, arguments: tuple[Any, ...], threads: int, memory: object) -> None:
+        def work() -> object:
+            self.kernel(*arguments)
+            # Held until here: addresses keep no memory alive.
+            return memory
+
+        share(work, threads - 1)
+        self.kernel(*arguments)
+        *_, images, pieces, _, _, shared = arguments
+        while not numba_common.wait_a_little(shared, images * pieces):
+            time.sleep(0)
+
+
+class SeparableCall(Call):
+    """Of a separable operator."""
+
+    kernel = staticmethod(numba_separable.separable)
+
+    def _taps(self, segment: Segment) -> tuple[Any, ...]:
+        operator = segment.operator
+        assert isinstance(operator, Separable)
+        rows, cols = nearby(operator.rows), nearby(operator.cols)
+        first, starts, weights = first_column_and_blocks(cols)
+        self._transpose = operator.transpose
+        channels, height, _ = self.out_shape
+        # Rows first, along all columns that are read.
+        self.multiplications = channels * height * (rows.taps * cols.span + weights.size) // weights.shape[-1]
+        return (
+            np.uint64(first),
+            np.uint64(cols.span),
+            np.uint64(samples_of_blocks(rows)),
+            rows.starts.astype(np.uint64),
+            _singles(rows.weights),
+            starts,
+            weights,
+        )
+
+    def _readable(self, images: torch.Tensor) -> torch.Tensor:
+        if self._transpose:
+            images = images.transpose(-1, -2)
+        _, channels, _, width = images.shape
+        _, of_channel, _, of_column = images.stride()
+        if of_column == 1 or (of_channel == 1 and of_column == channels):
+            return images
+        if width == 1:
+            return images.as_strided(images.shape, (*images.stride()[:3], 1))
+        return images.contiguous()
+
+
+class GatherCall(Call):
+    """Of an operator whose axes do not separate."""
+
+    kernel = staticmethod(numba_gather.gathered)
+
+    def _taps(self, segment: Segment) -> tuple[Any, ...]:
+        operator = segment.operator
+        assert isinstance(operator, SpatialSparse)
+        matrix = operator.matrix
+        rows, cols = np.divmod(matrix.indices, operator.in_size[1])
+        # One by one.
+        self.multiplications = matrix.nnz * int(np.count_nonzero(segment.channel))
+        return matrix.indptr.astype(np.uint64), rows.astype(np.uint32), cols.astype(np.uint32), _singles(matrix.data)
+
+    def _readable(self, images: torch.Tensor) -> torch.Tensor:
+        return images
+
+
+def call_of(segment: Segment) -> Call:
+    """The call for a segment."""
+    return SeparableCall(segment) if isinstance(segment.operator, Separable) else GatherCall(segment)
+
+
+def _singles(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.array(values, dtype=np.float32, order="C")
+
+
+_COMPILED: set[object] = set()
+
+
+@contextmanager
+def _announced() -> Iterator[None]:
+    """Say what takes so long, if it does: a kernel compiles once per machine and pair of dtypes, then it is cached."""
+    timer = threading.Timer(1.0, console.print, ["Compiling the CPU kernel, once on this machine …"])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

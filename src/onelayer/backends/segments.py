@@ -1,0 +1,100 @@
+"""Programs cut into segments, each of which is one kernel: an affine map, then what happens to single values.
+
+What follows the map point by point, clamps and scales and offsets per channel, folds into one scale and offset, which
+the map takes over, and one clamp: a scale after a clamp is the same scale before a clamp to scaled bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onelayer.operators import Clamp, Program, Quantize, Separable, SpatialSparse, Stage
+from onelayer.operators.activations import Rounding
+from onelayer.operators.contract import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """One kernel's work.
+
+    Args:
+        operator: The map from pixels to pixels.
+        channel: Its mixing matrix, times the scales that follow, [C', C].
+        bias: Its bias, times the scales, with the offsets that follow, [C'] or [C', H', W'].
+        low: What each output channel is clamped to from below, [C'], −∞ for not at all.
+        high: Likewise, from above.
+        rounding: How the values become bytes; None if they stay floating point.
+    """
+
+    operator: Separable | SpatialSparse
+    channel: FloatArray
+    bias: FloatArray
+    low: FloatArray
+    high: FloatArray
+    rounding: Rounding | None
+
+
+def segments_of(program: Program) -> list[Segment] | str:
+    """Cut a program into as few segments as can be, or say why it has none."""
+    stages: list[Stage] = list(program.stages)
+    if not stages:
+        return "the program is empty"
+    segments = []
+    while stages:
+        operator = stages[0]
+        if not isinstance(operator, Separable | SpatialSparse):
+            return (
+                f"the program has a stage of another kind than an affine map between pixels: {type(operator).__name__}"
+            )
+        segment, length = _folded(operator, stages[1:])
+        if any(isinstance(stage, Quantize) and stage.dtype != "uint8" for stage in stages[1 : 1 + length]):
+            return "it rounds to another dtype than uint8"
+        segments.append(segment)
+        del stages[: 1 + length]
+    return segments
+
+
+def _folded(operator: Separable | SpatialSparse, following: Sequence[Stage]) -> tuple[Segment, int]:
+    """The segment that begins with an operator, and how many of the stages after it belong to it."""
+    channel, bias = operator.channel, operator.bias
+    low, high = np.full(len(channel), -np.inf), np.full(len(channel), np.inf)
+    length = 0
+    for stage in following:
+        match stage:
+            case Clamp() | Quantize():
+                low, high = np.clip(low, stage.low, stage.high), np.clip(high, stage.low, stage.high)
+            case Separable() if _is_pointwise(stage):
+                scale = stage.channel.diagonal()
+                channel = scale[:, None] * channel
+                bias = ((bias.T * scale) + stage.bias).T
+                one, other = (_scaled(bound, scale) + stage.bias for bound in (low, high))
+                low, high = np.minimum(one, other), np.maximum(one, other)
+            case _:
+                break
+        length += 1
+        if isinstance(stage, Quantize):
+            # What follows works on whole numbers.
+            return Segment(operator, channel, bias, low, high, stage.rounding), length
+    return Segment(operator, channel, bias, low, high, None), length
+
+
+def _scaled(bound: FloatArray, scale: FloatArray) -> FloatArray:
+    # Zero times infinity is no number; where the scale is zero nothing of the value is left, whatever it was.
+    scaled: FloatArray = np.where(scale == 0, 0.0, bound * np.where(scale == 0, 1.0, scale))
+    return scaled
+
+
+def _is_pointwise(stage: Separable) -> bool:
+    """Whether it is a scale and an offset per channel, the same at every pixel."""
+    channel = stage.channel
+    return (
+        stage.rows.is_identity
+        and stage.cols.is_identity
+        and not stage.transpose
+        and stage.bias.ndim == 1
+        and channel.shape[0] == channel.shape[1]
+        and np.count_nonzero(channel) == np.count_nonzero(channel.diagonal())
+    )
