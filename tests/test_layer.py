@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from functools import partial
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -255,3 +256,59 @@ def test_masks_are_no_images() -> None:
     mask = tv_tensors.Mask(torch.zeros(1, 8, 9, dtype=torch.uint8))
     with pytest.raises(OnelayerError, match=r"tv_tensors\.Mask was given as an image"):
         compile_(v2.Resize(4))(mask)
+
+
+def test_results_in_memory_that_is_given() -> None:
+    layer = compile_(v2.Compose([v2.Resize((8, 9)), v2.ToDtype(torch.float32, scale=True)]))
+    images = torch.randint(0, 256, (4, 3, 17, 11), dtype=torch.uint8)
+    memory = torch.full((4, 3, 8, 9), torch.nan)
+    assert layer(images, out=memory) is memory
+    assert torch.equal(memory, layer(images))
+    for row in memory:
+        assert layer(images[0], out=row) is row
+    assert torch.equal(memory, layer(images[:1]).expand(4, -1, -1, -1))
+    wrapped = layer(tv_tensors.Image(images), out=memory)
+    assert isinstance(wrapped, tv_tensors.Image)
+    assert wrapped.data_ptr() == memory.data_ptr()
+    assert torch.equal(memory, layer(images))
+
+
+def test_crops_in_memory_that_is_given() -> None:
+    layer = compile_(v1.Compose([v1.FiveCrop(4), v1.Lambda(torch.stack)]), fullgraph=False)
+    assert layer(torch.rand(3, 9, 8)).shape == (5, 3, 4, 4)
+    with pytest.raises(OnelayerError, match="tuple of 5 images"):
+        compile_(v2.FiveCrop(4))(torch.rand(3, 9, 8), out=torch.empty(5, 3, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("memory", "problem"),
+    [
+        (torch.empty(3, 8, 8), r"\[3, 8, 8\], float32, on cpu was given as out=.*expected.*\[3, 8, 9\]"),
+        (torch.empty(3, 8, 9, dtype=torch.uint8), "uint8, on cpu was given"),
+        (torch.empty(3, 8, 9, device="meta"), "on meta was given"),
+        (np.empty((3, 8, 9), np.float32), "ndarray was given as out="),
+    ],
+)
+def test_memory_that_does_not_fit(memory: Any, problem: str) -> None:
+    layer = compile_(v2.Resize((8, 9)))
+    with pytest.raises(OnelayerError, match=f"(?s){problem}"):
+        layer(torch.rand(3, 17, 11), out=memory)
+
+
+def test_memory_where_there_can_be_none() -> None:
+    layer = compile_(v2.Resize((8, 9)))
+    image = torch.rand(3, 8, 9)
+    with pytest.raises(OnelayerError, match="shares the memory"):
+        layer(image, out=image)
+    with pytest.raises(OnelayerError, match="list of images"):
+        layer([image], out=image)
+    with pytest.raises(OnelayerError, match="no tensor"):
+        layer(PIL.Image.new("RGB", (9, 8)), out=torch.empty(3, 8, 9))
+    with pytest.raises(OnelayerError, match="gradient is wanted"):
+        layer(image.requires_grad_(), out=torch.empty(3, 8, 9))
+
+
+def test_too_few_threads() -> None:
+    with pytest.raises(OnelayerError, match="0 threads"):
+        compile_(v2.Resize(8), threads=0)
+    assert compile_(v2.Resize(8), threads=2)(torch.rand(3, 16, 16)).shape == (3, 8, 8)

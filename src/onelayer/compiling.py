@@ -19,18 +19,18 @@ from onelayer.outputs import Transforms
 
 @overload
 def compile(  # noqa: A001 - torch.compile is named so too
-    transform: Transform, *, fullgraph: Literal[True] = True, backend: BackendName = "auto"
+    transform: Transform, *, fullgraph: Literal[True] = True, backend: BackendName = "auto", threads: int | None = None
 ) -> OneLayer: ...
 
 
 @overload
 def compile(  # noqa: A001
-    transform: Transform, *, fullgraph: bool, backend: BackendName = "auto"
+    transform: Transform, *, fullgraph: bool, backend: BackendName = "auto", threads: int | None = None
 ) -> OneLayer | FewLayers: ...
 
 
 def compile(  # noqa: A001
-    transform: Transform, *, fullgraph: bool = True, backend: BackendName = "auto"
+    transform: Transform, *, fullgraph: bool = True, backend: BackendName = "auto", threads: int | None = None
 ) -> OneLayer | FewLayers:
     """Turn transforms into one layer; see :class:`OneLayer`.
 
@@ -44,14 +44,18 @@ def compile(  # noqa: A001
             either side of it is compiled: see :class:`FewLayers`.
         backend: ``auto`` takes the fastest that can run a program; ``numba`` is one fused kernel on the CPU; ``torch``
             runs on every device; ``reference`` is NumPy in float64, slow, without gradients.
+        threads: Of the CPU that may work on one call at most, in the fused kernel; None for ``torch.get_num_threads()``
+            at the time of the call.
 
     Raises:
-        OnelayerError: If there is no such backend, or ``transform`` cannot be called. A backend that cannot run the
-            pipeline says so when an image comes.
+        OnelayerError: If there is no such backend, ``transform`` cannot be called, or fewer than one thread is asked
+            for. A backend that cannot run the pipeline says so when an image comes.
     """
     if not callable(transform):
         raise OnelayerError(f"{type(transform).__name__} was given as a transform", expected="something to call")
-    return OneLayer(Transforms(transform), backend) if fullgraph else FewLayers(parts_of(transform), backend)
+    if fullgraph:
+        return OneLayer(Transforms(transform), backend, threads)
+    return FewLayers(parts_of(transform), backend, threads)
 
 
 class FewLayers(nn.Module):
@@ -63,13 +67,15 @@ class FewLayers(nn.Module):
     Args:
         parts: Transforms in order, none of them a container of others.
         backend: Of the compiled ones.
+        threads: That one of them may use at most.
     """
 
-    def __init__(self, parts: Sequence[Transform], backend: BackendName = "auto") -> None:
+    def __init__(self, parts: Sequence[Transform], backend: BackendName = "auto", threads: int | None = None) -> None:
         super().__init__()
         # In a tuple, because as an attribute each would become a submodule with weights of its own.
         self._parts = tuple(parts)
         self._backend: BackendName = backend
+        self._threads = threads
         self._layers: dict[tuple[int, int], OneLayer] = {}
         self._end = lru_cache(maxsize=PLANS)(self._reach)
 
@@ -112,7 +118,8 @@ class FewLayers(nn.Module):
 
     def _layer(self, place: int, end: int) -> OneLayer:
         if (place, end) not in self._layers:
-            self._layers[place, end] = OneLayer(Transforms(v2.Compose(self._parts[place:end])), self._backend)
+            transforms = Transforms(v2.Compose(self._parts[place:end]))
+            self._layers[place, end] = OneLayer(transforms, self._backend, self._threads)
         return self._layers[place, end]
 
     def __getstate__(self) -> dict[str, Any]:

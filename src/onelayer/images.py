@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as F
 
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Container, Given
+from onelayer.pillow_memory import pillow_pixels
 
 Image = torch.Tensor | PIL.Image.Image | NDArray[Any]
 
@@ -93,13 +94,38 @@ def pixels_of(image: Image) -> torch.Tensor:
         plain: torch.Tensor = image.as_subclass(torch.Tensor) if type(image) is not torch.Tensor else image
         return plain
     if isinstance(image, PIL.Image.Image):
-        copied: torch.Tensor = F.pil_to_tensor(image)
-        return copied
+        return pillow_pixels(image)
     planes = image[..., None] if image.ndim == 2 else image
     # PyTorch takes no negative strides, and warns of memory that must not be written.
     if min(planes.strides, default=0) < 0 or not planes.flags.writeable:
         planes = planes.copy()
     return torch.from_numpy(planes).movedim(-1, -3)
+
+
+def check_memory(out: torch.Tensor, shape: tuple[int, ...], after: Given, pixels: torch.Tensor) -> None:
+    """Make sure that a result fits into memory that was given for it.
+
+    Args:
+        out: The memory.
+        shape: Of the result.
+        after: What the result is.
+        pixels: What it is computed from.
+
+    Raises:
+        OnelayerError: If it does not fit, or is no tensor.
+    """
+    expected = f"{list(shape)}, {after.dtype}, on {pixels.device}"
+    if after.container not in ("tensor", "image"):
+        raise OnelayerError("out= was given, and the result is no tensor", expected="a pipeline that ends with one")
+    if not isinstance(out, torch.Tensor):
+        raise OnelayerError(f"{type(out).__name__} was given as out=", expected=f"a tensor {expected}")
+    if (tuple(out.shape), _DTYPES.get(out.dtype), out.device) != (shape, after.dtype, pixels.device):
+        given = f"{list(out.shape)}, {str(out.dtype).removeprefix('torch.')}, on {out.device}"
+        raise OnelayerError(f"a tensor {given} was given as out=", expected=expected)
+    if torch.is_grad_enabled() and (out.requires_grad or pixels.requires_grad):
+        raise OnelayerError("out= was given where a gradient is wanted", hint="Leave it out, or use torch.no_grad().")
+    if out.untyped_storage().data_ptr() == pixels.untyped_storage().data_ptr() and out.numel():
+        raise OnelayerError("out= shares the memory of the image", expected="memory of its own")
 
 
 def image_of(pixels: torch.Tensor, after: Given) -> Image:

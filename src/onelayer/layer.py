@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from onelayer.backends import Apply, BackendName, check_name, choose, lower
+from onelayer.backends import Apply, BackendName, Setting, check_name, choose, lower
+from onelayer.backends.setting import writing
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Given, Transform
-from onelayer.images import given_of, image_of, pixels_of
+from onelayer.images import TORCH_DTYPES, check_memory, given_of, image_of, pixels_of
 from onelayer.operators import Simplified
 from onelayer.outputs import Output, Source, Transforms
 
@@ -20,8 +21,8 @@ PLANS = 64
 """Plans kept. The images of a data set differ in size, and a plan is a few arrays of O(height + width) numbers, but for
 rotations and the like, which have taps of their own for every pixel."""
 
-Plan = Callable[[torch.Tensor], Any]
-"""Takes pixels [..., C, H, W] and gives what the transforms would."""
+Plan = Callable[[torch.Tensor, torch.Tensor | None], Any]
+"""Takes pixels [..., C, H, W], and memory for the result or None, and gives what the transforms would."""
 
 
 def computes_in(given: Given, after: Given) -> torch.dtype:
@@ -44,13 +45,23 @@ class OneLayer(nn.Module):
         source: Where the programs come from; :func:`compile` derives them from transforms.
         backend: ``auto`` takes the fastest that can run a program; ``numba`` is one fused kernel on the CPU; ``torch``
             runs on every device; ``reference`` is NumPy in float64, slow, without gradients.
+        threads: Of the CPU that may work on one call at most; None for ``torch.get_num_threads()`` at the time of the
+            call. PyTorch's own work, where the layer leaves something to it, is not bound by it.
+
+    Raises:
+        OnelayerError: If there is no such backend, or fewer than one thread is asked for.
     """
 
-    def __init__(self, source: Source, backend: BackendName = "auto") -> None:
+    def __init__(self, source: Source, backend: BackendName = "auto", threads: int | None = None) -> None:
         super().__init__()
         self.source = source
         check_name(backend)
+        if threads is not None and threads < 1:
+            raise OnelayerError(
+                f"{threads} threads were asked for", expected="at least 1, or None for PyTorch's number"
+            )
         self.backend: BackendName = backend
+        self.threads = threads
         self._plan = lru_cache(maxsize=PLANS)(self._new_plan)
 
     @property
@@ -65,26 +76,33 @@ class OneLayer(nn.Module):
         return self.source.transform
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def forward(self, image: Any) -> Any:
+    def forward(self, image: Any, *, out: torch.Tensor | None = None) -> Any:
         """Apply the pipeline.
 
         Args:
             image: A tensor [..., C, H, W], uint8 or floating point; a PIL image of mode RGB or L; an array
                 [..., H, W, C]; or a list of images, which may differ in size. A batch may be empty.
+            out: Memory for the result, if that is one tensor: of its shape, dtype and device, and of any strides. A
+                loop that hands in the same memory again writes to memory that is warm.
 
         Returns:
             What the transforms would have given: a tensor [..., C', H', W'], a ``tv_tensors.Image``, a PIL image; for
             an array that no transform turns into a tensor, an array; a tuple of crops, or a stack of them, after
-            ``FiveCrop`` and ``TenCrop``; for a list, a list.
+            ``FiveCrop`` and ``TenCrop``; for a list, a list. The values are in ``out``, if that was given.
 
         Raises:
-            OnelayerError: If the image is none of these, or a transform is not supported.
+            OnelayerError: If the image is none of these, a transform is not supported, or ``out`` cannot hold the
+                result.
         """
         if isinstance(image, list | tuple):
+            if out is not None:
+                raise OnelayerError(
+                    "out= was given with a list of images", expected="one image, or a batch as a tensor"
+                )
             return [self(one) for one in image]
         given = given_of(image)
         pixels = pixels_of(image)
-        return self._plan(given, pixels.device)(pixels)
+        return self._plan(given, pixels.device)(pixels, out)
 
     def program(self, given: Given) -> Simplified:
         """The simplified program for one kind of image, with the rules that made it.
@@ -104,24 +122,42 @@ class OneLayer(nn.Module):
     def _new_plan(self, given: Given, device: torch.device) -> Plan:
         outputs = self.source.outputs(given)
         each = [(self._lowered(output, given, device), output.after) for output in outputs.each]
-        if outputs.joined == "one":
+
+        def one(pixels: torch.Tensor, out: torch.Tensor | None) -> Any:
             ((apply, after),) = each
-            return lambda pixels: image_of(apply(pixels), after)
-        if outputs.joined == "tuple":
-            return lambda pixels: tuple(image_of(apply(pixels), after) for apply, after in each)
-        return lambda pixels: torch.stack([image_of(apply(pixels), after) for apply, after in each])  # type: ignore[misc]
+            if out is not None:
+                check_memory(out, (*pixels.shape[:-3], *after.shape), after, pixels)
+            return image_of(apply(pixels, out), after)
+
+        def several(pixels: torch.Tensor, out: torch.Tensor | None) -> Any:
+            if out is not None:
+                raise OnelayerError(
+                    f"out= was given, and the result is a tuple of {len(each)} images", hint="Leave it out."
+                )
+            return tuple(image_of(apply(pixels), after) for apply, after in each)
+
+        def stacked(pixels: torch.Tensor, out: torch.Tensor | None) -> Any:
+            if out is None:
+                return torch.stack([image_of(apply(pixels), after) for apply, after in each])  # type: ignore[misc]
+            after = each[0][1]
+            check_memory(out, (len(each), *pixels.shape[:-3], *after.shape), after, pixels)
+            for (apply, _), part in zip(each, out, strict=True):
+                apply(pixels, part)
+            return out
+
+        return {"one": one, "tuple": several, "stacked": stacked}[outputs.joined]
 
     def _lowered(self, output: Output, given: Given, device: torch.device) -> Apply:
         program, dtype = output.simplified.program, computes_in(given, output.after)
-        apply: Apply
+        setting = Setting(device, dtype, TORCH_DTYPES[output.after.dtype], self.threads)
         if program.stages:
-            apply = lower(choose(self.backend, program, device, dtype).name, program, device, dtype)
+            apply = lower(choose(self.backend, program, device, dtype).name, program, setting)
         else:
             # A copy, as most transforms give one even where they change nothing.
-            apply = torch.clone
+            apply = writing(torch.clone, setting)
         if given.container in ("pil", "numpy") and output.after.container == "tensor":
             # Their memory is HWC; what ToTensor gives is not.
-            return lambda pixels: apply(pixels).contiguous()
+            return lambda pixels, out=None: apply(pixels, out) if out is not None else apply(pixels).contiguous()
         return apply
 
     def __getstate__(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ import onelayer
 from onelayer import OnelayerError
 from onelayer.backends import choose, numba_calls, numba_cpu, result_memory
 from onelayer.backends.numba_cpu import lower, why_not
+from onelayer.backends.setting import Setting
 from onelayer.operators import (
     AxisMap,
     Clamp,
@@ -38,6 +39,8 @@ from onelayer.operators import (
 )
 
 CPU = torch.device("cpu")
+FLOAT32 = Setting(CPU, torch.float32, torch.float32)
+BYTES = Setting(CPU, torch.float32, torch.uint8)
 
 
 def normal(*shape: int) -> np.ndarray:
@@ -149,7 +152,7 @@ def test_is_the_reference_in_every_layout(name: str, dtype: torch.dtype) -> None
     in_shape, stages = STAGES[name]
     program = Program(in_shape, tuple(stages))
     assert why_not(program, CPU, torch.float32) is None
-    kernel = lower(program, CPU, torch.float32)
+    kernel = lower(program, FLOAT32)
     images = torch.rand(3, *in_shape, generator=torch.Generator().manual_seed(0))
     images = (images * 255).to(torch.uint8) if dtype == torch.uint8 else images.to(dtype)
     for layout, memory in memories(images).items():
@@ -166,7 +169,7 @@ def test_any_batch(batch: tuple[int, ...]) -> None:
     in_shape, stages = STAGES["all at once"]
     program = Program(in_shape, tuple(stages))
     images = torch.rand(*batch, *in_shape)
-    outputs = lower(program, CPU, torch.float32)(images)
+    outputs = lower(program, FLOAT32)(images)
     np.testing.assert_allclose(outputs.numpy(), program.apply(images.numpy()), rtol=0, atol=5e-6)
 
 
@@ -176,7 +179,7 @@ def test_bytes_are_rounded_and_saturate(rounding: Any) -> None:
     scale = Separable.of_channels([[2.0]], [-20.5], (1, 16))
     program = Program((1, 1, 16), (scale, Clamp(-10.0, 250.0), Quantize(rounding)))
     images = torch.tensor([0, 9, 10, 10.25, 10.5, 11, 11.5, 12, 100, 135, 135.25, 136, 137, 140, 200, 255])
-    outputs = lower(program, CPU, torch.float32)(images.reshape(1, 1, 16))
+    outputs = lower(program, BYTES)(images.reshape(1, 1, 16))
     assert outputs.dtype == torch.uint8
     np.testing.assert_array_equal(outputs.numpy(), program.apply(images.reshape(1, 1, 16).numpy()))
 
@@ -196,14 +199,14 @@ def test_any_shape(
     images = torch.rand(2, channels, height, width)
     if interleaved:
         images = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    outputs = lower(program, CPU, torch.float32)(images)
+    outputs = lower(program, FLOAT32)(images)
     np.testing.assert_allclose(outputs.numpy(), program.apply(images.numpy()), rtol=0, atol=3e-5)
 
 
 def test_pieces_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba_calls, "MULTIPLICATIONS_PER_THREAD", 1)
     program = Program((2, 170, 110), (Separable.of_axes(2, resize(170, 67), resize(110, 30)),))
-    kernel = lower(program, CPU, torch.float32)
+    kernel = lower(program, FLOAT32)
     images = torch.rand(7, 2, 170, 110)
     before = torch.get_num_threads()
     try:
@@ -226,14 +229,14 @@ def test_what_is_no_number_stays_where_it_is_read(value: float) -> None:
     images[1, 0, 20, 20] = 1.0
     reads = program.apply(images.numpy()) != finite
     images[1, 0, 20, 20] = value
-    outputs = lower(program, CPU, torch.float32)(images).numpy()
+    outputs = lower(program, FLOAT32)(images).numpy()
     np.testing.assert_array_equal(~np.isfinite(outputs), reads)
 
 
 def test_a_result_of_many_megabytes() -> None:
     program = Program((1, 9, 8), (Separable.of_axes(1, resize(9, 60), resize(8, 70)),))
     images = torch.rand(600, 1, 9, 8)
-    outputs = lower(program, CPU, torch.float32)(images)
+    outputs = lower(program, FLOAT32)(images)
     assert outputs.nbytes > result_memory.LARGEST
     np.testing.assert_allclose(outputs.numpy(), program.apply(images.numpy()), rtol=0, atol=5e-6)
 
@@ -242,13 +245,13 @@ def test_gradients_are_left_to_pytorch() -> None:
     in_shape, stages = STAGES["all at once"]
     program = Program(in_shape, tuple(stages))
     images = torch.rand(*in_shape, requires_grad=True)
-    lower(program, CPU, torch.float32)(images).sum().backward()
+    lower(program, FLOAT32)(images).sum().backward()
     (stage,) = stages
     assert images.grad is not None
     expected = stage.apply_transposed(np.ones(program.out_shape))  # type: ignore[union-attr]
     np.testing.assert_allclose(images.grad.numpy(), expected, rtol=0, atol=1e-5)
     with torch.no_grad():
-        assert not lower(program, CPU, torch.float32)(images).requires_grad
+        assert not lower(program, FLOAT32)(images).requires_grad
 
 
 @pytest.mark.parametrize(
@@ -381,7 +384,7 @@ def test_bytes_between_two_kernels() -> None:
     double = Separable.of_channels([[2.0]], [0.25], (4, 5))
     program = Program((1, 4, 5), (double, Quantize("half_even"), double, Clamp(-np.inf, 300.0)))
     images = torch.arange(0, 200, 5, dtype=torch.float32).reshape(2, 1, 4, 5)
-    outputs = lower(program, CPU, torch.float32)(images)
+    outputs = lower(program, FLOAT32)(images)
     np.testing.assert_array_equal(outputs.numpy(), program.apply(images.numpy()))
 
 
@@ -392,8 +395,8 @@ def test_many_images_through_two_kernels(monkeypatch: pytest.MonkeyPatch) -> Non
     expected = program.apply(images.numpy())
     # Four images at a time, the last time three.
     monkeypatch.setattr(numba_cpu, "_BETWEEN", 4 * 4 * 3 * 12 * 15)
-    np.testing.assert_allclose(lower(program, CPU, torch.float32)(images).numpy(), expected, rtol=0, atol=5e-6)
-    assert lower(program, CPU, torch.float32)(images[:0]).shape == (0, 2, 7, 16)
+    np.testing.assert_allclose(lower(program, FLOAT32)(images).numpy(), expected, rtol=0, atol=5e-6)
+    assert lower(program, FLOAT32)(images[:0]).shape == (0, 2, 7, 16)
 
 
 def test_memory_of_results_is_used_again() -> None:
@@ -422,3 +425,42 @@ def test_no_more_memory_is_kept_than_said() -> None:
     assert len(places) == 8
     del results
     assert result_memory._MEMORY.free_bytes <= result_memory.KEPT
+
+
+@pytest.mark.parametrize("name", ["all at once", "three kernels", "clamp"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_results_of_other_dtypes(name: str, dtype: torch.dtype) -> None:
+    in_shape, stages = STAGES[name]
+    program = Program(in_shape, tuple(stages))
+    images = torch.rand(2, *in_shape)
+    outputs = lower(program, Setting(CPU, torch.float32, dtype))(images)
+    # Rounded from float32 to the nearest, as PyTorch does.
+    assert torch.equal(outputs, lower(program, FLOAT32)(images).to(dtype))
+
+
+@pytest.mark.parametrize("name", ["all at once", "three kernels"])
+def test_memory_for_the_result(name: str) -> None:
+    in_shape, stages = STAGES[name]
+    program = Program(in_shape, tuple(stages))
+    images = torch.rand(2, *in_shape)
+    kernel = lower(program, FLOAT32)
+    expected = kernel(images)
+    whole = torch.full((2, *program.out_shape), torch.nan)
+    apart = torch.full((*program.out_shape, 2), torch.nan).movedim(-1, 0)
+    for memory in (whole, apart):
+        assert kernel(images, memory) is memory
+        assert torch.equal(memory, expected)
+    images[0, 0, 0, 0] = torch.nan
+    assert torch.equal(kernel(images, whole).nan_to_num(), kernel(images).nan_to_num())
+
+
+def test_no_more_threads_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba_calls, "MULTIPLICATIONS_PER_THREAD", 1)
+    others = []
+    monkeypatch.setattr(numba_calls, "share", lambda work, count: others.append(count))
+    images = torch.rand(9, 3, 17, 11)
+    program = Program((3, 17, 11), tuple(STAGES["resize"][1]))
+    lower(program, FLOAT32)(images)
+    for threads in (1, 2, 3):
+        lower(program, Setting(CPU, torch.float32, torch.float32, threads))(images)
+    assert others[-2:] == [1, 2]

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 
 from onelayer.backends import numba_cpu, reference, torch_eager
+from onelayer.backends.setting import Apply, Lower, Setting, writing
 from onelayer.errors import OnelayerError
 from onelayer.operators import Program
 
 BackendName = Literal["auto", "numba", "torch", "reference"]
 Chosen = Literal["numba", "torch", "reference"]
 
-Apply = Callable[[torch.Tensor], torch.Tensor]
+__all__ = ["WORKS_BY", "Apply", "BackendName", "Choice", "Chosen", "Setting", "check_name", "choose", "lower"]
 
-Lower = Callable[[Program, torch.device, torch.dtype], Apply]
-"""Takes a program, the device of the images, and the dtype to compute in. Gives a function of images [..., C, H, W] of
-any dtype to [..., C', H', W'] of the one computed in, or of uint8 where the program ends with a rounding to that."""
 
-_LOWER: dict[Chosen, Lower] = {"numba": numba_cpu.lower, "torch": torch_eager.lower, "reference": reference.lower}
+def _torch(program: Program, setting: Setting) -> Apply:
+    return writing(torch_eager.lower(program, setting.device, setting.dtype), setting)
+
+
+def _reference(program: Program, setting: Setting) -> Apply:
+    return writing(reference.lower(program, setting.device, setting.dtype), setting)
+
+
+_LOWER: dict[Chosen, Lower] = {"numba": numba_cpu.lower, "torch": _torch, "reference": _reference}
 
 WORKS_BY: dict[Chosen, str] = {
     "numba": "one fused kernel on the CPU",
@@ -62,9 +67,9 @@ def choose(name: BackendName, program: Program, device: torch.device, dtype: tor
     return Choice(name, "")
 
 
-def lower(name: Chosen, program: Program, device: torch.device, dtype: torch.dtype) -> Apply:
-    """Turn a program into a function on tensors, by the backend of that name; see ``Lower``."""
-    return _LOWER[name](program, device, dtype)
+def lower(name: Chosen, program: Program, setting: Setting) -> Apply:
+    """Turn a program into a function on tensors, by the backend of that name."""
+    return _LOWER[name](program, setting)
 
 
 def check_name(name: str) -> None:

@@ -161,7 +161,8 @@ class SeparableCall(Call):
             images = images.transpose(-1, -2)
         _, channels, _, width = images.shape
         _, of_channel, _, of_column = images.stride()
-        if of_column == 1 or (of_channel == 1 and of_column == channels):
+        # Colours of one pixel side by side, and at most as many bytes that are no colours, as in Pillow's memory.
+        if of_column == 1 or (of_channel == 1 and channels <= of_column <= 2 * channels):
             return images
         if width == 1:
             return images.as_strided(images.shape, (*images.stride()[:3], 1))

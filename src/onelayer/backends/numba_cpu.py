@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,13 +11,12 @@ from torch.autograd import forward_ad
 
 from onelayer.backends import result_memory, torch_eager
 from onelayer.backends.segments import Segment, segments_of
+from onelayer.backends.setting import Apply, Setting, writing
 from onelayer.backends.windows import is_far_apart
 from onelayer.operators import Program, Separable
 
 if TYPE_CHECKING:
     from onelayer.backends.numba_calls import Call
-
-Apply = Callable[[torch.Tensor], torch.Tensor]
 
 _BETWEEN = 256 << 10
 """Bytes of images that lie between two kernels, at most: they stay in the caches."""
@@ -45,29 +43,29 @@ def _why_not(segment: Segment) -> str | None:
     return None
 
 
-def lower(program: Program, device: torch.device, dtype: torch.dtype) -> Apply:
+def lower(program: Program, setting: Setting) -> Apply:
     """Turn a program that the kernels can run into a function on tensors.
+
+    Where a gradient is wanted, or NaN comes out of floating point images, plain PyTorch computes instead
+    (:func:`onelayer.backends.torch_eager.lower`).
 
     Args:
         program: For which :func:`why_not` gives None.
-        device: The CPU.
-        dtype: float32.
-
-    Returns:
-        Takes [..., C, H, W] of any dtype and any strides, and gives [..., C', H', W']: uint8 if the program ends with a
-        rounding, or else float32. Where a gradient is wanted, or NaN comes out of floating point images, plain PyTorch
-        computes instead (:func:`onelayer.backends.torch_eager.lower`).
+        setting: On the CPU, computing in float32.
     """
-    kernels = _Kernels(program)
-    plain = cache(partial(torch_eager.lower, program, device, dtype))
+    kernels = _Kernels(program, setting)
 
-    def run(images: torch.Tensor) -> torch.Tensor:
+    @cache
+    def plain() -> Apply:
+        return writing(torch_eager.lower(program, setting.device, setting.dtype), setting)
+
+    def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         # Derivatives, backward or forward.
         if (images.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
-            return plain()(images)
-        result, has_nan = kernels(images)
+            return plain()(images, out)
+        result, has_nan = kernels(images, out)
         # Bands are filled up with weights of zero, and zero times infinity is NaN.
-        return plain()(images) if has_nan else result
+        return plain()(images, out) if has_nan else result
 
     return run
 
@@ -75,7 +73,7 @@ def lower(program: Program, device: torch.device, dtype: torch.dtype) -> Apply:
 class _Kernels:
     """The kernels of a program, one after the other."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, setting: Setting) -> None:
         # Only here, because it takes a quarter of a second to import Numba.
         from onelayer.backends.numba_calls import call_of
 
@@ -83,28 +81,37 @@ class _Kernels:
         assert not isinstance(segments, str)
         self._calls = [call_of(segment) for segment in segments]
         self._largest = max(4 * math.prod(call.out_shape) for call in self._calls)
+        self._setting = setting
+        # What the last kernel writes; PyTorch converts it to any other dtype.
+        self._written = torch.uint8 if self._calls[-1].is_rounded else setting.result
+        if self._written not in (torch.uint8, torch.float16):
+            self._written = torch.float32
 
-    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, bool]:
+    def __call__(self, images: torch.Tensor, out: torch.Tensor | None) -> tuple[torch.Tensor, bool]:
         """Images [..., C, H, W] to [..., C', H', W'], and whether there may be NaN among the results."""
         *before, last = self._calls
-        threads = torch.get_num_threads()
-        out = _empty(images.shape[:-3], last)
-        if not before:
-            return out, last(images, out, threads)
+        threads = self._setting.threads or torch.get_num_threads()
+        writes_there = out is not None and out.dtype == self._written and out.is_contiguous()
+        memory = out if writes_there else result_memory.empty((*images.shape[:-3], *last.out_shape), self._written)
+        assert memory is not None
+        has_nan = self._through(before, images, memory, threads) if before else last(images, memory, threads)
+        if out is None:
+            return memory.to(self._setting.result), has_nan
+        return out if writes_there else out.copy_(memory), has_nan
+
+    def _through(self, before: list[Call], images: torch.Tensor, memory: torch.Tensor, threads: int) -> bool:
+        """Some images at a time, so that what lies between two kernels stays in the caches."""
+        last = self._calls[-1]
         images = images.flatten(0, -4) if images.ndim > 3 else images[None]
-        outs = out.view(-1, *last.out_shape)
+        results = memory.view(-1, *last.out_shape)
         has_nan = False
-        # Some images at a time, so that what lies between two kernels stays in the caches.
         at_once = max(1, _BETWEEN // self._largest)
         for begin in range(0, len(images), at_once):
             part = images[begin : begin + at_once]
             for call in before:
-                between = _empty(part.shape[:1], call)
+                dtype = torch.uint8 if call.is_rounded else torch.float32
+                between = result_memory.empty((len(part), *call.out_shape), dtype)
                 has_nan |= call(part, between, threads)
                 part = between
-            has_nan |= last(part, outs[begin : begin + at_once], threads)
-        return out, has_nan
-
-
-def _empty(batch: torch.Size, call: Call) -> torch.Tensor:
-    return result_memory.empty((*batch, *call.out_shape), torch.uint8 if call.is_rounded else torch.float32)
+            has_nan |= last(part, results[begin : begin + at_once], threads)
+        return has_nan

@@ -114,29 +114,36 @@ def _mixed_rows(x, origin, of_channel, of_row, begin, end, length, channel, d, o
 
 
 @inlined
-def _taken_apart(x, at, length, channel, d, window, to):
-    """``window[to + i] = Σ_c channel[d, c] · x[at + i·C + c]`` for 0 ≤ i < ``length``."""
+def _taken_apart(x, at, step, length, channel, d, window, to):
+    """``window[to + i] = Σ_c channel[d, c] · x[at + i·step + c]`` for 0 ≤ i < ``length``."""
     channels = _uint(channel.shape[1])
-    if channels == 3:
-        weight0, weight1, weight2 = channel[d, 0], channel[d, 1], channel[d, 2]
+    # LLVM makes good code only of steps that it knows.
+    if channels == 3 and step == 3:
+        _taken_apart_by(x, at, _uint(3), length, channel[d, 0], channel[d, 1], channel[d, 2], window, to)
+    elif channels == 3 and step == 4:
+        _taken_apart_by(x, at, _uint(4), length, channel[d, 0], channel[d, 1], channel[d, 2], window, to)
+    else:
         for i in range(length):
-            p = at + i * _uint(3)
-            first, second, third = value_at(x, p), value_at(x, p + _uint(1)), value_at(x, p + _uint(2))
-            window[to + i] = weight0 * first + weight1 * second + weight2 * third
-        return
-    for i in range(length):
-        total = _f32(0)
-        for c in range(channels):
-            total += channel[d, c] * value_at(x, at + i * channels + c)
-        window[to + i] = total
+            total = _f32(0)
+            for c in range(channels):
+                total += channel[d, c] * value_at(x, at + i * step + c)
+            window[to + i] = total
 
 
 @inlined
-def _mixed(x, origin, of_channel, of_row, interleaved, begin, end, length, channel, d, origins, weights, window, to):
+def _taken_apart_by(x, at, step, length, weight0, weight1, weight2, window, to):
+    for i in range(length):
+        p = at + i * step
+        first, second, third = value_at(x, p), value_at(x, p + _uint(1)), value_at(x, p + _uint(2))
+        window[to + i] = weight0 * first + weight1 * second + weight2 * third
+
+
+@inlined
+def _mixed(x, origin, of_channel, of_row, of_column, begin, end, length, channel, d, origins, weights, window, to):
     """``window[to + (i - begin)·length …] = Σ_c channel[d, c] · x[c, i]`` for rows ``begin`` ≤ i < ``end``."""
-    if interleaved:
+    if of_column != 1:
         for row in range(begin, end):
-            _taken_apart(x, origin + row * of_row, length, channel, d, window, to + (row - begin) * length)
+            _taken_apart(x, origin + row * of_row, of_column, length, channel, d, window, to + (row - begin) * length)
     else:
         _mixed_rows(x, origin, of_channel, of_row, begin, end, length, channel, d, origins, weights, window, to)
 
@@ -157,7 +164,7 @@ def separable(
         of_image: Elements from one image to the next.
         of_channel: From one channel to the next.
         of_row: From one row to the next.
-        of_column: 1; or as many as there are channels, which then are 1 apart.
+        of_column: 1; or at least as many as there are channels, which then are 1 apart.
         first_column: First column that is read.
         length: How many columns are read from there on.
         window_rows: How many rows of the image eight neighbouring rows of the output read at most.
@@ -231,7 +238,7 @@ def separable(
             for d in range(channels_out):
                 if mixed[d] > 1:
                     _mixed(
-                        x, origin, of_channel, of_row, interleaved, begin, end, length, channel, d, origins, weights,
+                        x, origin, of_channel, of_row, of_column, begin, end, length, channel, d, origins, weights,
                         window, d * window_size,
                     )  # fmt: skip
         while i < behind:
@@ -265,7 +272,7 @@ def separable(
                     else:
                         if not whole:
                             _mixed(
-                                x, origin, of_channel, of_row, interleaved, begin, end, length, channel, d, origins,
+                                x, origin, of_channel, of_row, of_column, begin, end, length, channel, d, origins,
                                 weights, window, d * window_size,
                             )  # fmt: skip
                         for r in range(count):

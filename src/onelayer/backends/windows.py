@@ -14,7 +14,7 @@ LANES = 8
 def is_far_apart(axis: AxisMap) -> bool:
     """Whether neighbouring outputs read samples so far apart that reading all between them is no good idea."""
     axis = nearby(axis)
-    return samples_of_blocks(axis) * axis.n_out > 4 * (axis.n_in + axis.n_out * axis.taps) + LANES**2
+    return samples_of_blocks(axis) * axis.n_out > 8 * (axis.n_in + axis.n_out * axis.taps) + LANES**2
 
 
 def nearby(axis: AxisMap) -> AxisMap:
