@@ -15,11 +15,12 @@ from typing import Annotated
 import typer
 from coverage_table.measuring import measure_compositions, measure_pipeline
 from coverage_table.page import page
-from coverage_table.photographs import SIZES, bundled, of_folder
+from coverage_table.photographs import SIZES, of_folder
 from coverage_table.records import LIMIT, CoverageRecord, Size
 
 from onelayer import pipelines
 from onelayer.console import console, progress, results
+from onelayer.data.photographs import bundled
 from onelayer.environment import measured_here
 from onelayer.errors import OnelayerError
 from onelayer.whole_file import write_whole

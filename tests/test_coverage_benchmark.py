@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import onelayer
 from onelayer import Pipeline, pipelines
+from onelayer.data.photographs import bundled
 from onelayer.frontends import Given
 from onelayer.frontends.registry import HANDLERS
 from onelayer.frontends.values import mixed
@@ -111,7 +112,6 @@ class Off(torch.nn.Module):
 
 def test_differences_are_found_and_are_parts_of_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
     from coverage_table.measuring import measure_pipeline
-    from coverage_table.photographs import bundled
 
     def handler(_: Off, given: Given) -> tuple[list[Stage], Given]:
         return mixed(given, 4 * np.eye(3), np.zeros(3)) if given.is_float else ([], given)
@@ -132,7 +132,6 @@ def test_differences_are_found_and_are_parts_of_the_range(monkeypatch: pytest.Mo
 
 def test_what_torchvision_refuses_is_said() -> None:
     from coverage_table.measuring import measure_pipeline
-    from coverage_table.photographs import bundled
 
     pipeline = Pipeline("far", v2.Pad(12, padding_mode="reflect"), (3, 20, 20))
     row = measure_pipeline(pipeline, bundled()[:1], [(9, 30), (13, 30)], lambda: None)
@@ -141,20 +140,6 @@ def test_what_torchvision_refuses_is_said() -> None:
     assert row.refused[0].startswith("9×30: ")
     with pytest.raises(onelayer.OnelayerError, match="none of the sizes"):
         measure_pipeline(pipeline, bundled()[:1], [(9, 30)], lambda: None)
-
-
-def test_photographs_are_reduced_or_continued_by_their_mirror_image() -> None:
-    from coverage_table.photographs import Photograph
-
-    levels = np.random.default_rng(0).integers(0, 256, (6, 5, 3), dtype=np.uint8)
-    photograph = Photograph("p", Image.fromarray(levels))
-    pixels = photograph.at(8, 5, channels=3).numpy()
-    original = np.moveaxis(levels, -1, 0)
-    np.testing.assert_array_equal(pixels[:, :6], original)
-    np.testing.assert_array_equal(pixels[:, 6:], original[:, [5, 4]])
-    assert photograph.at(3, 4, channels=1).shape == (1, 3, 4)
-    # Its middle, 4×5 of 6×5, as the proportions are 4:5.
-    np.testing.assert_array_equal(photograph.at(4, 5, channels=3).numpy(), original[:, 1:5])
 
 
 def test_compositions_depend_on_the_seed_only_and_can_be_applied() -> None:

@@ -14,9 +14,9 @@ from torchvision.transforms.v2 import functional as F
 
 import onelayer
 from coverage_table.compositions import random_composition
-from coverage_table.photographs import Photograph
 from coverage_table.records import LIMIT, CompositionRow, Difference, PipelineRow, Size
 from onelayer import Pipeline
+from onelayer.data.photographs import Photograph
 from onelayer.frontends import Given, derive
 from onelayer.frontends.registry import name_of
 from onelayer.operators import Operator, Separable

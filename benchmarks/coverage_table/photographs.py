@@ -1,16 +1,12 @@
-"""Real photographs at any size."""
+"""The sizes that are measured, and photographs of one's own."""
 
 from __future__ import annotations
 
-import importlib.resources
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from onelayer.data.sample import PHOTOGRAPHS
+from onelayer.data.photographs import Photograph
 from onelayer.errors import OnelayerError
 
 SIZES: tuple[tuple[int, int], ...] = (
@@ -40,45 +36,6 @@ SIZES: tuple[tuple[int, int], ...] = (
     (3000, 4000),
 )
 """Heights and widths, from thumbnails to a camera's; odd ones, squares, landscape and portrait."""
-
-
-@dataclass(frozen=True)
-class Photograph:
-    """One original.
-
-    Args:
-        name: Of its file.
-        image: Of mode RGB.
-    """
-
-    name: str
-    image: Image.Image
-
-    def at(self, height: int, width: int, channels: int) -> torch.Tensor:
-        """The photograph at some size, uint8 [channels, height, width].
-
-        A larger original is cut to the proportions, from its middle, and reduced by Pillow. A smaller one is not
-        enlarged, which would blur it, but continued by its mirror image: so it keeps the detail that a camera's has.
-        """
-        image = self.image if channels == 3 else self.image.convert("L")
-        if image.height >= height and image.width >= width:
-            image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-        pixels = np.asarray(image)
-        missing = (max(0, height - image.height), max(0, width - image.width))
-        around = [(0, missing[0]), (0, missing[1]), (0, 0)][: pixels.ndim]
-        pixels = np.pad(pixels, around, mode="symmetric")[:height, :width]
-        return torch.from_numpy(np.atleast_3d(pixels).transpose(2, 0, 1).copy())
-
-
-def bundled() -> list[Photograph]:
-    """The colour photographs that are installed with scikit-image."""
-    folder = importlib.resources.files("skimage") / "data"
-    names = [name for part in PHOTOGRAPHS.values() for name in part]
-    opened = []
-    for name in names:
-        with (folder / name).open("rb") as file, Image.open(file) as image:
-            opened.append(Photograph(name, image.convert("RGB")))
-    return opened
 
 
 def of_folder(folder: Path) -> list[Photograph]:

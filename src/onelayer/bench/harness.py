@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,11 +24,11 @@ class Contender:
 
     Args:
         apply: Takes one batch; what it gives is thrown away.
-        batches: All batches of a pass, at least one.
+        batches: All batches of a pass, at least one, in whatever the contender takes for a batch.
     """
 
-    apply: Callable[[torch.Tensor], object]
-    batches: Sequence[torch.Tensor]
+    apply: Callable[[Any], object]
+    batches: Sequence[Any]
 
     def timer(self) -> Timer:
         """A timer whose statement applies the contender to the next batch, round and round.
@@ -40,8 +41,24 @@ class Contender:
         )
 
 
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Have PyTorch use so many threads, and as many as before in the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def time_interleaved(
-    contenders: Mapping[Key, Contender], *, burn_in: int, repeats: int, progress: Progress
+    contenders: Mapping[Key, Contender],
+    *,
+    burn_in: int,
+    repeats: int,
+    progress: Progress,
+    failed: Callable[[Key, Exception], None] | None = None,
 ) -> dict[Key, Timing]:
     """Time contenders against each other with ``torch.utils.benchmark``.
 
@@ -53,6 +70,7 @@ def time_interleaved(
         burn_in: Short rounds, of a few steps each, before the first that counts.
         repeats: Rounds that count.
         progress: Where progress is shown.
+        failed: Told of a contender that raises, which then takes no further part. Without it, the exception goes on.
 
     Returns:
         For each key the seconds of every counted pass, with median and quartiles.
@@ -60,15 +78,27 @@ def time_interleaved(
     timers = {key: contender.timer() for key, contender in contenders.items()}
     seconds: dict[Key, list[float]] = {key: [] for key in contenders}
     task = progress.add_task("benchmark", total=(burn_in + repeats) * len(timers))
-    for _ in range(burn_in):
-        for timer in timers.values():
-            timer.timeit(1)
+
+    def take_turns(turn: Callable[[Key, Timer], None]) -> None:
+        for key, timer in list(timers.items()):
+            try:
+                turn(key, timer)
+            except Exception as error:
+                if failed is None:
+                    raise
+                failed(key, error)
+                del timers[key], seconds[key]
             progress.advance(task)
-    for _ in range(repeats):
-        for key, timer in timers.items():
-            steps = len(contenders[key].batches)
-            seconds[key].append(timer.timeit(steps).mean * steps)
-            progress.advance(task)
+
+    def burn(_: Key, timer: Timer) -> None:
+        timer.timeit(1)
+
+    def count(key: Key, timer: Timer) -> None:
+        steps = len(contenders[key].batches)
+        seconds[key].append(timer.timeit(steps).mean * steps)
+
+    for turn in [burn] * burn_in + [count] * repeats:
+        take_turns(turn)
     return {key: _timing(times) for key, times in seconds.items()}
 
 

@@ -1,4 +1,4 @@
-"""Commands that make a run, or work on one: reproduce, learn, compare, bench, report."""
+"""Commands that make a run, or work on one: reproduce, learn, compare, report."""
 
 from __future__ import annotations
 
@@ -143,24 +143,6 @@ def compare(run: Run, data: MovedData = None) -> None:
     folder = RunFolder(run)
     compare_step(folder, data)
     results.print(metrics_table(MetricsRecord.read(folder.metrics)))
-    results.print(f"Onto the page with: onelayer report {shlex.quote(str(run))}", soft_wrap=True)
-
-
-@app.command(epilog=examples("onelayer bench runs/sample", "onelayer bench runs/sample --device cuda --repeats 20"))
-def bench(
-    run: Run,
-    device: Device = DeviceChoice.auto,
-    repeats: Annotated[int | None, typer.Option(help="Rounds that count.", min=3, max=1000, show_default="3")] = None,
-    data: MovedData = None,
-) -> None:
-    """Time a run's layer against the original transforms, one by one and in batches."""
-    from onelayer.records import BenchmarkRecord
-    from onelayer.report import benchmark_table
-    from onelayer.steps import bench_step, resolve_device
-
-    folder = RunFolder(run)
-    bench_step(folder, resolve_device(device), data, repeats=repeats)
-    results.print(benchmark_table(BenchmarkRecord.read(folder.benchmark)))
     results.print(f"Onto the page with: onelayer report {shlex.quote(str(run))}", soft_wrap=True)
 
 

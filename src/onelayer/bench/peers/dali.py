@@ -1,0 +1,136 @@
+"""NVIDIA DALI's CPU operators, in batches, in a pipeline that waits for each result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onelayer.bench.peers.array_peer import Pixels, hwc_array
+from onelayer.bench.peers.packages import missing
+from onelayer.bench.peers.peer import Images, Prepared
+from onelayer.bench.peers.work import Work
+
+_GRAY = (0.2989, 0.587, 0.114)
+"""ITU-R 601."""
+
+
+class Dali:
+    """See :class:`onelayer.bench.peers.peer.Peer`.
+
+    One pipeline takes images of all sizes: what each is resized to, and where it is cropped, is given with it, because
+    DALI would round both in another way than torchvision.
+    """
+
+    name = "dali"
+    label = "NVIDIA DALI, CPU operators"
+
+    def why_not(self, work: Work, images: Images) -> str | None:  # noqa: ARG002 - any work will do
+        """See ``Peer.why_not``."""
+        return missing("nvidia.dali")
+
+    def prepare(self, work: Work, images: Sequence[Images], threads: int) -> Prepared:
+        """See ``Peer.prepare``."""
+        from nvidia import dali  # only where it is installed
+
+        most = max(one.shape[:-3].numel() for one in images)
+        pipeline = _pipeline(work, images[0].dtype, most, threads)
+
+        def apply(batch: Pixels) -> Any:
+            count, height, width = batch.shape[:3]
+            pipeline.feed_input("images", batch)
+            pipeline.feed_input("sizes", _each(work.resized(height, width), count))
+            if work.crop is not None:
+                vertical, horizontal = _places(work, height, width)
+                pipeline.feed_input("vertical", _each(vertical, count))
+                pipeline.feed_input("horizontal", _each(horizontal, count))
+            (output,) = pipeline.run()
+            return output.as_tensor()
+
+        single = images[0].ndim == 3
+
+        def tensor(output: Any) -> torch.Tensor:
+            # A copy: the pipeline writes its next result to the same memory.
+            copied = torch.from_numpy(np.array(output))
+            return copied[0] if single else copied
+
+        return Prepared(
+            inputs=[hwc_array(one[None] if one.ndim == 3 else one) for one in images],
+            apply=apply,
+            tensor=tensor,
+            versions={"nvidia-dali": str(dali.__version__)},
+        )
+
+
+def _each(value: float | tuple[int, int], count: int) -> NDArray[np.float32]:
+    """The same argument for each image of a batch."""
+    return np.array([value] * count, np.float32)
+
+
+def _places(work: Work, height: int, width: int) -> tuple[float, float]:
+    """Where the crop lies, vertically and horizontally, as DALI counts: 0 is at one end, 1 at the other."""
+    (top, left, *kept), resized = work.kept(height, width), work.resized(height, width)
+    return top / max(1, resized[0] - kept[0]), left / max(1, resized[1] - kept[1])
+
+
+def _pipeline(work: Work, dtype: torch.dtype, batch_size: int, threads: int) -> Any:
+    from nvidia.dali import fn, types
+    from nvidia.dali.pipeline import Pipeline
+
+    in_bytes = dtype == torch.uint8
+    white = 255.0 if in_bytes else 1.0
+    interpolations = {"bilinear": types.INTERP_LINEAR, "bicubic": types.INTERP_CUBIC}
+    # Nothing is computed ahead: the time of a run is that of its batch.
+    pipeline = Pipeline(
+        batch_size=batch_size,
+        num_threads=threads,
+        device_id=None,
+        exec_dynamic=False,
+        exec_async=False,
+        exec_pipelined=False,
+        prefetch_queue_depth=1,
+    )
+    with pipeline:
+        images = fn.external_source(name="images", layout="HWC", no_copy=True)
+        images = fn.resize(
+            images,
+            size=fn.external_source(name="sizes"),
+            interp_type=interpolations[work.interpolation],
+            antialias=True,
+            subpixel_scale=False,
+        )
+        if work.grayscale:
+            # What converts colours takes bytes only.
+            images = (
+                fn.color_space_conversion(images, image_type=types.RGB, output_type=types.GRAY)
+                if in_bytes
+                else fn.coord_transform(images, M=list(_GRAY))
+            )
+        if work.vertical_flip:
+            images = fn.flip(images, horizontal=0, vertical=1)
+        options: dict[str, Any] = {}
+        if work.crop is not None:
+            options |= {
+                "crop": (work.crop, work.crop),
+                "crop_pos_y": fn.external_source(name="vertical"),
+                "crop_pos_x": fn.external_source(name="horizontal"),
+            }
+        if work.mean is not None and work.std is not None:
+            options |= {"mean": [white * mean for mean in work.mean], "std": [white * std for std in work.std]}
+        pipeline.set_outputs(
+            fn.crop_mirror_normalize(
+                images,
+                dtype=types.UINT8 if in_bytes and work.mean is None else types.FLOAT,
+                output_layout="CHW",
+                mirror=int(work.horizontal_flip),
+                **options,
+            )
+        )
+    pipeline.build()
+    return pipeline
+
+
+PEER = Dali()

@@ -1,0 +1,206 @@
+"""The command that times: workloads against everything else, or a run's layer."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from onelayer.cli.app import app, examples
+from onelayer.cli.runs import Device
+from onelayer.console import results
+from onelayer.errors import Interrupted, OnelayerError
+from onelayer.learn_request import DeviceChoice
+from onelayer.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from onelayer.bench.peers_run import PeersRequest
+
+# What needs torch is imported inside the commands, so that --help answers at once.
+
+ALL = "all"
+
+
+@app.command(
+    epilog=examples(
+        "onelayer bench",
+        "onelayer bench imagenet-375x500 clip-375x500 --threads 1",
+        "onelayer bench report-float32 --batch-size 256,all --data cifar10",
+        "onelayer bench imagenet-stream --peers onelayer,torchvision,opencv --repeats 15 --out bench/stream",
+        "onelayer bench runs/sample --device cuda --repeats 20",
+    )
+)
+def bench(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[WORKLOAD]...",
+            help="Workloads to time against everything else; [bold]all[/bold] of them; or the folder of a run, to time "
+            "its layer against the original transforms. Nothing at all lists workloads and peers.",
+            show_default=False,
+        ),
+    ] = None,
+    threads: Annotated[
+        str | None, typer.Option(help="Numbers of threads, such as 1,2.", show_default="1 and all cores; on CUDA all")
+    ] = None,
+    peers: Annotated[
+        str | None, typer.Option(help="Names of peers, such as onelayer,opencv.", show_default="all")
+    ] = None,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the report's workloads, such as 8,256,all, where all is one batch of all images.",
+            show_default="8 to 1024, and all",
+        ),
+    ] = None,
+    device: Device = DeviceChoice.auto,
+    repeats: Annotated[
+        int | None, typer.Option(help="Rounds that count.", min=3, max=1000, show_default="5; of a run, 3")
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            help="Images of a pass.", min=1, max=10_000, show_default="10,000 of the report's, 3 to 48 photographs"
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Images of the report's workloads, as for reproduce. Of a run: where its images are now, if they have "
+            "moved.",
+            show_default="ONELAYER_DATA, or sample",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The folder of record, page and pictures.", show_default="bench", file_okay=False),
+    ] = None,
+) -> None:
+    """Time pipelines against all other ways to run them; or the layer of a run against its transforms."""
+    if what and len(what) == 1 and _is_run(what[0]):
+        others = {"--threads": threads, "--peers": peers, "--batch-size": batch_size, "--images": images, "--out": out}
+        _bench_run(RunFolder(Path(what[0])), device, repeats, data, others)
+        return
+    if not what:
+        _list()
+        return
+    from onelayer.bench import peers_run, workloads
+    from onelayer.bench.peers import registry
+    from onelayer.steps import resolve_device
+
+    chosen = workloads.WORKLOADS if what == [ALL] else workloads.named(what)
+    placed = resolve_device(device)
+    cores = os.cpu_count() or 1
+    request = peers_run.PeersRequest(
+        workloads=chosen,
+        peers=registry.PEERS if peers in (None, ALL) else registry.named(_names(peers or "", "--peers")),
+        # A device does not care how many threads its host has.
+        threads=sorted({1 if placed == "cpu" else cores, cores})
+        if threads is None
+        else _numbers(threads, "--threads", cores),
+        batch_sizes=None if batch_size is None else _batch_sizes(batch_size),
+        device=placed,
+        repeats=repeats or peers_run.REPEATS,
+        images=images,
+        data=data or os.environ.get("ONELAYER_DATA", "sample"),
+    )
+    options = {
+        "--threads": threads,
+        "--peers": peers,
+        "--batch-size": batch_size,
+        "--device": placed,
+        "--repeats": repeats,
+        "--images": images,
+        # A page is passed on, a machine's folders are not.
+        "--data": data and Path(data).name,
+    }
+    given = [text for name, value in options.items() if value is not None for text in (name, str(value))]
+    _bench_peers(request, out or Path("bench"), shlex.join(["onelayer", "bench", *what, *given]))
+
+
+def _is_run(text: str) -> bool:
+    return RunFolder(Path(text)).holds_run
+
+
+def _bench_run(
+    folder: RunFolder, device: DeviceChoice, repeats: int | None, data: str | None, others: dict[str, Any]
+) -> None:
+    from onelayer.records import BenchmarkRecord
+    from onelayer.report import benchmark_table
+    from onelayer.steps import bench_step, resolve_device
+
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise OnelayerError(
+            f"{folder.path} is a run, and {', '.join(given)} given", expected="--device, --repeats and --data only"
+        )
+    bench_step(folder, resolve_device(device), data, repeats=repeats)
+    results.print(benchmark_table(BenchmarkRecord.read(folder.benchmark)))
+    results.print(f"Onto the page with: onelayer report {shlex.quote(str(folder.path))}", soft_wrap=True)
+
+
+def _bench_peers(request: PeersRequest, out: Path, command: str) -> None:
+    from datetime import UTC, datetime
+
+    from onelayer.bench.peers_record import PeersCase, PeersRecord
+    from onelayer.bench.peers_results import write_results
+    from onelayer.bench.peers_run import BURN_IN, measure_cases
+    from onelayer.bench.peers_table import case_table
+    from onelayer.environment import measured_here
+
+    # What cannot be written is better known before anything is measured.
+    out.mkdir(parents=True, exist_ok=True)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    cases: list[PeersCase] = []
+    try:
+        for case in measure_cases(request):
+            cases.append(case)
+            results.print(case_table(case))
+            record = PeersRecord(
+                created=created,
+                command=command,
+                device=request.device,
+                burn_in=BURN_IN,
+                repeats=request.repeats,
+                environment=measured_here(),
+                cases=tuple(cases),
+            )
+            write_results(record, out)
+    except KeyboardInterrupt:
+        count = "1 case" if len(cases) == 1 else f"{len(cases)} cases"
+        raise Interrupted(f"{count} measured" + (f", kept in {out}." if cases else ".")) from None
+    results.print(f"Record, page and pictures: [bold]{escape(str(out))}[/bold]", soft_wrap=True)
+
+
+def _list() -> None:
+    from onelayer.bench.peers_listing import peers_table, workloads_table
+
+    results.print(workloads_table())
+    results.print(peers_table())
+    results.print("Time them with: onelayer bench WORKLOAD …, or onelayer bench all", markup=False)
+
+
+def _names(text: str, option: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise OnelayerError(f"{option} {text!r} was given", expected="names with commas between them")
+    return names
+
+
+def _numbers(text: str, option: str, most: int) -> list[int]:
+    names = _names(text, option)
+    if not all(name.isdecimal() and 1 <= int(name) <= most for name in names):
+        raise OnelayerError(
+            f"{option} {text} was given", expected=f"numbers from 1 to {most:,}, with commas between them"
+        )
+    return sorted(set(map(int, names)))
+
+
+def _batch_sizes(text: str) -> list[int]:
+    names = _names(text, "--batch-size")
+    numbers = [name for name in names if name != ALL]
+    return (_numbers(",".join(numbers), "--batch-size", 10_000) if numbers else []) + [0] * (ALL in names)
