@@ -42,8 +42,9 @@ def compile(  # noqa: A001
         transform: Torchvision transforms, v1 or v2, or a preset; see ``onelayer.frontends`` for what is known.
         fullgraph: Whether a transform that cannot be derived is an error. If not, it stays as it is, and what lies on
             either side of it is compiled: see :class:`FewLayers`.
-        backend: ``auto`` takes the fastest that can run a program; ``numba`` is one fused kernel on the CPU; ``torch``
-            runs on every device; ``reference`` is NumPy in float64, slow, without gradients.
+        backend: ``auto`` takes the fastest that can run a program; ``numba`` is one fused kernel on the CPU, ``triton``
+            one on an NVIDIA GPU; ``torch`` runs on every device; ``reference`` is NumPy in float64, slow, without
+            gradients.
         threads: Of the CPU that may work on one call at most, in the fused kernel; None for ``torch.get_num_threads()``
             at the time of the call.
 

@@ -43,8 +43,9 @@ class OneLayer(nn.Module):
 
     Args:
         source: Where the programs come from; :func:`compile` derives them from transforms.
-        backend: ``auto`` takes the fastest that can run a program; ``numba`` is one fused kernel on the CPU; ``torch``
-            runs on every device; ``reference`` is NumPy in float64, slow, without gradients.
+        backend: ``auto`` takes the fastest that can run a program; ``numba`` is one fused kernel on the CPU, ``triton``
+            one on an NVIDIA GPU; ``torch`` runs on every device; ``reference`` is NumPy in float64, slow, without
+            gradients.
         threads: Of the CPU that may work on one call at most; None for ``torch.get_num_threads()`` at the time of the
             call. PyTorch's own work, where the layer leaves something to it, is not bound by it.
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 
-from onelayer.backends import numba_cpu, reference, torch_eager
+from onelayer.backends import numba_cpu, reference, torch_eager, triton_cuda
 from onelayer.backends.setting import Apply, Lower, Setting, writing
 from onelayer.errors import OnelayerError
 from onelayer.operators import Program
 
-BackendName = Literal["auto", "numba", "torch", "reference"]
-Chosen = Literal["numba", "torch", "reference"]
+BackendName = Literal["auto", "numba", "triton", "torch", "reference"]
+Chosen = Literal["numba", "triton", "torch", "reference"]
 
 __all__ = ["WORKS_BY", "Apply", "BackendName", "Choice", "Chosen", "Setting", "check_name", "choose", "lower"]
 
@@ -26,10 +27,22 @@ def _reference(program: Program, setting: Setting) -> Apply:
     return writing(reference.lower(program, setting.device, setting.dtype), setting)
 
 
-_LOWER: dict[Chosen, Lower] = {"numba": numba_cpu.lower, "torch": _torch, "reference": _reference}
+_LOWER: dict[Chosen, Lower] = {
+    "numba": numba_cpu.lower,
+    "triton": triton_cuda.lower,
+    "torch": _torch,
+    "reference": _reference,
+}
+
+_WHY_NOT: dict[Chosen, Callable[[Program, torch.device, torch.dtype], str | None]] = {
+    "numba": numba_cpu.why_not,
+    "triton": triton_cuda.why_not,
+}
+"""Why a backend cannot run a program, for those that cannot run all."""
 
 WORKS_BY: dict[Chosen, str] = {
     "numba": "one fused kernel on the CPU",
+    "triton": "one fused kernel on the GPU",
     "torch": "small matrix products and gathers in PyTorch, on the device of the image",
     "reference": "NumPy in float64, slow and simple",
 }
@@ -57,11 +70,12 @@ def choose(name: BackendName, program: Program, device: torch.device, dtype: tor
     """
     check_name(name)
     if name == "auto":
-        reason = numba_cpu.why_not(program, device, dtype)
-        return Choice("numba", "it is the fastest here") if reason is None else Choice("torch", reason)
-    if name == "numba" and (reason := numba_cpu.why_not(program, device, dtype)) is not None:
+        fastest: Chosen = "triton" if device.type == "cuda" else "numba"
+        reason = _WHY_NOT[fastest](program, device, dtype)
+        return Choice(fastest, "it is the fastest here") if reason is None else Choice("torch", reason)
+    if name in _WHY_NOT and (reason := _WHY_NOT[name](program, device, dtype)) is not None:
         raise OnelayerError(
-            f"the backend 'numba' cannot run this pipeline: {reason}",
+            f"the backend {name!r} cannot run this pipeline: {reason}",
             hint="Use backend='auto', which then takes PyTorch, or backend='torch'.",
         )
     return Choice(name, "")

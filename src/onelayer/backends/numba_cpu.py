@@ -7,11 +7,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
-from torch.autograd import forward_ad
 
 from onelayer.backends import result_memory, torch_eager
 from onelayer.backends.segments import Segment, segments_of
-from onelayer.backends.setting import Apply, Setting, writing
+from onelayer.backends.setting import Apply, Setting, is_differentiated, writing
 from onelayer.backends.windows import is_far_apart
 from onelayer.operators import Program, Separable
 
@@ -60,8 +59,7 @@ def lower(program: Program, setting: Setting) -> Apply:
         return writing(torch_eager.lower(program, setting.device, setting.dtype), setting)
 
     def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        # Derivatives, backward or forward.
-        if (images.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
+        if is_differentiated(images):
             return plain()(images, out)
         result, has_nan = kernels(images, out)
         # Bands are filled up with weights of zero, and zero times infinity is NaN.

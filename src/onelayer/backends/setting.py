@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch.autograd import forward_ad
 
 from onelayer.operators import Program
 
@@ -48,6 +49,11 @@ class Apply(Protocol):
 
 
 Lower = Callable[[Program, Setting], Apply]
+
+
+def is_differentiated(images: torch.Tensor) -> bool:
+    """Whether a derivative is wanted of what is made of these images, backward or forward."""
+    return (images.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0
 
 
 def writing(plain: Plain, setting: Setting) -> Apply:

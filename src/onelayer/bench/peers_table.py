@@ -22,7 +22,8 @@ _LESS = "*"
 
 _EXPLAINED = (
     "The floor reads the images and writes as much as becomes of them, and does nothing else. Errors are from the "
-    "NumPy reference in float64, in grey levels (1/255 of the range)."
+    "NumPy reference in float64, in grey levels (1/255 of the range). On the CPU PyTorch's OpenMP threads spin for "
+    "GOMP_SPINCOUNT=1000 turns, unless that was set otherwise."
 )
 _LESS_EXPLAINED = f"{_LESS} slow, and therefore timed over fewer images a pass, or in smaller batches"
 

@@ -88,6 +88,9 @@ def bench(
     if not what:
         _list()
         return
+    # Before PyTorch is loaded. Its OpenMP threads spin while they wait, by default for so long that two of them on a
+    # virtual machine may keep each other from one core: then every call takes 8 ms, or none, by chance.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from onelayer.bench import peers_run, workloads
     from onelayer.bench.peers import registry
     from onelayer.steps import resolve_device

@@ -36,7 +36,7 @@ from onelayer.verification.rounding import UNIT_ROUNDOFF, Rounds, forward_error,
 Layer = Callable[..., Any]
 Transform = Callable[..., Any]
 
-_COMPUTES_IN = {"auto": None, "numba": None, "torch": None, "reference": "float64"}
+_COMPUTES_IN = {"auto": None, "numba": None, "triton": None, "torch": None, "reference": "float64"}
 """The dtype that each backend computes in; None for that of float64 images, and float32 for all others."""
 
 

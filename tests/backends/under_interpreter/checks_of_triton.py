@@ -1,0 +1,375 @@
+"""The kernel under Triton's interpreter, on the CPU; ``test_triton_cuda.py`` runs this in a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.models import ResNet50_Weights
+from torchvision.transforms import v2
+
+import onelayer
+from onelayer import OnelayerError, pipelines
+from onelayer.backends import Setting, choose, triton_cuda
+from onelayer.backends.triton_cuda import lower, why_not
+from onelayer.backends.triton_tiles import tiles_of
+from onelayer.operators import AxisMap, Clamp, Gamma, Program, Quantize, Separable, Stage
+
+CPU = torch.device("cpu")
+FLOAT32 = Setting(CPU, torch.float32, torch.float32)
+BYTES = Setting(CPU, torch.float32, torch.uint8)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(shape).normal(size=shape)
+
+
+def resize(n_in: int, n_out: int, kind: Any = "bilinear") -> AxisMap:
+    return AxisMap.resample(n_in, n_out, kind, True)
+
+
+def pixels(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    images = torch.rand(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+    return (images * 255).to(torch.uint8) if dtype == torch.uint8 else images.to(dtype)
+
+
+def same(*axes: AxisMap, channels: int = 2) -> Separable:
+    return Separable.of_axes(channels, *axes)
+
+
+PROGRAMS: dict[str, tuple[tuple[int, int, int], list[Stage]]] = {
+    "identity": ((3, 17, 11), [same(AxisMap.identity(17), AxisMap.identity(11), channels=3)]),
+    "smaller and larger": ((3, 17, 11), [same(resize(17, 5), resize(11, 23), channels=3)]),
+    "rows in a loop": ((1, 60, 8), [same(resize(60, 5, "bicubic"), resize(8, 8), channels=1)]),
+    "cells of many samples": ((2, 8, 200), [same(resize(8, 3), resize(200, 35))]),
+    "cells, the other way": ((2, 8, 200), [same(resize(8, 3), AxisMap.flip(35) @ resize(200, 35))]),
+    "cells, steps in a loop": ((1, 4, 300), [same(resize(4, 3), resize(300, 3, "lanczos"), channels=1)]),
+    "wider than a tile": ((1, 3, 90), [same(AxisMap.flip(3), resize(90, 75), channels=1)]),
+    "taller than a tile": ((1, 75, 3), [same(resize(75, 70), AxisMap.flip(3), channels=1)]),
+    "a wide output": ((1, 2, 5), [same(AxisMap.identity(2), resize(5, 130), channels=1)]),
+    "crops": ((2, 7, 9), [same(AxisMap.crop(7, 2, 3), AxisMap.crop(9, 5, 4))]),
+    "fill": ((3, 7, 9), [same(AxisMap.crop(7, -2, 12), AxisMap.crop(9, 3, 14), channels=3).with_fill([0.5, 0, 2])]),
+    "reflection": ((2, 7, 9), [same(AxisMap.identity(7), AxisMap.pad(9, 3, 2, "reflect"))]),
+    "nothing is read": ((1, 3, 4), [same(AxisMap.crop(3, 5, 2), AxisMap.identity(4), channels=1).with_fill(0.5)]),
+    "swapped axes": ((3, 17, 11), [Separable.of_axes(3, resize(11, 5), resize(17, 23), transpose=True)]),
+    "swapped channels": ((3, 5, 4), [Separable.of_channels(np.eye(3)[::-1], [0.0, 1.0, 2.0], (5, 4))]),
+    "a channel of zeros": ((3, 5, 4), [Separable.of_channels([[0, 0, 0], [0, 2, 0]], [3.0, 1.0], (5, 4))]),
+    "mixed, a bias image": ((3, 9, 8), [Separable(normal(2, 3), resize(9, 7), resize(8, 16), normal(2, 7, 16))]),
+    "one pixel": ((1, 1, 1), [same(AxisMap.identity(1), resize(1, 3), channels=1)]),
+    "one column": ((3, 9, 1), [same(resize(9, 4), AxisMap.identity(1), channels=3)]),
+    "clamped and scaled": (
+        (2, 9, 8),
+        [
+            same(resize(9, 14, "bicubic"), resize(8, 5, "bicubic")),
+            Clamp(0.25, 0.5),
+            Separable.of_channels(np.diag([4.0, -2.0]), [-1.0, 0.5], (14, 5)),
+        ],
+    ),
+}
+
+
+def memories(images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The same images in every layout that memory has them in."""
+    apart = torch.zeros(*(2 * size for size in images.shape), dtype=images.dtype)[tuple([slice(None, None, 2)] * 4)]
+    apart.copy_(images)
+    return {
+        "CHW": images,
+        "HWC": images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
+        "every second": apart,
+        "a window": torch.nn.functional.pad(images, (1, 2, 3, 0))[..., 3:, 1:-2],
+        "one for all": images[:1].expand(len(images), -1, -1, -1),
+    }
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.float16])
+def test_is_the_reference(name: str, dtype: torch.dtype) -> None:
+    in_shape, stages = PROGRAMS[name]
+    program = Program(in_shape, tuple(stages))
+    assert why_not(program, CPU, torch.float32) is None
+    images = pixels(2, *in_shape, dtype=dtype)
+    outputs = lower(program, FLOAT32)(images)
+    assert (outputs.dtype, outputs.shape) == (torch.float32, (2, *program.out_shape))
+    # Weights of a few units, rounded to 24 bits, in sums of a few dozen.
+    atol = 5e-6 * (255 if dtype == torch.uint8 else 1)
+    np.testing.assert_allclose(outputs.numpy(), program.apply(images.float().numpy()), rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("name", ["smaller and larger", "cells of many samples", "mixed, a bias image"])
+def test_in_every_layout(name: str) -> None:
+    in_shape, stages = PROGRAMS[name]
+    program = Program(in_shape, tuple(stages))
+    for layout, memory in memories(pixels(2, *in_shape, dtype=torch.uint8)).items():
+        expected = program.apply(memory.float().numpy())
+        outputs = lower(program, FLOAT32)(memory).numpy()
+        atol = 5e-6 * 255
+        np.testing.assert_allclose(outputs, expected, rtol=0, atol=atol, err_msg=layout)
+
+
+@pytest.mark.parametrize("batch", [(), (0,), (1,), (5,), (2, 3), (2, 0)])
+def test_any_batch(batch: tuple[int, ...]) -> None:
+    in_shape, stages = PROGRAMS["mixed, a bias image"]
+    program = Program(in_shape, tuple(stages))
+    images = pixels(*batch, *in_shape)
+    outputs = lower(program, FLOAT32)(images)
+    np.testing.assert_allclose(outputs.numpy(), program.apply(images.numpy()), rtol=0, atol=5e-6)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MAP_ANONYMOUS"), reason="memory cannot be protected here")
+@pytest.mark.parametrize("taps", [5, 7, 9])
+@pytest.mark.parametrize("cols", [AxisMap.identity(300), resize(300, 20)])
+def test_nothing_is_read_behind_an_image(taps: int, cols: AxisMap) -> None:
+    # Taps are filled up to 6, 8 and 12, with weights of zero, so that only where they read can tell. The image ends
+    # where a page begins that kills the process when it is read.
+    rows = AxisMap(taps, [0], np.ones((1, taps)))
+    length = -(-taps * cols.n_in // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, length + mmap.PAGESIZE)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc = ctypes.CDLL(None, use_errno=True)
+    behind = ctypes.c_void_p(address + length), ctypes.c_size_t(mmap.PAGESIZE)
+    assert libc.mprotect(*behind, 0) == 0
+    try:
+        image = torch.frombuffer(memory, dtype=torch.uint8)[length - taps * cols.n_in : length].view(1, taps, cols.n_in)
+        image.fill_(1)
+        program = Program((1, taps, cols.n_in), (same(rows, cols, channels=1),))
+        np.testing.assert_allclose(lower(program, FLOAT32)(image).numpy(), taps, rtol=0, atol=5e-5)
+    finally:
+        assert libc.mprotect(*behind, mmap.PROT_READ | mmap.PROT_WRITE) == 0
+
+
+@pytest.mark.parametrize("rounding", ["half_even", "half_up", "truncate"])
+def test_bytes_are_rounded_and_saturate(rounding: Any) -> None:
+    # Halves, and values beyond both ends; all of them exact in float32.
+    scale = Separable.of_channels([[2.0]], [-20.5], (1, 16))
+    program = Program((1, 1, 16), (scale, Clamp(-10.0, 250.0), Quantize(rounding)))
+    images = torch.tensor([0, 9, 10, 10.25, 10.5, 11, 11.5, 12, 100, 135, 135.25, 136, 137, 140, 200, 255])
+    images = images.reshape(1, 1, 16)
+    expected = program.apply(images.numpy())
+    for setting in (BYTES, FLOAT32):
+        outputs = lower(program, setting)(images)
+        assert outputs.dtype == setting.result
+        np.testing.assert_array_equal(outputs.numpy(), expected)
+
+
+def test_all_bytes_arrive() -> None:
+    program = Program((1, 1, 256), (same(AxisMap.identity(1), AxisMap.flip(256), channels=1),))
+    every = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 256)
+    assert torch.equal(lower(program, BYTES)(every), every.flip(-1))
+
+
+@pytest.mark.parametrize("result", [torch.float16, torch.float32])
+def test_memory_that_is_given(result: torch.dtype) -> None:
+    in_shape, stages = PROGRAMS["smaller and larger"]
+    program = Program(in_shape, tuple(stages))
+    apply = lower(program, Setting(CPU, torch.float32, result))
+    images = pixels(2, *in_shape)
+    expected = apply(images)
+    shape = expected.shape
+    for memory in (torch.empty(shape, dtype=result), torch.empty(*shape[:-1], 30, dtype=result)[..., : shape[-1]]):
+        assert apply(images, memory) is memory
+        assert torch.equal(memory, expected)
+
+
+@settings(max_examples=15, deadline=None, database=None)
+@given(
+    st.integers(1, 40), st.integers(1, 90), st.integers(1, 20), st.integers(1, 50), st.integers(1, 3),
+    st.integers(1, 2), st.sampled_from(["box", "bilinear", "bicubic"]), st.booleans(), st.booleans(),
+)  # fmt: skip
+def test_any_shape(
+    height: int, width: int, rows: int, cols: int, channels: int, mixed: int, kind: str, flip: bool, interleaved: bool
+) -> None:
+    axes = resize(height, rows, kind), resize(width, cols, kind)
+    if flip:
+        axes = AxisMap.flip(rows) @ axes[0], axes[1] @ AxisMap.flip(width)
+    program = Program((channels, height, width), (Separable(normal(mixed, channels), *axes, normal(mixed)),))
+    images = pixels(1, channels, height, width)
+    if interleaved:
+        images = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    outputs = lower(program, FLOAT32)(images)
+    np.testing.assert_allclose(outputs.numpy(), program.apply(images.numpy()), rtol=0, atol=3e-5)
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(
+    st.integers(1, 600), st.integers(1, 300), st.sampled_from(["box", "bilinear", "bicubic", "lanczos", "nearest"]),
+    st.booleans(), st.integers(0, 9), st.sampled_from([1, 2, 4]),
+)  # fmt: skip
+def test_tiles_are_the_map(n_in: int, n_out: int, kind: Any, flip: bool, pad: int, align: int) -> None:
+    n_in = -(-n_in // align) * align
+    columns = AxisMap.resample(n_in, n_out, kind, kind != "nearest")
+    columns = AxisMap.pad(n_out, min(pad, n_out - 1), 0, "reflect") @ columns
+    columns = AxisMap.flip(columns.n_out) @ columns if flip else columns
+    tiles = tiles_of(columns, align)
+    if tiles is None:
+        # More than 32 cells of 64 samples: a filter over nearly the whole line, at the least.
+        assert columns.taps > 500
+        return
+    dense = np.zeros((columns.n_out, n_in))
+    for tile, (first, end) in enumerate(zip(tiles.outputs[:-1], tiles.outputs[1:], strict=True)):
+        assert 0 < end - first <= 32
+        for j in range(first, end):
+            for step, weights in enumerate(tiles.weights):
+                cell = tiles.bases[j] + step
+                if tiles.cell == 1:
+                    begin, values = tiles.starts[tile] + cell, weights[j : j + 1]
+                elif cell < tiles.cells:
+                    begin, values = tiles.starts[tile, cell], weights[tile, cell]
+                    length = tiles.ends[tile, cell] - begin
+                    assert 0 <= length <= tiles.cell
+                    assert begin % align == length % align == 0
+                    assert not values[length:].any()
+                    values = values[:length]
+                else:
+                    continue
+                dense[j, begin : begin + len(values)] += values
+    np.testing.assert_array_equal(dense, columns.to_dense().astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["smaller and larger", "cells of many samples", "mixed, a bias image", "fill"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_what_is_no_number_stays_where_it_is_read(name: str, value: float) -> None:
+    in_shape, stages = PROGRAMS[name]
+    program = Program(in_shape, tuple(stages))
+    images = pixels(2, *in_shape)
+    place = (1, 0, in_shape[1] // 2, in_shape[2] // 2)
+    images[place] = 0.0
+    finite = program.apply(images.numpy())
+    impulse = torch.zeros_like(images)
+    impulse[place] = 1.0
+    # Of the impulse alone: weights as small as rounding errors read too, and would vanish beside other values.
+    reads = stages[0].apply_linear(impulse.numpy()) != 0  # type: ignore[union-attr]
+    assert reads.any()
+    assert not reads.all()
+    images[place] = value
+    outputs = lower(program, FLOAT32)(images).numpy()
+    np.testing.assert_array_equal(~np.isfinite(outputs), reads)
+    np.testing.assert_allclose(outputs[~reads], finite[~reads], rtol=0, atol=5e-6)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_infinity_of_both_signs_is_nan_and_nan_is_no_byte() -> None:
+    stage = same(AxisMap.identity(1), resize(9, 3), channels=1)
+    images = torch.zeros(1, 1, 9)
+    images[0, 0, 0], images[0, 0, 1] = float("inf"), float("-inf")
+    outputs = lower(Program((1, 1, 9), (stage,)), FLOAT32)(images)
+    assert outputs.isnan().tolist() == [[[True, False, False]]]
+    assert lower(Program((1, 1, 9), (stage, Quantize("half_up"))), BYTES)(images).tolist() == [[[0, 0, 0]]]
+
+
+REPORT = pipelines.report_transform()
+EVALUATION = ResNet50_Weights.IMAGENET1K_V1.transforms()
+SMALL = v2.Compose(
+    [
+        v2.Resize(14),
+        v2.CenterCrop(12),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    ]
+)
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_the_report_is_torchvisions(interleaved: bool) -> None:
+    images = pixels(3, 3, 32, 32)
+    if interleaved:
+        images = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    layer = onelayer.compile(REPORT, backend="triton")
+    # A few roundings of float32 on either side.
+    torch.testing.assert_close(layer(images), REPORT(images), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [(17, 11), (1, 1), (37, 51)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.float16])
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_evaluation_of_photographs(size: tuple[int, int], dtype: torch.dtype, interleaved: bool) -> None:
+    photographs = pixels(1, 3, *size, dtype=dtype)
+    if interleaved:
+        photographs = photographs.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    outputs = onelayer.compile(SMALL, backend="triton")(photographs)
+    if dtype == torch.float32:
+        # Values divided by a deviation of 0.22, whose range is 4.6.
+        torch.testing.assert_close(outputs, SMALL(photographs), rtol=0, atol=1e-5)
+    expected = onelayer.compile(SMALL, backend="reference")(photographs)
+    # Half precision is rounded once, at the end, where two neighbours may be equally near.
+    atol = 2e-3 if dtype == torch.float16 else 1e-5
+    torch.testing.assert_close(outputs, expected, rtol=0, atol=atol)
+
+
+def test_imagenets_evaluation() -> None:
+    photograph = pixels(3, 17, 11)
+    outputs = onelayer.compile(EVALUATION, backend="triton")(photograph)
+    torch.testing.assert_close(outputs, EVALUATION(photograph), rtol=0, atol=1e-5)
+
+
+def test_gradients_are_left_to_pytorch() -> None:
+    in_shape, stages = PROGRAMS["mixed, a bias image"]
+    program = Program(in_shape, tuple(stages))
+    images = pixels(*in_shape).requires_grad_()
+    lower(program, FLOAT32)(images).sum().backward()
+    (stage,) = stages
+    assert images.grad is not None
+    expected = stage.apply_transposed(np.ones(program.out_shape))  # type: ignore[union-attr]
+    np.testing.assert_allclose(images.grad.numpy(), expected, rtol=0, atol=1e-5)
+    with torch.no_grad():
+        assert not lower(program, FLOAT32)(images).requires_grad
+
+
+# PyTorch's own, when it first makes a dual number.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
+def test_forward_derivatives_are_left_to_pytorch() -> None:
+    in_shape, stages = PROGRAMS["smaller and larger"]
+    program = Program(in_shape, tuple(stages))
+    images, direction = pixels(*in_shape), pixels(*in_shape).flip(-1)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(images, direction)
+        tangent = torch.autograd.forward_ad.unpack_dual(lower(program, FLOAT32)(dual)).tangent
+    assert tangent is not None
+    np.testing.assert_allclose(tangent.numpy(), program.apply(direction.numpy()), rtol=0, atol=5e-6)
+
+
+FAR_APART = AxisMap.select(4000, np.tile([0, 3999], 1000))
+
+
+@pytest.mark.parametrize(
+    ("stages", "dtype", "reason"),
+    [
+        ([Separable.identity((1, 2, 2))], torch.float64, "not in float64"),
+        ([], torch.float32, "the program is empty"),
+        ([Gamma(1.0, 2.0)], torch.float32, "another kind .* Gamma"),
+        ([Separable.identity((1, 2, 2)), Quantize("half_up", "int16")], torch.float32, "another dtype"),
+        ([same(AxisMap.identity(2), FAR_APART)], torch.float32, "far apart"),
+        ([same(AxisMap.identity(2), AxisMap(9000, [0], np.ones((1, 9000))))], torch.float32, "far apart"),
+        ([Separable.of_channels(np.ones((1, 9)), [0.0], (1, 1))], torch.float32, "more than 8 channels"),
+        ([same(resize(9, 4), resize(9, 4)), Clamp(0, 1), same(resize(4, 3), resize(4, 3))], torch.float32, "2 kernels"),
+    ],
+)
+def test_what_it_cannot_run_is_an_error(stages: list[Stage], dtype: torch.dtype, reason: str) -> None:
+    in_shape = stages[0].in_shape if stages and isinstance(stages[0], Separable) else (1, 2, 2)
+    program = Program(in_shape, tuple(stages))
+    assert re.search(reason, why_not(program, CPU, dtype) or "")
+    with pytest.raises(OnelayerError, match=f"'triton' cannot run this pipeline.*{reason}"):
+        choose("triton", program, CPU, dtype)
+
+
+def test_by_name_only_on_the_cpu() -> None:
+    program = Program((1, 2, 2), (Separable.identity((1, 2, 2)),))
+    assert choose("triton", program, CPU, torch.float32).name == "triton"
+    assert choose("auto", program, CPU, torch.float32).name == "numba"
+
+
+def test_alignment_of_what_is_read() -> None:
+    images = torch.zeros(2, 3, 8, 12)
+    aligned = [
+        (images, 4), (images[..., 2:], 2), (images[..., 1:], 1), (images[..., :-1], 1), (images[:, :, 1:], 4),
+        (images.permute(0, 1, 3, 2), 1), (torch.zeros(97)[1:].view(1, 3, 8, 4), 1), (torch.zeros(1, 1, 1, 8), 4),
+    ]  # fmt: skip
+    for memory, expected in aligned:
+        assert triton_cuda._alignment(memory, triton_cuda._steps(memory)) == expected

@@ -1,0 +1,92 @@
+"""Compiles the kernel for an H200, which need not be there, and prints what it takes: see ``test_triton_cuda.py``."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from torchvision.models import ResNet50_Weights
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+import onelayer
+from onelayer import pipelines
+from onelayer.backends import Setting, triton_cuda
+from onelayer.backends.triton_kernels import separable
+from onelayer.frontends import Given
+
+HOPPER = GPUTarget("cuda", 90, 32)
+REPORT, EVALUATION = pipelines.report_transform(), ResNet50_Weights.IMAGENET1K_V1.transforms()
+PIPELINES: dict[str, tuple[Any, tuple[int, int, int]]] = {
+    "report": (REPORT, (3, 32, 32)),
+    "375×500": (EVALUATION, (3, 375, 500)),
+    "500×375": (EVALUATION, (3, 500, 375)),
+    "1200×1600": (EVALUATION, (3, 1200, 1600)),
+    "3000×4000": (EVALUATION, (3, 3000, 4000)),
+    "17×11": (EVALUATION, (3, 17, 11)),
+    "1×1": (EVALUATION, (3, 1, 1)),
+}
+POINTERS = {torch.float32: "*fp32", torch.float16: "*fp16", torch.uint8: "*u8", torch.int32: "*i32"}
+
+
+class Launch:
+    """Stands in for the kernel and keeps what it is called with."""
+
+    def __getitem__(self, grid: object) -> Launch:
+        return self
+
+    def __call__(self, *arguments: Any, **constants: Any) -> None:
+        self.arguments, self.constants = arguments, constants
+
+
+def compiled(transform: Any, shape: tuple[int, int, int], dtype: torch.dtype, interleaved: bool) -> bytes:
+    given = Given(shape, str(dtype).removeprefix("torch."), "tensor")
+    (output,) = onelayer.compile(transform).source.outputs(given).each
+    result = getattr(torch, output.after.dtype)
+    kernel = triton_cuda._Kernel(output.simplified.program, Setting(torch.device("cpu"), torch.float32, result))
+    launch = kernel._launcher = Launch()
+    images = torch.zeros(2, *shape, dtype=dtype)
+    kernel(images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) if interleaved else images, None)
+    signature: dict[str, str] = {}
+    constants = {name: value for name, value in launch.constants.items() if name in separable.arg_names}
+    options = {name: value for name, value in launch.constants.items() if name not in constants}
+    aligned: dict[tuple[int], Any] = {}
+    # As Triton does at a launch.
+    for at, (name, value) in enumerate(zip(separable.arg_names, launch.arguments, strict=False)):
+        if isinstance(value, torch.Tensor):
+            signature[name], aligned[at,] = POINTERS[value.dtype], [["tt.divisibility", 16]]
+        elif value == 1:
+            constants[name] = 1
+        else:
+            signature[name] = "i32"
+    signature |= dict.fromkeys(constants, "constexpr")
+    signature = {name: signature[name] for name in separable.arg_names}
+    return triton.compile(ASTSource(separable, signature, constants, aligned), target=HOPPER, options=options).asm[
+        "cubin"
+    ]
+
+
+def takes(binary: bytes) -> dict[str, int]:
+    """Registers of a thread, and bytes of its memory outside of them; spilled registers lie on its stack."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(binary)
+        command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", str(path)]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {name: int(re.search(rf"\b{name}:(\d+)", told)[1]) for name in ("REG", "STACK", "LOCAL")}  # type: ignore[index]
+
+
+if __name__ == "__main__":
+    taken = {
+        f"{name}, {dtype}, {'HWC' if interleaved else 'CHW'}": takes(compiled(transform, shape, dtype, interleaved))
+        for name, (transform, shape) in PIPELINES.items()
+        for dtype in (torch.float32, torch.uint8, torch.float16)
+        for interleaved in (False, True)
+    }
+    print(json.dumps(taken))  # noqa: T201
