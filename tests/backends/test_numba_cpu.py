@@ -18,6 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torchvision.transforms import v2
 
 import onelayer
@@ -252,6 +253,20 @@ def test_gradients_are_left_to_pytorch() -> None:
     np.testing.assert_allclose(images.grad.numpy(), expected, rtol=0, atol=1e-5)
     with torch.no_grad():
         assert not lower(program, FLOAT32)(images).requires_grad
+
+
+def test_images_that_are_no_numbers_in_memory_are_left_to_pytorch() -> None:
+    in_shape, stages = STAGES["all at once"]
+    program = Program(in_shape, tuple(stages))
+    kernel = lower(program, FLOAT32)
+    images = torch.rand(2, *in_shape)
+    expected = kernel(images)
+    torch.testing.assert_close(kernel(torch._neg_view(-images)), expected, rtol=0, atol=5e-6)
+    # PyTorch says that it cannot; there are no addresses to read from.
+    with pytest.raises(RuntimeError, match="vmap"):
+        torch.func.vmap(kernel)(images)
+    with FakeTensorMode() as mode, pytest.raises(AssertionError, match="FakeTensor"):
+        kernel(mode.from_tensor(images))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import torch
 
 from onelayer.backends import result_memory, torch_eager
 from onelayer.backends.segments import Segment, segments_of
-from onelayer.backends.setting import Apply, Setting, is_differentiated, writing
+from onelayer.backends.setting import Apply, Setting, only_for_pytorch, writing
 from onelayer.backends.windows import is_far_apart
 from onelayer.operators import Program, Separable
 
@@ -45,8 +45,8 @@ def _why_not(segment: Segment) -> str | None:
 def lower(program: Program, setting: Setting) -> Apply:
     """Turn a program that the kernels can run into a function on tensors.
 
-    Where a gradient is wanted, or NaN comes out of floating point images, plain PyTorch computes instead
-    (:func:`onelayer.backends.torch_eager.lower`).
+    Where a gradient is wanted, images are no numbers in memory, or NaN comes out of floating point images, plain
+    PyTorch computes instead (:func:`onelayer.backends.torch_eager.lower`).
 
     Args:
         program: For which :func:`why_not` gives None.
@@ -59,7 +59,7 @@ def lower(program: Program, setting: Setting) -> Apply:
         return writing(torch_eager.lower(program, setting.device, setting.dtype), setting)
 
     def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        if is_differentiated(images):
+        if only_for_pytorch(images):
             return plain()(images, out)
         result, has_nan = kernels(images, out)
         # Bands are filled up with weights of zero, and zero times infinity is NaN.

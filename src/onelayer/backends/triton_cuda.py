@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from onelayer.backends import torch_eager
 from onelayer.backends.segments import Segment, segments_of
-from onelayer.backends.setting import Apply, Setting, is_differentiated, writing
+from onelayer.backends.setting import Apply, Setting, only_for_pytorch, writing
 from onelayer.backends.triton_tiles import Tiles, tiles_of
 from onelayer.operators import Program, Separable
 
@@ -112,7 +112,7 @@ def lower(program: Program, setting: Setting) -> Apply:
         return writing(torch_eager.lower(program, setting.device, setting.dtype), setting)
 
     def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        if is_differentiated(images):
+        if only_for_pytorch(images):
             return plain()(images, out)
         return kernel(images, out)
 
