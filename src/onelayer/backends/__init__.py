@@ -19,10 +19,6 @@ Chosen = Literal["numba", "triton", "torch", "reference"]
 __all__ = ["WORKS_BY", "Apply", "BackendName", "Choice", "Chosen", "Setting", "check_name", "choose", "lower"]
 
 
-def _torch(program: Program, setting: Setting) -> Apply:
-    return writing(torch_eager.lower(program, setting.device, setting.dtype), setting)
-
-
 def _reference(program: Program, setting: Setting) -> Apply:
     return writing(reference.lower(program, setting.device, setting.dtype), setting)
 
@@ -30,7 +26,7 @@ def _reference(program: Program, setting: Setting) -> Apply:
 _LOWER: dict[Chosen, Lower] = {
     "numba": numba_cpu.lower,
     "triton": triton_cuda.lower,
-    "torch": _torch,
+    "torch": torch_eager.applied,
     "reference": _reference,
 }
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from onelayer.backends import numba_common, numba_gather, numba_separable
+from onelayer.backends.kernel_memory import one_batch
 from onelayer.backends.segments import Segment
 from onelayer.backends.threads import share
 from onelayer.backends.windows import first_column_and_blocks, nearby, samples_of_blocks
@@ -91,11 +92,7 @@ class Call(ABC):
         """
         if out.numel() == 0:
             return False
-        if images.dtype not in _SAMPLE:
-            images = images.to(torch.float32)
-        if images.ndim != 4:
-            images = images.flatten(0, -4) if images.ndim > 4 else images[None]
-        images = self._readable(images)
+        images = self._readable(one_batch(images))
         count, rows = len(images), self.out_shape[1]
         threads = min(threads, 1 + count * self.multiplications // MULTIPLICATIONS_PER_THREAD)
         if count >= threads:

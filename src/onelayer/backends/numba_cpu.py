@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import torch
 
 from onelayer.backends import result_memory, torch_eager
+from onelayer.backends.kernel_memory import delivered, memory_for, only_for_pytorch, written_dtype
 from onelayer.backends.segments import Segment, segments_of
-from onelayer.backends.setting import Apply, Setting, only_for_pytorch, writing
+from onelayer.backends.setting import Apply, Setting
 from onelayer.backends.windows import is_far_apart
 from onelayer.operators import Program, Separable
 
@@ -53,10 +54,7 @@ def lower(program: Program, setting: Setting) -> Apply:
         setting: On the CPU, computing in float32.
     """
     kernels = _Kernels(program, setting)
-
-    @cache
-    def plain() -> Apply:
-        return writing(torch_eager.lower(program, setting.device, setting.dtype), setting)
+    plain = cache(partial(torch_eager.applied, program, setting))
 
     def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         if only_for_pytorch(images):
@@ -80,22 +78,15 @@ class _Kernels:
         self._calls = [call_of(segment) for segment in segments]
         self._largest = max(4 * math.prod(call.out_shape) for call in self._calls)
         self._setting = setting
-        # What the last kernel writes; PyTorch converts it to any other dtype.
-        self._written = torch.uint8 if self._calls[-1].is_rounded else setting.result
-        if self._written not in (torch.uint8, torch.float16):
-            self._written = torch.float32
+        self._written = written_dtype(setting, self._calls[-1].is_rounded)
 
     def __call__(self, images: torch.Tensor, out: torch.Tensor | None) -> tuple[torch.Tensor, bool]:
         """Images [..., C, H, W] to [..., C', H', W'], and whether there may be NaN among the results."""
         *before, last = self._calls
         threads = self._setting.threads or torch.get_num_threads()
-        writes_there = out is not None and out.dtype == self._written and out.is_contiguous()
-        memory = out if writes_there else result_memory.empty((*images.shape[:-3], *last.out_shape), self._written)
-        assert memory is not None
+        memory = memory_for((*images.shape[:-3], *last.out_shape), self._written, out, result_memory.empty)
         has_nan = self._through(before, images, memory, threads) if before else last(images, memory, threads)
-        if out is None:
-            return memory.to(self._setting.result), has_nan
-        return out if writes_there else out.copy_(memory), has_nan
+        return delivered(memory, out, self._setting), has_nan
 
     def _through(self, before: list[Call], images: torch.Tensor, memory: torch.Tensor, threads: int) -> bool:
         """Some images at a time, so that what lies between two kernels stays in the caches."""

@@ -28,6 +28,11 @@ def _data(context, builder, kind, array):
     return context.make_array(kind)(context, builder, array).data
 
 
+def _place(context, builder, signature, arguments):
+    """Where the element of an array is, the first two arguments of an intrinsic."""
+    return builder.gep(_data(context, builder, signature.args[0], arguments[0]), [arguments[1]])
+
+
 def _widened(builder, values, vector):
     """What memory holds, one value or eight, as float32."""
     element = values.type.element if vector else values.type
@@ -132,8 +137,7 @@ def value_at(_typing, x, at):
     signature = types.float32(x, at)
 
     def generate(context, builder, signature, arguments):
-        data = _data(context, builder, signature.args[0], arguments[0])
-        return _widened(builder, builder.load(builder.gep(data, [arguments[1]])), vector=False)
+        return _widened(builder, builder.load(_place(context, builder, signature, arguments)), vector=False)
 
     return signature, generate
 
@@ -178,13 +182,12 @@ def fetch_line(_typing, x, at):
 
     def generate(context, builder, signature, arguments):
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        place = builder.gep(_data(context, builder, signature.args[0], arguments[0]), [arguments[1]])
         prefetch = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0"
         )
         # To read, into the first-level cache, data.
         flags = [ir.Constant(number, flag) for flag in (0, 3, 1)]
-        builder.call(prefetch, [builder.bitcast(place, byte), *flags])
+        builder.call(prefetch, [builder.bitcast(_place(context, builder, signature, arguments), byte), *flags])
 
     return signature, generate
 
@@ -195,8 +198,7 @@ def take(_typing, counters, at, count):
     signature = types.uint64(counters, at, count)
 
     def generate(context, builder, signature, arguments):
-        place = builder.gep(_data(context, builder, signature.args[0], arguments[0]), [arguments[1]])
-        return builder.atomic_rmw("add", place, arguments[2], "monotonic")
+        return builder.atomic_rmw("add", _place(context, builder, signature, arguments), arguments[2], "monotonic")
 
     return signature, generate
 
@@ -207,8 +209,7 @@ def add(_typing, counters, at, count):
     signature = types.void(counters, at, count)
 
     def generate(context, builder, signature, arguments):
-        place = builder.gep(_data(context, builder, signature.args[0], arguments[0]), [arguments[1]])
-        builder.atomic_rmw("add", place, arguments[2], "release")
+        builder.atomic_rmw("add", _place(context, builder, signature, arguments), arguments[2], "release")
 
     return signature, generate
 
@@ -219,8 +220,7 @@ def seen(_typing, counters, at):
     signature = types.uint64(counters, at)
 
     def generate(context, builder, signature, arguments):
-        place = builder.gep(_data(context, builder, signature.args[0], arguments[0]), [arguments[1]])
-        return builder.load_atomic(place, "acquire", 8)
+        return builder.load_atomic(_place(context, builder, signature, arguments), "acquire", 8)
 
     return signature, generate
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch.autograd import forward_ad
 
 from onelayer.operators import Program
 
@@ -49,22 +48,6 @@ class Apply(Protocol):
 
 
 Lower = Callable[[Program, Setting], Apply]
-
-
-def only_for_pytorch(images: torch.Tensor) -> bool:
-    """Whether no kernel can compute with images, only PyTorch itself.
-
-    Because a derivative is wanted, backward or forward; or because they are no numbers in memory: under
-    ``torch.func.vmap``, in tracing, as the negative of other memory.
-    """
-    return (
-        (images.requires_grad and torch.is_grad_enabled())
-        or forward_ad._current_level >= 0
-        or type(images) is not torch.Tensor
-        or images.layout != torch.strided
-        or images.is_neg()
-        or torch._C._functorch.is_functorch_wrapped_tensor(images)
-    )
 
 
 def writing(plain: Plain, setting: Setting) -> Apply:

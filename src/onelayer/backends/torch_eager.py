@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onelayer.backends.setting import Apply, Setting, writing
 from onelayer.backends.torch_factors import (
     PRODUCTS,
     TAP_BY_TAP,
-    Apply,
     Factors,
     Home,
+    Step,
     lower_axis,
     lower_channel,
 )
@@ -35,7 +36,7 @@ from onelayer.operators import (
 )
 
 
-def lower(program: Program, device: torch.device, dtype: torch.dtype) -> Apply:
+def lower(program: Program, device: torch.device, dtype: torch.dtype) -> Step:
     """Turn a program into a function on tensors.
 
     A matrix product spreads a NaN or an infinity over all its outputs, as zero times infinity is NaN. So where NaN
@@ -66,24 +67,29 @@ def lower(program: Program, device: torch.device, dtype: torch.dtype) -> Apply:
     return run
 
 
-def _run(steps: list[Apply], images: torch.Tensor) -> torch.Tensor:
+def applied(program: Program, setting: Setting) -> Apply:
+    """The same, with the result's dtype and memory as a setting has them."""
+    return writing(lower(program, setting.device, setting.dtype), setting)
+
+
+def _run(steps: list[Step], images: torch.Tensor) -> torch.Tensor:
     for step in steps:
         images = step(images)
     return images
 
 
-def _steps(program: Program, device: torch.device, dtype: torch.dtype, factors: Factors) -> list[Apply]:
+def _steps(program: Program, device: torch.device, dtype: torch.dtype, factors: Factors) -> list[Step]:
     home = Home(device, dtype)
     # Weights made in inference mode could take part in no gradient later.
     with torch.inference_mode(False):
         return _lowered(program, home, factors)
 
 
-def _lowered(program: Program, home: Home, factors: Factors) -> list[Apply]:
+def _lowered(program: Program, home: Home, factors: Factors) -> list[Step]:
     return [step for stage in program.stages for step in _lower_stage(stage, home, factors)]
 
 
-def _lower_stage(stage: Operator | Activation, home: Home, factors: Factors) -> list[Apply]:
+def _lower_stage(stage: Operator | Activation, home: Home, factors: Factors) -> list[Step]:
     match stage:
         case Separable():
             return _separable(stage, home, factors)
@@ -103,8 +109,8 @@ def _lower_stage(stage: Operator | Activation, home: Home, factors: Factors) -> 
             raise TypeError(f"no lowering for {type(stage).__name__}")
 
 
-def _separable(operator: Separable, home: Home, factors: Factors) -> list[Apply]:
-    steps: list[Apply] = [lambda images: images.transpose(-1, -2)] if operator.transpose else []
+def _separable(operator: Separable, home: Home, factors: Factors) -> list[Step]:
+    steps: list[Step] = [lambda images: images.transpose(-1, -2)] if operator.transpose else []
     for factor in operator.order:
         match factor:
             case "rows":
@@ -116,14 +122,14 @@ def _separable(operator: Separable, home: Home, factors: Factors) -> list[Apply]
     return steps + _bias(operator.bias, home)
 
 
-def _bias(bias: NDArray[np.float64], home: Home) -> list[Apply]:
+def _bias(bias: NDArray[np.float64], home: Home) -> list[Step]:
     if not bias.any():
         return []
     added = home.tensor(bias if bias.ndim == 3 else bias[:, None, None])
     return [lambda images: images + added]
 
 
-def _spatial_sparse(operator: SpatialSparse, home: Home, factors: Factors) -> list[Apply]:
+def _spatial_sparse(operator: SpatialSparse, home: Home, factors: Factors) -> list[Step]:
     coordinates = operator.matrix.tocoo()
     matrix = torch.sparse_coo_tensor(
         torch.from_numpy(np.stack(coordinates.coords)).to(home.device),
@@ -142,7 +148,7 @@ def _spatial_sparse(operator: SpatialSparse, home: Home, factors: Factors) -> li
     return [gather, *lower_channel(operator.channel, home, factors), *_bias(operator.bias, home)]
 
 
-def _dense(operator: Dense, home: Home) -> Apply:
+def _dense(operator: Dense, home: Home) -> Step:
     weight, bias = home.tensor(operator.weight), home.tensor(operator.bias)
 
     def multiply(images: torch.Tensor) -> torch.Tensor:
@@ -152,8 +158,8 @@ def _dense(operator: Dense, home: Home) -> Apply:
     return multiply
 
 
-def _quantize(stage: Quantize) -> Apply:
-    rounding: dict[str, Apply] = {
+def _quantize(stage: Quantize) -> Step:
+    rounding: dict[str, Step] = {
         "half_even": torch.round,
         "half_up": lambda images: torch.floor(images + 0.5),
         "truncate": torch.trunc,
@@ -161,7 +167,7 @@ def _quantize(stage: Quantize) -> Apply:
     return lambda images: rounding[stage.rounding](images).clamp(stage.low, stage.high)
 
 
-def _lookup(stage: Lookup, home: Home) -> Apply:
+def _lookup(stage: Lookup, home: Home) -> Step:
     table = home.tensor(stage.table)
     if stage.channels is None:
         return lambda images: table[images.long()]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from onelayer.operators import AxisMap
 
-Apply = Callable[[torch.Tensor], torch.Tensor]
+Step = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class Factors:
         mix: Lowers a channel matrix [C', C].
     """
 
-    axis: Callable[[AxisMap, int, Home], Apply]
-    mix: Callable[[NDArray[np.float64], Home], Apply]
+    axis: Callable[[AxisMap, int, Home], Step]
+    mix: Callable[[NDArray[np.float64], Home], Step]
 
 
-def lower_axis(axis: AxisMap, dim: int, home: Home, factors: Factors) -> list[Apply]:
+def lower_axis(axis: AxisMap, dim: int, home: Home, factors: Factors) -> list[Step]:
     """An axis map along dimension −2 or −1; what only copies samples is no arithmetic."""
     if axis.is_identity:
         return []
@@ -76,7 +76,7 @@ def lower_axis(axis: AxisMap, dim: int, home: Home, factors: Factors) -> list[Ap
     return [factors.axis(axis, dim, home)]
 
 
-def lower_channel(matrix: NDArray[np.float64], home: Home, factors: Factors) -> list[Apply]:
+def lower_channel(matrix: NDArray[np.float64], home: Home, factors: Factors) -> list[Step]:
     """A channel matrix [C', C]; a diagonal one is a scale per channel."""
     rows, diagonal = matrix.tolist(), matrix.diagonal()
     if matrix.shape[0] == matrix.shape[1] and all(sum(map(bool, row)) == bool(row[at]) for at, row in enumerate(rows)):
@@ -87,7 +87,7 @@ def lower_channel(matrix: NDArray[np.float64], home: Home, factors: Factors) -> 
     return [factors.mix(matrix, home)]
 
 
-def _selection(axis: AxisMap, dim: int) -> Apply:
+def _selection(axis: AxisMap, dim: int) -> Step:
     starts = axis.starts
     step = np.diff(starts)
     first, length = int(starts[0]), axis.n_out
@@ -99,7 +99,7 @@ def _selection(axis: AxisMap, dim: int) -> Apply:
     return lambda images: images.index_select(dim, indices.to(images.device))
 
 
-def _axis_products(axis: AxisMap, dim: int, home: Home) -> Apply:
+def _axis_products(axis: AxisMap, dim: int, home: Home) -> Step:
     length, firsts, matrix = _blocks(axis, home.numpy_dtype)
     weights = home.adopt(matrix)
     rows = len(weights) if len(firsts) == 1 else BLOCK
@@ -132,7 +132,7 @@ def _blocks(axis: AxisMap, dtype: type) -> tuple[int, list[int], NDArray[Any]]:
     return length, firsts.tolist(), matrix
 
 
-def _mix_product(matrix: NDArray[np.float64], home: Home) -> Apply:
+def _mix_product(matrix: NDArray[np.float64], home: Home) -> Step:
     weights = home.tensor(matrix)
 
     def mix(images: torch.Tensor) -> torch.Tensor:
@@ -142,7 +142,7 @@ def _mix_product(matrix: NDArray[np.float64], home: Home) -> Apply:
     return mix
 
 
-def _axis_taps(axis: AxisMap, dim: int, home: Home) -> Apply:
+def _axis_taps(axis: AxisMap, dim: int, home: Home) -> Step:
     # Weights of zero fill the bands up to one width, and must not touch what is no number.
     taps = [
         (axis.starts + k, home.tensor(column if dim == -1 else column[:, None]))
@@ -159,7 +159,7 @@ def _axis_taps(axis: AxisMap, dim: int, home: Home) -> Apply:
     return add_up
 
 
-def _mix_terms(matrix: NDArray[np.float64], home: Home) -> Apply:
+def _mix_terms(matrix: NDArray[np.float64], home: Home) -> Step:
     weights = home.tensor(matrix)[..., None, None]
 
     def add_up(images: torch.Tensor) -> torch.Tensor:

@@ -6,15 +6,16 @@ import importlib.util
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from onelayer.backends import torch_eager
+from onelayer.backends.kernel_memory import delivered, memory_for, one_batch, only_for_pytorch, written_dtype
 from onelayer.backends.segments import Segment, segments_of
-from onelayer.backends.setting import Apply, Setting, only_for_pytorch, writing
+from onelayer.backends.setting import Apply, Setting
 from onelayer.backends.triton_tiles import Tiles, tiles_of
 from onelayer.operators import Program, Separable
 
@@ -46,8 +47,6 @@ _LOOPED = 4
 
 _MIXED = 8
 """Channels that are mixed at most: the sum over them is no loop."""
-
-_READABLE = torch.uint8, torch.float16, torch.float32
 
 
 def why_not(program: Program, device: torch.device, dtype: torch.dtype) -> str | None:
@@ -106,10 +105,7 @@ def lower(program: Program, setting: Setting) -> Apply:
         setting: On a GPU, or under Triton's interpreter on the CPU; computing in float32.
     """
     kernel = _Kernel(program, setting)
-
-    @cache
-    def plain() -> Apply:
-        return writing(torch_eager.lower(program, setting.device, setting.dtype), setting)
+    plain = cache(partial(torch_eager.applied, program, setting))
 
     def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         if only_for_pytorch(images):
@@ -159,9 +155,7 @@ class _Kernel:
         self._operator = segment.operator
         self._setting = setting
         self._out_shape = program.out_shape
-        self._written = torch.uint8 if segment.rounding is not None else setting.result
-        if self._written not in _READABLE:
-            self._written = torch.float32
+        self._written = written_dtype(setting, segment.rounding is not None)
         self._is_mixed = _is_mixed(segment)
         roundings = {
             None: triton_kernels.NO_ROUNDING,
@@ -181,15 +175,13 @@ class _Kernel:
 
     def __call__(self, images: torch.Tensor, out: torch.Tensor | None) -> torch.Tensor:
         """Images [..., C, H, W] to [..., C', H', W']."""
-        shape = (*images.shape[:-3], *self._out_shape)
-        writes_there = out is not None and out.dtype == self._written and out.is_contiguous()
-        memory = out if writes_there else torch.empty(shape, dtype=self._written, device=images.device)
-        assert memory is not None
+        memory = memory_for((*images.shape[:-3], *self._out_shape), self._written, out, self._empty)
         if memory.numel():
             self._launch(_readable(images.transpose(-1, -2) if self._operator.transpose else images), memory)
-        if out is None:
-            return memory.to(self._setting.result)
-        return out if writes_there else out.copy_(memory)
+        return delivered(memory, out, self._setting)
+
+    def _empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        return torch.empty(shape, dtype=dtype, device=self._setting.device)
 
     def _launch(self, images: torch.Tensor, memory: torch.Tensor) -> None:
         segment, (channels_out, height, width) = self._segment, self._out_shape
@@ -242,10 +234,7 @@ def _is_mixed(segment: Segment) -> bool:
 
 def _readable(images: torch.Tensor) -> torch.Tensor:
     """Images [N, C, H, W] that the kernel can read, copied only if it cannot read those that are given."""
-    if images.dtype not in _READABLE:
-        images = images.to(torch.float32)
-    if images.ndim != 4:
-        images = images.flatten(0, -4) if images.ndim > 4 else images[None]
+    images = one_batch(images)
     _, *sizes = images.shape
     farthest = sum((size - 1) * step for size, step in zip(sizes, images.stride()[1:], strict=True))
     return images if farthest <= _FARTHEST else images.contiguous()

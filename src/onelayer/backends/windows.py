@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,7 @@ def is_far_apart(axis: AxisMap) -> bool:
     return samples_of_blocks(axis) * axis.n_out > 8 * (axis.n_in + axis.n_out * axis.taps) + LANES**2
 
 
+@lru_cache(maxsize=64)
 def nearby(axis: AxisMap) -> AxisMap:
     """The same map; outputs that read nothing, such as padding, have their places by those of their neighbours."""
     reads = (axis.weights != 0).any(axis=1)
@@ -27,6 +30,7 @@ def nearby(axis: AxisMap) -> AxisMap:
     return AxisMap(axis.n_in, axis.starts[of], axis.weights)
 
 
+@lru_cache(maxsize=64)
 def samples_of_blocks(axis: AxisMap) -> int:
     """Samples that the widest block of eight neighbouring outputs reads, from its first to its last."""
     places = _places(axis.n_out)

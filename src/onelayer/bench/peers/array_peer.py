@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from onelayer.bench.peers.packages import missing
-from onelayer.bench.peers.peer import Images, Prepared
+from onelayer.bench.peers.peer import Images, Prepared, any_work
 from onelayer.bench.peers.work import Work
 
 Pixels = NDArray[Any]
@@ -23,11 +23,6 @@ Function = Callable[[Pixels], Pixels]
 
 MakeFunction = Callable[[Work, torch.dtype, int], Function]
 """Takes the work, the dtype of the images and the number of threads. Here the packages are imported."""
-
-
-def any_work(work: Work, images: Images) -> str | None:  # noqa: ARG001 - the signature of all refusals
-    """The refusal of a peer that does all work."""
-    return None
 
 
 @dataclass(frozen=True, eq=False)

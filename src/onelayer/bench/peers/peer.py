@@ -33,6 +33,11 @@ class Prepared:
     versions: dict[str, str]
 
 
+def any_work(work: Work, images: Images) -> str | None:  # noqa: ARG001 - the signature of all refusals
+    """The refusal of a peer that does all work on all images; see :meth:`Peer.why_not`."""
+    return None
+
+
 class Peer(Protocol):
     """A way to do the work; one module each, with one object of this kind, named ``PEER``."""
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import torch
 
-from onelayer.bench.peers.peer import Images, Prepared
+from onelayer.bench.peers.peer import Images, Prepared, any_work
 from onelayer.bench.peers.work import Work
 
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -32,11 +32,6 @@ def chw(images: Images) -> torch.Tensor:
     return images.contiguous()
 
 
-def any_images(work: Work, images: Images) -> str | None:  # noqa: ARG001 - the signature of all refusals
-    """The refusal of a peer that takes whatever there is."""
-    return None
-
-
 @dataclass(frozen=True)
 class TorchPeer:
     """A :class:`onelayer.bench.peers.peer.Peer` whose work is one function of tensors.
@@ -54,7 +49,7 @@ class TorchPeer:
     label: str
     make: MakeFunction
     memory: Callable[[Images], torch.Tensor] = as_given
-    refuse: Callable[[Work, Images], str | None] = any_images
+    refuse: Callable[[Work, Images], str | None] = any_work
     packages: tuple[str, ...] = ("torch", "torchvision")
 
     def why_not(self, work: Work, images: Images) -> str | None:
