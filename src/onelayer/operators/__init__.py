@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onelayer.operators.activations import Activation, Clamp, Gamma, Lookup, Quantize
+from onelayer.operators.activations import Activation, Clamp, FloatStep, Gamma, Lookup, Quantize
 from onelayer.operators.affine_part import affine_part
 from onelayer.operators.axis import AxisMap
 from onelayer.operators.compose import compose
@@ -13,6 +13,7 @@ from onelayer.operators.program import Program, Stage
 from onelayer.operators.ranges import Range, operator_range, ranges_of
 from onelayer.operators.rules import RuleApplication, Simplified, simplify
 from onelayer.operators.separable import Separable
+from onelayer.operators.single_sums import SingleSums, Taps
 from onelayer.operators.spatial_sparse import SpatialSparse
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Clamp",
     "Cost",
     "Dense",
+    "FloatStep",
     "Gamma",
     "Lookup",
     "Operator",
@@ -31,8 +33,10 @@ __all__ = [
     "Separable",
     "Shape",
     "Simplified",
+    "SingleSums",
     "SpatialSparse",
     "Stage",
+    "Taps",
     "TooLargeError",
     "affine_part",
     "compose",

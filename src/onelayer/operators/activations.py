@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -219,3 +219,70 @@ class Gamma(Activation):
         with np.errstate(over="ignore"):
             values = np.clip(self.gain * ends**self.gamma, -_HUGE, _HUGE)
         return values.min(axis=0), values.max(axis=0)
+
+
+FloatType = Literal["float32", "float64"]
+Arithmetic = Literal["multiply", "subtract", "divide"]
+
+_ARITHMETIC: dict[Arithmetic, Callable[[Any, Any], Any]] = {
+    "multiply": np.multiply,
+    "subtract": np.subtract,
+    "divide": np.divide,
+}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class FloatStep(Activation):
+    """One operation of arithmetic with a number per channel, rounded to a dtype, as a library does it.
+
+    In real arithmetic a scale or an offset is a :class:`~onelayer.operators.separable.Separable`; this is for results
+    that have to agree with a library's in every bit.
+
+    Args:
+        operation: ``multiply`` by the number, ``subtract`` it, or ``divide`` by it.
+        numbers: [C], or [1] for all channels; rounded to the dtype first.
+        dtype: Of the values, before and after.
+
+    Raises:
+        OnelayerError: If the numbers have another shape, are not finite in the dtype, or zero where they divide.
+    """
+
+    operation: Arithmetic
+    numbers: FloatArray
+    dtype: FloatType = "float32"
+
+    def __post_init__(self) -> None:
+        numbers = np.array(self.numbers, dtype=np.float64).astype(self.dtype)
+        if numbers.ndim != 1 or not numbers.size or not np.isfinite(numbers).all():
+            raise OnelayerError(f"the numbers {self.numbers} were given", expected="one, or one per channel, finite")
+        if self.operation == "divide" and not numbers.all():
+            raise OnelayerError("a division by zero was asked for", expected="numbers other than 0")
+        kept = numbers.astype(np.float64)
+        kept.setflags(write=False)
+        object.__setattr__(self, "numbers", kept)
+
+    @property
+    def channels(self) -> int | None:
+        """How many channels it needs; None if one number serves any number of them."""
+        return len(self.numbers) if len(self.numbers) > 1 else None
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether it multiplies or divides by one, or subtracts zero."""
+        return bool((self.numbers == (0.0 if self.operation == "subtract" else 1.0)).all())
+
+    def apply(self, x: ArrayLike) -> FloatArray:
+        """Images [..., C, H, W] of values of the dtype, as float64."""
+        return self._applied(np.asarray(x, dtype=np.float64), self.numbers[:, None, None])
+
+    def out_range(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Both ends, since rounding is monotone; exchanged where a number is negative."""
+        ends = np.stack([self._applied(end, self.numbers) for end in (low, high)])
+        return ends.min(axis=0), ends.max(axis=0)
+
+    def _applied(self, values: FloatArray, numbers: FloatArray) -> FloatArray:
+        with np.errstate(over="ignore"):
+            result = _ARITHMETIC[self.operation](values.astype(self.dtype), numbers.astype(self.dtype))
+        finite: FloatArray = np.clip(result.astype(np.float64), -_HUGE, _HUGE)
+        return finite

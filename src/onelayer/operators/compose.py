@@ -13,6 +13,7 @@ from onelayer.operators.contract import FloatArray, Operator, TooLargeError, sam
 from onelayer.operators.dense import Dense, refuse_too_large
 from onelayer.operators.pixel_matrix import Spatial, pixel_matrix, taps_per_row
 from onelayer.operators.separable import Separable
+from onelayer.operators.single_sums import SingleSums
 from onelayer.operators.spatial_sparse import SpatialSparse
 
 MAX_TERMS = 20_000_000
@@ -23,10 +24,12 @@ def compose(first: Operator, second: Operator) -> Operator:
     """The operator that applies ``first``, then ``second``, as one.
 
     Returns:
-        A Separable for two of them, a Dense if either is one, a SpatialSparse otherwise.
+        A Separable for two of them, a Dense if either is one, a SpatialSparse otherwise; SingleSums for these with a
+        choice of their outputs (:attr:`Separable.is_choice`) behind them.
 
     Raises:
-        OnelayerError: If the output shape of the first is not the input shape of the second.
+        OnelayerError: If the output shape of the first is not the input shape of the second, or the product has no
+            such form: sums that round to float32 have none with other operators.
         TooLargeError: If the matrix of the result would be too large to build.
     """
     if first.out_shape != second.in_shape:
@@ -34,7 +37,16 @@ def compose(first: Operator, second: Operator) -> Operator:
             f"an operator for images {second.in_shape} was put behind one that gives {first.out_shape}",
             expected="equal shapes",
         )
+    if not has_product(first, second):
+        raise OnelayerError(f"{type(first).__name__} and {type(second).__name__} have no product as one operator")
     return _PRODUCTS[type(first), type(second)](first, second)
+
+
+def has_product(first: Operator, second: Operator) -> bool:
+    """Whether there is an operator that does what the two do, one after the other."""
+    if isinstance(first, SingleSums):
+        return isinstance(second, Separable) and second.is_choice and not second.transpose
+    return not isinstance(second, SingleSums)
 
 
 def _separable(first: Separable, second: Separable) -> Separable:
@@ -78,8 +90,13 @@ def _behind_dense(first: Dense, second: Spatial) -> Dense:
     return Dense(weight.reshape(inputs, -1).T, bias.ravel(), first.in_shape, second.out_shape)
 
 
+def _chosen(first: SingleSums, second: Separable) -> SingleSums:
+    return first.chosen(second.rows, second.cols)
+
+
 _PRODUCTS: dict[tuple[type, type], Callable[[Any, Any], Operator]] = {
     (Separable, Separable): _separable,
+    (SingleSums, Separable): _chosen,
     (Separable, SpatialSparse): _sparse,
     (SpatialSparse, Separable): _sparse,
     (SpatialSparse, SpatialSparse): _sparse,

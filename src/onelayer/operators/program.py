@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onelayer.errors import OnelayerError
-from onelayer.operators.activations import Activation, Lookup
+from onelayer.operators.activations import Activation, FloatStep, Lookup
 from onelayer.operators.contract import Cost, FloatArray, Operator, Shape, as_images
 
 Stage = Operator | Activation
@@ -46,10 +46,10 @@ class Program:
                         shape=shape,
                     )
                 shape = stage.out_shape
-            elif isinstance(stage, Lookup) and stage.channels not in (None, shape[0]):
+            elif isinstance(stage, Lookup | FloatStep) and stage.channels not in (None, shape[0]):
                 raise OnelayerError(
-                    f"stage {index} looks {stage.channels} channels up, but the image has {shape[0]}",
-                    expected="a table for each channel, or one for all",
+                    f"stage {index} is for {stage.channels} channels, but the image has {shape[0]}",
+                    expected="a table or a number for each channel, or one for all",
                     stage=index,
                     shape=shape,
                 )

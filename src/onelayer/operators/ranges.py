@@ -19,6 +19,7 @@ from onelayer.operators.axis import AxisMap
 from onelayer.operators.contract import FloatArray, Operator
 from onelayer.operators.dense import Dense
 from onelayer.operators.separable import Separable
+from onelayer.operators.single_sums import SingleSums
 from onelayer.operators.spatial_sparse import SpatialSparse
 
 
@@ -75,7 +76,7 @@ def operator_range(operator: Operator, given: Range) -> Range:
     """The range of an operator's output, exact up to float64 rounding.
 
     Args:
-        operator: A Separable, SpatialSparse or Dense.
+        operator: A Separable, SpatialSparse, Dense or SingleSums.
         given: The range of its input; every sample may take every value in it.
 
     Raises:
@@ -93,8 +94,18 @@ def operator_range(operator: Operator, given: Range) -> Range:
             return _spread(operator, *sums, given)
         case Dense():
             return _dense_range(operator, given)
+        case SingleSums():
+            return _with_rounding(operator_range(operator.real, given), operator)
         case _:
             raise TypeError(f"no range analysis for {type(operator).__name__}")
+
+
+def _with_rounding(exact: Range, operator: SingleSums) -> Range:
+    """A safe enclosure: each of n roundings adds at most one part in 2²⁴ of the largest sum there can be."""
+    roundings = 2 * int(operator.taps.counts.max()) * 2.0**-24
+    slack = roundings / (1 - roundings) * np.abs(operator.taps.weights).sum(axis=1).max()
+    largest = max(float(np.abs(exact.low).max()), float(np.abs(exact.high).max()))
+    return Range(exact.low - slack * largest, exact.high + slack * largest)
 
 
 def _dense_range(operator: Dense, given: Range) -> Range:

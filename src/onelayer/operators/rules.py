@@ -8,17 +8,20 @@ a flip, passes it, and that is exact to the last bit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
+import numpy as np
+
 from onelayer.operators import bands
-from onelayer.operators.activations import Activation, Clamp, Quantize
+from onelayer.operators.activations import Activation, Clamp, Lookup, Quantize
 from onelayer.operators.axis import AxisMap
-from onelayer.operators.compose import compose
+from onelayer.operators.compose import compose, has_product
 from onelayer.operators.contract import ROUNDING, Operator, TooLargeError
 from onelayer.operators.program import Program, Stage
 from onelayer.operators.ranges import Range, ranges_of
 from onelayer.operators.separable import Separable
+from onelayer.operators.single_sums import Factor, SingleSums
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ def fuse_neighbours(draft: Draft) -> RuleApplication | None:
         first, second = pair
         if not (isinstance(first.stage, Operator) and isinstance(second.stage, Operator)) or pair in draft.refused:
             continue
+        if not has_product(first.stage, second.stage):
+            continue
         origins = tuple(sorted({*first.origins, *second.origins}))
         if (certain := _never_dearer(first.stage, second.stage)) is not None:
             draft.replace(at, 2, Traced(compose(first.stage, second.stage), origins))
@@ -125,6 +130,8 @@ def fuse_neighbours(draft: Draft) -> RuleApplication | None:
 
 def _never_dearer(first: Operator, second: Operator) -> str | None:
     """Why the product of the two cannot cost more than the two, where that is seen without computing costs."""
+    if isinstance(first, SingleSums):
+        return "the second only copies some of the first one's values: those alone are computed"
     if not (isinstance(first, Separable) and isinstance(second, Separable)):
         return None
     # A bias before zero padding becomes an image, which is more to read.
@@ -163,13 +170,16 @@ def select_first(draft: Draft) -> RuleApplication | None:
     """Move what only copies samples from behind activations to before them, where it joins the operator there.
 
     An activation acts on each value alone, so a crop, a flip or a transposition may come first; then the operator
-    before the activations computes only what is needed later.
+    before the activations computes only what is needed later. So may what sums that round to float32 copy, whether there
+    are activations before them or other such sums.
     """
     for at, traced in enumerate(draft.stages):
         before = at
         while before > 0 and isinstance(draft.stages[before - 1].stage, Activation):
             before -= 1
-        if before in (0, at) or not isinstance(traced.stage, Separable):
+        if before == 0 or not isinstance(traced.stage, Separable | SingleSums):
+            continue
+        if before == at and not isinstance(traced.stage, SingleSums):
             continue
         parts = _selection_and_rest(traced.stage)
         if parts is None:
@@ -179,6 +189,22 @@ def select_first(draft: Draft) -> RuleApplication | None:
         draft.replace(before, 0, Traced(selection, traced.origins))
         reason = f"{selection.in_shape} to {selection.out_shape} only copies samples, so it may run before activations"
         return RuleApplication("select first", traced.origins, reason)
+    return None
+
+
+def tabulate(draft: Draft) -> RuleApplication | None:
+    """Replace a look-up and the activation behind it by one look-up.
+
+    There are 256 values that can arrive at the activation in each channel, and it is applied to each of them.
+    """
+    for at, (first, second) in enumerate(zip(draft.stages, draft.stages[1:], strict=False)):
+        if not (isinstance(first.stage, Lookup) and isinstance(second.stage, Activation)):
+            continue
+        tables = np.atleast_2d(first.stage.table)
+        values = second.stage.apply(tables[:, None, :])[:, 0]
+        origins = tuple(sorted({*first.origins, *second.origins}))
+        draft.replace(at, 2, Traced(Lookup(values if len(values) > 1 else values[0]), origins))
+        return RuleApplication("tabulate", origins, "it is given one of 256 values, and does the same to each")
     return None
 
 
@@ -204,6 +230,7 @@ RULES: tuple[Rule, ...] = (
     merge_clamps,
     drop_clamp_before_saturation,
     select_first,
+    tabulate,
     fuse_neighbours,
     # Last: the more has been fused, the tighter the ranges.
     drop_idle_clamp,
@@ -239,11 +266,18 @@ def _first_application(draft: Draft) -> RuleApplication | None:
     return next((application for rule in RULES if (application := rule(draft)) is not None), None)
 
 
-def _selection_and_rest(operator: Separable) -> tuple[Separable, Separable] | None:
+def _selection_and_rest(operator: Separable | SingleSums) -> tuple[Separable, Operator] | None:
     """Two operators whose product is this one; the first only copies samples, and no more than there are.
 
     None if the first would be the identity.
     """
+    if isinstance(operator, SingleSums):
+        rows_selection, rows_left = _split_factor(operator.rows)
+        cols_selection, cols_left = _split_factor(operator.cols)
+        if rows_selection.is_identity and cols_selection.is_identity:
+            return None
+        selection = Separable.of_axes(operator.in_shape[0], rows_selection, cols_selection)
+        return selection, replace(operator, rows=rows_left, cols=cols_left)
     rows_selection, rows_rest = _split(operator.rows)
     cols_selection, cols_rest = _split(operator.cols)
     if rows_selection.is_identity and cols_selection.is_identity and not operator.transpose:
@@ -251,6 +285,12 @@ def _selection_and_rest(operator: Separable) -> tuple[Separable, Separable] | No
     channels = operator.in_shape[0]
     selection = Separable.of_axes(channels, rows_selection, cols_selection, operator.transpose)
     return selection, Separable(operator.channel, rows_rest, cols_rest, operator.bias)
+
+
+def _split_factor(factor: Factor) -> tuple[AxisMap, Factor]:
+    if isinstance(factor, AxisMap):
+        return _split(factor)
+    return AxisMap.crop(factor.n_in, *factor.window), factor.within_window()
 
 
 def _split(axis: AxisMap) -> tuple[AxisMap, AxisMap]:
