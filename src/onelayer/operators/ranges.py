@@ -95,17 +95,18 @@ def operator_range(operator: Operator, given: Range) -> Range:
         case Dense():
             return _dense_range(operator, given)
         case SingleSums():
-            return _with_rounding(operator_range(operator.real, given), operator)
+            return _singles_range(operator, given)
         case _:
             raise TypeError(f"no range analysis for {type(operator).__name__}")
 
 
-def _with_rounding(exact: Range, operator: SingleSums) -> Range:
-    """A safe enclosure: each of n roundings adds at most one part in 2²⁴ of the largest sum there can be."""
+def _singles_range(operator: SingleSums, given: Range) -> Range:
+    """A safe enclosure: that of real arithmetic, and the bound of two roundings for each tap."""
+    exact = operator_range(operator.real, given)
     roundings = 2 * int(operator.taps.counts.max()) * 2.0**-24
-    slack = roundings / (1 - roundings) * np.abs(operator.taps.weights).sum(axis=1).max()
-    largest = max(float(np.abs(exact.low).max()), float(np.abs(exact.high).max()))
-    return Range(exact.low - slack * largest, exact.high + slack * largest)
+    weight = float(np.abs(operator.taps.weights).sum(axis=1).max())
+    slack = roundings / (1 - roundings) * weight * float(np.abs([given.low, given.high]).max())
+    return Range(exact.low - slack, exact.high + slack)
 
 
 def _dense_range(operator: Dense, given: Range) -> Range:

@@ -170,8 +170,8 @@ def select_first(draft: Draft) -> RuleApplication | None:
     """Move what only copies samples from behind activations to before them, where it joins the operator there.
 
     An activation acts on each value alone, so a crop, a flip or a transposition may come first; then the operator
-    before the activations computes only what is needed later. So may what sums that round to float32 copy, whether there
-    are activations before them or other such sums.
+    before the activations computes only what is needed later. So may what sums that round to float32 copy, whether
+    there are activations before them or other such sums.
     """
     for at, traced in enumerate(draft.stages):
         before = at

@@ -1,8 +1,8 @@
 """The taps of one resized axis as PyTorch computes them for float32 images, rounding for rounding.
 
 :mod:`onelayer.operators.resampling` has the same weights in float64. Source: ``_compute_weights_aa`` and the filters in
-PyTorch's ``UpSampleKernel.cpp`` and ``UpSample.h``; where products are added with one rounding (FMA) was found by comparing
-weights, which an image with a single one in it shows.
+PyTorch's ``UpSampleKernel.cpp`` and ``UpSample.h``. Where products are added with one rounding (FMA) was found by
+comparing weights, which an image with a single one in it shows.
 """
 
 from __future__ import annotations
