@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 from torch import nn
 from torchvision.transforms import v2
 
 from onelayer.backends import BackendName
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Given, Transform, derive_branches, parts_of
+from onelayer.frontends import Given, RoundingMode, Transform, parts_of
 from onelayer.images import given_of, is_image
 from onelayer.layer import PLANS, OneLayer
 from onelayer.outputs import Transforms
@@ -19,18 +19,33 @@ from onelayer.outputs import Transforms
 
 @overload
 def compile(  # noqa: A001 - torch.compile is named so too
-    transform: Transform, *, fullgraph: Literal[True] = True, backend: BackendName = "auto", threads: int | None = None
+    transform: Transform,
+    *,
+    fullgraph: Literal[True] = True,
+    rounding: RoundingMode | None = None,
+    backend: BackendName = "auto",
+    threads: int | None = None,
 ) -> OneLayer: ...
 
 
 @overload
 def compile(  # noqa: A001
-    transform: Transform, *, fullgraph: bool, backend: BackendName = "auto", threads: int | None = None
+    transform: Transform,
+    *,
+    fullgraph: bool,
+    rounding: RoundingMode | None = None,
+    backend: BackendName = "auto",
+    threads: int | None = None,
 ) -> OneLayer | FewLayers: ...
 
 
 def compile(  # noqa: A001
-    transform: Transform, *, fullgraph: bool = True, backend: BackendName = "auto", threads: int | None = None
+    transform: Transform,
+    *,
+    fullgraph: bool = True,
+    rounding: RoundingMode | None = None,
+    backend: BackendName = "auto",
+    threads: int | None = None,
 ) -> OneLayer | FewLayers:
     """Turn transforms into one layer; see :class:`OneLayer`.
 
@@ -42,6 +57,9 @@ def compile(  # noqa: A001
         transform: Torchvision transforms, v1 or v2, or a preset; see ``onelayer.frontends`` for what is known.
         fullgraph: Whether a transform that cannot be derived is an error. If not, it stays as it is, and what lies on
             either side of it is compiled: see :class:`FewLayers`.
+        rounding: ``exact`` gives what the transforms give bit for bit, and refuses a transform whose rounding is not
+            known; ``fused`` computes in real arithmetic and rounds once, at the end. None for exact where an image is
+            uint8 or a PIL image, and fused where it is floating point.
         backend: ``auto`` takes the fastest that can run a program; ``numba`` is one fused kernel on the CPU, ``triton``
             one on an NVIDIA GPU; ``torch`` runs on every device; ``reference`` is NumPy in float64, slow, without
             gradients.
@@ -49,14 +67,16 @@ def compile(  # noqa: A001
             at the time of the call.
 
     Raises:
-        OnelayerError: If there is no such backend, ``transform`` cannot be called, or fewer than one thread is asked
-            for. A backend that cannot run the pipeline says so when an image comes.
+        OnelayerError: If there is no such backend or rounding, ``transform`` cannot be called, or fewer than one thread
+            is asked for. A backend that cannot run the pipeline says so when an image comes.
     """
     if not callable(transform):
         raise OnelayerError(f"{type(transform).__name__} was given as a transform", expected="something to call")
+    if rounding not in (None, *get_args(RoundingMode)):
+        raise OnelayerError(f"the rounding {rounding!r} was asked for", expected="exact, fused or None")
     if fullgraph:
-        return OneLayer(Transforms(transform), backend, threads)
-    return FewLayers(parts_of(transform), backend, threads)
+        return OneLayer(Transforms(transform, rounding), backend, threads)
+    return FewLayers(parts_of(transform), rounding, backend, threads)
 
 
 class FewLayers(nn.Module):
@@ -67,14 +87,23 @@ class FewLayers(nn.Module):
 
     Args:
         parts: Transforms in order, none of them a container of others.
+        rounding: Of the compiled ones; see :func:`compile`. A transform whose rounding is not known counts as one that
+            cannot be derived where it is to be exact.
         backend: Of the compiled ones.
         threads: That one of them may use at most.
     """
 
-    def __init__(self, parts: Sequence[Transform], backend: BackendName = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Transform],
+        rounding: RoundingMode | None = None,
+        backend: BackendName = "auto",
+        threads: int | None = None,
+    ) -> None:
         super().__init__()
         # In a tuple, because as an attribute each would become a submodule with weights of its own.
         self._parts = tuple(parts)
+        self._rounding: RoundingMode | None = rounding
         self._backend: BackendName = backend
         self._threads = threads
         self._layers: dict[tuple[int, int], OneLayer] = {}
@@ -110,7 +139,7 @@ class FewLayers(nn.Module):
     def _reach(self, place: int, given: Given) -> int:
         """The place behind the last transform that can be derived together with the one at ``place``."""
         try:
-            derive_branches(self._parts[place:], given)
+            Transforms(v2.Compose(self._parts[place:]), self._rounding).outputs(given)
         except OnelayerError as error:
             if error.stage is None:
                 raise
@@ -119,7 +148,7 @@ class FewLayers(nn.Module):
 
     def _layer(self, place: int, end: int) -> OneLayer:
         if (place, end) not in self._layers:
-            transforms = Transforms(v2.Compose(self._parts[place:end]))
+            transforms = Transforms(v2.Compose(self._parts[place:end]), self._rounding)
             self._layers[place, end] = OneLayer(transforms, self._backend, self._threads)
         return self._layers[place, end]
 

@@ -25,18 +25,24 @@ Plan = Callable[[torch.Tensor, torch.Tensor | None], Any]
 """Takes pixels [..., C, H, W], and memory for the result or None, and gives what the transforms would."""
 
 
-def computes_in(given: Given, after: Given) -> torch.dtype:
-    """The dtype that such images are computed in: half precision is for storage, its weights would be levels off."""
-    return torch.float64 if "float64" in (given.dtype, after.dtype) else torch.float32
+def computes_in(given: Given, output: Output) -> torch.dtype:
+    """The dtype that such images are computed in.
+
+    Half precision is for storage, its weights would be levels off. In float64 sums of bytes with weights in fixed point
+    are exact, and values that were rounded to float32 stay what they are.
+    """
+    is_double = "float64" in (given.dtype, output.after.dtype) or output.rounding == "exact"
+    return torch.float64 if is_double else torch.float32
 
 
 class OneLayer(nn.Module):
     """A pipeline of transforms, derived and fused, in place of the transforms themselves.
 
-    The arithmetic is that of real numbers ("fused" rounding): on floating point images the result is the original's up
-    to float32 rounding. On uint8 and PIL images torchvision rounds after every transform, and this rounds once, at the
-    end, so values may be a grey level or two apart; more, on content of extremes, after bicubic and Lanczos resizes,
-    which overshoot and saturate in the original between their two passes.
+    On uint8 and PIL images the result is the original's bit for bit, with every rounding that torchvision and Pillow do
+    ("exact" rounding), on every device what they give on the CPU. On floating point images the arithmetic is that of
+    real numbers ("fused" rounding), and the result is the original's up to float32 rounding. Fused rounding of uint8
+    images, if asked for, rounds once, at the end, so values may be a grey level or two apart; more, on content of
+    extremes, after bicubic and Lanczos resizes, which overshoot and saturate in the original between their two passes.
 
     It works where the image lies, and has no weights of its own: they follow from the transforms and the size of the
     image. So its ``state_dict`` is empty, and a model keeps its checkpoints when this is put before it.
@@ -66,15 +72,24 @@ class OneLayer(nn.Module):
         self._plan = lru_cache(maxsize=PLANS)(self._new_plan)
 
     @property
-    def transform(self) -> Transform:
-        """The transforms, as given.
+    def transforms(self) -> Transforms:
+        """What its programs are derived from.
 
         Raises:
             OnelayerError: If the layer was loaded: then its programs are all there is.
         """
         if not isinstance(self.source, Transforms):
             raise OnelayerError("a layer that was loaded has no transforms, only programs", hint="Use .program(given).")
-        return self.source.transform
+        return self.source
+
+    @property
+    def transform(self) -> Transform:
+        """The transforms, as given.
+
+        Raises:
+            OnelayerError: If the layer was loaded: then its programs are all there is.
+        """
+        return self.transforms.transform
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, image: Any, *, out: torch.Tensor | None = None) -> Any:
@@ -149,7 +164,7 @@ class OneLayer(nn.Module):
         return {"one": one, "tuple": several, "stacked": stacked}[outputs.joined]
 
     def _lowered(self, output: Output, given: Given, device: torch.device) -> Apply:
-        program, dtype = output.simplified.program, computes_in(given, output.after)
+        program, dtype = output.simplified.program, computes_in(given, output)
         setting = Setting(device, dtype, TORCH_DTYPES[output.after.dtype], self.threads)
         if program.stages:
             apply = lower(choose(self.backend, program, device, dtype).name, program, setting)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Given, Transform, derive_branches, parts_of
+from onelayer.frontends import Branches, Given, RoundingMode, Transform, derive_branches, parts_of
 from onelayer.operators import Range, Simplified, simplify
 
 _ANY_FLOAT = 1e30
@@ -21,10 +21,12 @@ class Output:
     Args:
         simplified: Its program, with the rules that made it.
         after: What it is.
+        rounding: Whether its program rounds as the original does, or is one in real arithmetic.
     """
 
     simplified: Simplified
     after: Given
+    rounding: RoundingMode = "fused"
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,26 @@ class Transforms:
 
     Args:
         transform: Torchvision transforms, nested as you like.
+        rounding: ``exact`` or ``fused``; None for exact where uint8 images are given, and fused for all others.
     """
 
-    def __init__(self, transform: Transform) -> None:
+    def __init__(self, transform: Transform, rounding: RoundingMode | None = None) -> None:
         self.transform = transform
+        self.rounding = rounding
+
+    def rounding_for(self, given: Given) -> RoundingMode:
+        """That of the programs for such images."""
+        if self.rounding is not None:
+            return self.rounding
+        return "fused" if given.is_float else "exact"
+
+    def derived(self, given: Given) -> Branches:
+        """What the transforms are, before they are simplified.
+
+        Raises:
+            UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
+        """
+        return derive_branches(parts_of(self.transform), given, self.rounding_for(given))
 
     def outputs(self, given: Given) -> Outputs:
         """Derive and simplify.
@@ -67,10 +85,11 @@ class Transforms:
         Raises:
             UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
         """
-        branches = derive_branches(parts_of(self.transform), given)
+        branches = self.derived(given)
+        rounding = self.rounding_for(given)
         low, high = (-_ANY_FLOAT, _ANY_FLOAT) if given.is_float else (0.0, 255.0)
         input_range = Range.of(given.shape[0], low, high)
-        each = tuple(Output(simplify(one.program, input_range), one.after) for one in branches.derived)
+        each = tuple(Output(simplify(one.program, input_range), one.after, rounding) for one in branches.derived)
         return Outputs(each, branches.joined)
 
     def __repr__(self) -> str:

@@ -11,25 +11,30 @@ from pydantic import Field
 from scipy import sparse
 
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Container, Given, PixelType
+from onelayer.frontends import Container, Given, PixelType, RoundingMode
 from onelayer.operators import (
     AxisMap,
     Clamp,
     Dense,
+    FloatStep,
     Gamma,
     Lookup,
     Program,
     Quantize,
     Separable,
     Simplified,
+    SingleSums,
     SpatialSparse,
     Stage,
+    Taps,
 )
-from onelayer.operators.activations import IntegerType, Rounding
+from onelayer.operators.activations import Arithmetic, FloatType, IntegerType, Rounding
 from onelayer.outputs import Output, Outputs
 from onelayer.records import Part, Record, Shape
 
 Arrays = dict[str, NDArray[Any]]
+
+_FACTORS: tuple[Literal["channel", "rows", "cols"], ...] = ("channel", "rows", "cols")
 
 
 class ImageConfig(Part):
@@ -65,6 +70,23 @@ class DenseConfig(Part):
     out_shape: Shape
 
 
+class SingleSumsConfig(Part):
+    """Arrays: ``starts``, ``counts`` and ``weights`` of the sums; ``starts`` of what is copied along the other axes."""
+
+    kind: Literal["single sums"] = "single sums"
+    along: Literal["channel", "rows", "cols"]
+    in_shape: tuple[int, int, int]
+    apart: int
+
+
+class FloatStepConfig(Part):
+    """Array: ``numbers``."""
+
+    kind: Literal["float step"] = "float step"
+    operation: Arithmetic
+    dtype: FloatType
+
+
 class ClampConfig(Part):
     """Array: ``bounds``, which may be infinite."""
 
@@ -94,7 +116,15 @@ class GammaConfig(Part):
 
 
 StageConfig = Annotated[
-    SeparableConfig | SpatialSparseConfig | DenseConfig | ClampConfig | QuantizeConfig | LookupConfig | GammaConfig,
+    SeparableConfig
+    | SpatialSparseConfig
+    | DenseConfig
+    | SingleSumsConfig
+    | FloatStepConfig
+    | ClampConfig
+    | QuantizeConfig
+    | LookupConfig
+    | GammaConfig,
     Field(discriminator="kind"),
 ]
 
@@ -104,6 +134,7 @@ class OutputConfig(Part):
 
     after: ImageConfig
     stages: tuple[StageConfig, ...]
+    rounding: RoundingMode = "fused"
 
 
 class OutputsConfig(Part):
@@ -135,7 +166,9 @@ def to_config(programs: Mapping[Given, Outputs], pipeline: str | None) -> tuple[
                 config, own = _to_stage_config(stage)
                 stages.append(config)
                 arrays |= {f"{place}.{number}.{at}.{name}": array for name, array in own.items()}
-            each.append(OutputConfig(after=_to_image_config(output.after), stages=tuple(stages)))
+            each.append(
+                OutputConfig(after=_to_image_config(output.after), stages=tuple(stages), rounding=output.rounding)
+            )
         configs.append(OutputsConfig(given=_to_image_config(given), joined=outputs.joined, each=tuple(each)))
     return ProgramsConfig(pipeline=pipeline, programs=tuple(configs)), arrays
 
@@ -166,7 +199,9 @@ def from_config(config: ProgramsConfig, arrays: Arrays) -> dict[Given, Outputs]:
                 raise OnelayerError(
                     f"program {place}.{number} gives images {program.out_shape}", expected=f"{after.shape}, as it says"
                 )
-            each.append(Output(Simplified(program, tuple((at,) for at in range(len(stages))), (), ()), after))
+            each.append(
+                Output(Simplified(program, tuple((at,) for at in range(len(stages))), (), ()), after, output.rounding)
+            )
         programs[given] = Outputs(tuple(each), one.joined)
     if left:
         raise OnelayerError(f"there are arrays that belong to no stage: {', '.join(sorted(left)[:5])}")
@@ -199,6 +234,17 @@ def _to_stage_config(stage: Stage) -> tuple[StageConfig, Arrays]:
         case Dense():
             config = DenseConfig(in_shape=stage.in_shape, out_shape=stage.out_shape)
             return config, {"weight": stage.weight, "bias": stage.bias}
+        case SingleSums():
+            arrays: Arrays = {"starts": stage.taps.starts, "counts": stage.taps.counts, "weights": stage.taps.weights}
+            copied = {
+                f"{name}.starts": factor.starts
+                for name, factor in zip(_FACTORS, stage.factors, strict=True)
+                if isinstance(factor, AxisMap)
+            }
+            (along,) = set(_FACTORS) - {name.removesuffix(".starts") for name in copied}
+            return SingleSumsConfig(along=along, in_shape=stage.in_shape, apart=stage.apart), arrays | copied
+        case FloatStep():
+            return FloatStepConfig(operation=stage.operation, dtype=stage.dtype), {"numbers": stage.numbers}
         case Clamp():
             return ClampConfig(), {"bounds": np.array([stage.low, stage.high])}
         case Quantize():
@@ -214,7 +260,7 @@ def _to_stage_config(stage: Stage) -> tuple[StageConfig, Arrays]:
 def _to_stage(config: StageConfig, arrays: Arrays, place: str) -> Stage:
     try:
         for name, array in arrays.items():
-            whole = name.rpartition(".")[2] in ("starts", "indices", "indptr")
+            whole = name.rpartition(".")[2] in ("starts", "counts", "indices", "indptr")
             if array.dtype.kind != ("i" if whole else "f"):
                 raise ValueError(f"{name} is of dtype {array.dtype}")
         return _built(config, arrays)
@@ -242,6 +288,16 @@ def _built(config: StageConfig, arrays: Arrays) -> Stage:
             return SpatialSparse(arrays["channel"], matrix, config.in_size, config.out_size, arrays["bias"])
         case DenseConfig():
             return Dense(arrays["weight"], arrays["bias"], config.in_shape, config.out_shape)
+        case SingleSumsConfig():
+            factors: dict[str, AxisMap | Taps] = {}
+            for name, n_in in zip(_FACTORS, config.in_shape, strict=True):
+                if name == config.along:
+                    factors[name] = Taps(n_in, arrays["starts"], arrays["counts"], arrays["weights"])
+                else:
+                    factors[name] = AxisMap.select(n_in, arrays[f"{name}.starts"])
+            return SingleSums(**factors, apart=config.apart)
+        case FloatStepConfig():
+            return FloatStep(config.operation, arrays["numbers"], config.dtype)
         case ClampConfig():
             low, high = arrays["bounds"].tolist()
             return Clamp(low, high)

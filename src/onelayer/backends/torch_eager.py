@@ -22,16 +22,19 @@ from onelayer.backends.torch_factors import (
     lower_axis,
     lower_channel,
 )
+from onelayer.backends.torch_singles import float_step, single_sums
 from onelayer.operators import (
     Activation,
     Clamp,
     Dense,
+    FloatStep,
     Gamma,
     Lookup,
     Operator,
     Program,
     Quantize,
     Separable,
+    SingleSums,
     SpatialSparse,
 )
 
@@ -97,6 +100,10 @@ def _lower_stage(stage: Operator | Activation, home: Home, factors: Factors) -> 
             return _spatial_sparse(stage, home, factors)
         case Dense():
             return [_dense(stage, home)]
+        case SingleSums():
+            return single_sums(stage, home)
+        case FloatStep():
+            return [float_step(stage, home)]
         case Clamp():
             return [lambda images: images.clamp(stage.low, stage.high)]
         case Quantize():

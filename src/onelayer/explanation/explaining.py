@@ -14,12 +14,12 @@ from onelayer.errors import OnelayerError
 from onelayer.explanation.explained import Explanation, Part, Rewrite, StageRow, TransformRow
 from onelayer.explanation.totals import total, totals_after, totals_before, totals_of_step
 from onelayer.explanation.words import in_words, taps_of
-from onelayer.frontends import Container, Derived, Given, PixelType, Step, Transform, derive_branches, parts_of
+from onelayer.frontends import Container, Derived, Given, PixelType, RoundingMode, Step, Transform
 from onelayer.images import Image, given_of
 from onelayer.layer import OneLayer, computes_in
 from onelayer.operators import Operator, Program, Shape, Simplified
 from onelayer.operators.rules import RuleApplication
-from onelayer.outputs import Transforms
+from onelayer.outputs import Output, Transforms
 
 _TEXT = 90
 """Characters that are kept of a transform's text."""
@@ -32,6 +32,7 @@ def explain(
     dtype: PixelType = "float32",
     container: Container = "tensor",
     output: int = 0,
+    rounding: RoundingMode | None = None,
 ) -> Explanation:
     """Say what each transform of a pipeline became, and what that saves.
 
@@ -42,18 +43,21 @@ def explain(
         dtype: Of the images, where a shape is given.
         container: What holds the images, where a shape is given.
         output: Which of the images that come out is explained, where a ``FiveCrop`` or ``TenCrop`` makes several.
+        rounding: ``exact`` or ``fused``; None for exact where the images are uint8, and fused for all others. A layer
+            has its own.
 
     Raises:
         UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
         OnelayerError: If what is given is no image or no shape of one, or there is no such output.
     """
     given = _given(image, dtype, container)
-    layer = transform if isinstance(transform, OneLayer) else OneLayer(Transforms(transform))
-    derived_each = derive_branches(parts_of(layer.transform), given).derived
+    layer = transform if isinstance(transform, OneLayer) else OneLayer(Transforms(transform, rounding))
+    derived_each = layer.transforms.derived(given).derived
     if output not in range(len(derived_each)):
         raise OnelayerError(f"output {output} was asked for", expected=f"one of 0 … {len(derived_each) - 1}")
     derived = derived_each[output]
-    simplified = layer.source.outputs(given).each[output].simplified
+    explained = layer.source.outputs(given).each[output]
+    simplified = explained.simplified
     stages = _stage_rows(derived, simplified)
     return Explanation(
         given=given,
@@ -65,14 +69,14 @@ def explain(
         rewrites=_rewrites(derived, simplified),
         before=totals_before(derived),
         after=total([stage.totals for stage in stages], given, derived.after),
-        backend=_backend(layer, simplified.program, given, derived.after),
+        backend=_backend(layer, explained, given),
         program=simplified.program,
     )
 
 
-def _backend(layer: OneLayer, program: Program, given: Given, after: Given) -> str:
+def _backend(layer: OneLayer, output: Output, given: Given) -> str:
     """What runs it where the image lies on the CPU, and why."""
-    choice = choose(layer.backend, program, torch.device("cpu"), computes_in(given, after))
+    choice = choose(layer.backend, output.simplified.program, torch.device("cpu"), computes_in(given, output))
     because = f" (chosen because {choice.reason})" if choice.reason else ""
     return f"{choice.name}: {WORKS_BY[choice.name]}{because}"
 

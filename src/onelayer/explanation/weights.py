@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.operators import AxisMap, Dense, Operator, Program, Separable, Shape, SpatialSparse
+from onelayer.operators import AxisMap, Dense, Operator, Program, Separable, Shape, SingleSums, SpatialSparse
 from onelayer.operators.channels import bias_image
 from onelayer.operators.contract import FloatArray
 
@@ -80,6 +80,8 @@ def _before(operator: Operator, window: Window) -> Window:
             if operator.transpose:
                 spread, top, left = spread.swapaxes(1, 2), left, top
             return Window(spread, top, left, offset)
+        case SingleSums():
+            return _before(operator.real, window)
         case SpatialSparse():
             offset = window.offset + _offset(operator.bias, window)
             weights = _unmixed(operator.channel, window.weights)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from onelayer.operators import AxisMap, Clamp, Dense, Gamma, Lookup, Quantize, Separable, SpatialSparse, Stage
+from onelayer.operators import (
+    AxisMap,
+    Clamp,
+    Dense,
+    FloatStep,
+    Gamma,
+    Lookup,
+    Quantize,
+    Separable,
+    SingleSums,
+    SpatialSparse,
+    Stage,
+)
 from onelayer.operators.contract import FloatArray
 
 Taps = tuple[int, int] | float | None
@@ -21,6 +33,8 @@ def taps_of(stage: Stage) -> Taps:
             return (stage.cols.taps, stage.rows.taps) if stage.transpose else (stage.rows.taps, stage.cols.taps)
         case SpatialSparse():
             return float(stage.matrix.nnz / stage.matrix.shape[0])
+        case SingleSums():
+            return taps_of(stage.real)
         case Dense():
             _, height, width = stage.in_shape
             return float(height * width)
@@ -42,6 +56,10 @@ def in_words(stage: Stage) -> str:
         case SpatialSparse():
             warp = f"warp {_size(*stage.in_size)} → {_size(*stage.out_size)}"
             return ", ".join(filter(None, [warp, _mixing(stage.channel), _adding(stage.bias)]))
+        case SingleSums():
+            return f"{in_words(stage.real)}, in float32"
+        case FloatStep():
+            return _arithmetic(stage)
         case Dense():
             outputs, inputs = stage.weight.shape
             return f"dense matrix {inputs:,} → {outputs:,}"
@@ -55,6 +73,12 @@ def in_words(stage: Stage) -> str:
             return f"{stage.gain:g} · x^{stage.gamma:g}"
         case _:
             return type(stage).__name__
+
+
+def _arithmetic(stage: FloatStep) -> str:
+    number = "a number per channel" if stage.channels else f"{stage.numbers[0]:.4g}"
+    verb = {"multiply": "multiply by", "subtract": "subtract", "divide": "divide by"}[stage.operation]
+    return f"{verb} {number}, in {stage.dtype}"
 
 
 def _axes(rows: AxisMap, cols: AxisMap) -> str:

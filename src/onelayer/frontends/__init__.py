@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 # Imported for the handlers that they register.
-from onelayer.frontends import branches, conversions, geometry, presets, refusals, sharpness, values, warps  # noqa: F401
+from onelayer.frontends import (  # noqa: F401
+    branches,
+    conversions,
+    exact_resizing,
+    exact_values,
+    geometry,
+    presets,
+    refusals,
+    sharpness,
+    values,
+    warps,
+)
 from onelayer.frontends.branches import Branches, derive_branches
 from onelayer.frontends.derivation import Transform, derive, parts_of
-from onelayer.frontends.given import Container, Derived, Given, PixelType, Step
+from onelayer.frontends.given import Container, Derived, Given, PixelType, RoundingMode, Step
 from onelayer.frontends.registry import Handler, UnsupportedTransformError, register
 
 __all__ = [
@@ -16,6 +27,7 @@ __all__ = [
     "Given",
     "Handler",
     "PixelType",
+    "RoundingMode",
     "Step",
     "Transform",
     "UnsupportedTransformError",

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as f2
 from onelayer.errors import OnelayerError
 from onelayer.frontends.derivation import Transform, derive_parts
 from onelayer.frontends.geometry import center_cropped, windowed
-from onelayer.frontends.given import Derived, Given, Step
+from onelayer.frontends.given import Derived, Given, RoundingMode, Step
 from onelayer.frontends.registry import UnsupportedTransformError, arguments, function_of, register, registered
 from onelayer.operators import AxisMap, Separable, Stage
 
@@ -59,23 +59,24 @@ class Stack:
     """``torch.stack`` as one branch sees it."""
 
 
-def derive_branches(parts: Sequence[Transform], given: Given) -> Branches:
+def derive_branches(parts: Sequence[Transform], given: Given, rounding: RoundingMode) -> Branches:
     """Read the operators off transforms in order, of which one may make several images of one.
 
     Args:
         parts: None of them is a container of others (``derivation.parts_of`` takes them out).
         given: What arrives at the first.
+        rounding: See :func:`onelayer.frontends.derive`.
 
     Raises:
         UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
     """
     fork = next((place for place, part in enumerate(parts) if _forks(part)), None)
     if fork is None:
-        return Branches((derive_parts(parts, given),), "one")
+        return Branches((derive_parts(parts, given, rounding),), "one")
     join = next((place for place in range(fork + 1, len(parts)) if _stacks(parts[place])), None)
     end = len(parts) if join is None else join
     after = parts[fork + 1 :] if join is None else [*parts[fork + 1 : join], Stack(), *parts[join + 1 :]]
-    derived = tuple(derive_parts([*parts[:fork], crop, *after], given) for crop in _crops(parts[fork]))
+    derived = tuple(derive_parts([*parts[:fork], crop, *after], given, rounding) for crop in _crops(parts[fork]))
     for step in derived[0].steps[fork + 1 : end]:
         _require_each(parts[step.place], step)
     return Branches(derived, "tuple" if join is None else "stacked")

@@ -20,7 +20,7 @@ from onelayer.frontends.registry import arguments, handler_for, registered
 from onelayer.frontends.values import mixed
 from onelayer.operators import Quantize, Stage
 
-_WHITE_TO_INTEGER = 255.999
+WHITE_TO_INTEGER = 255.999
 """What torchvision multiplies 0 … 1 by before it cuts the fraction off: 256 − 1e-3."""
 
 
@@ -165,7 +165,7 @@ def _converted(given: Given, dtype: torch.dtype | None, scale: bool) -> tuple[li
     # Torchvision cuts the fraction off. What it makes of values beyond 0 … 255 depends on the processor; here they
     # saturate.
     channels = given.shape[0]
-    stretched = mixed(given, np.eye(channels) * _WHITE_TO_INTEGER, np.zeros(channels))[0] if scale else []
+    stretched = mixed(given, np.eye(channels) * WHITE_TO_INTEGER, np.zeros(channels))[0] if scale else []
     return [*stretched, Quantize("truncate")], after
 
 

@@ -11,7 +11,8 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from onelayer.errors import OnelayerError
-from onelayer.frontends.given import Derived, Given, Step
+from onelayer.frontends.exactly import exact_stages
+from onelayer.frontends.given import Derived, Given, RoundingMode, Step
 from onelayer.frontends.registry import (
     REGISTER,
     UnsupportedTransformError,
@@ -33,37 +34,43 @@ _SEQUENCES: dict[type, Callable[[Any], Iterable[Callable[..., Any]]]] = {
 Transform = Callable[..., Any]
 
 
-def derive(transform: Transform, given: Given) -> Derived:
+def derive(transform: Transform, given: Given, rounding: RoundingMode = "fused") -> Derived:
     """Read the operators off a transform or a pipeline of transforms.
 
-    Values are real numbers in the units of the tensors: 0 … 255 for uint8. Saturation that torchvision does stays in
-    the program, once per transform. Between the two passes of one resize, where Pillow and PyTorch round and saturate
-    uint8 values too, both are left out: with bicubic and Lanczos filters an image that overshoots in the first pass can
-    differ by far more than the rounding (31 levels were seen on small images of uint8 noise).
+    Values are in the units of the tensors: 0 … 255 for uint8. Where rounding is ``fused`` they are real numbers.
+    Saturation that torchvision does stays in the program, once per transform. Between the two passes of one resize,
+    where Pillow and PyTorch round and saturate uint8 values too, both are left out: with bicubic and Lanczos filters an
+    image that overshoots in the first pass can differ by far more than the rounding (31 levels were seen on small
+    images of uint8 noise). Where it is ``exact`` every rounding that the libraries do stays where they do it.
 
     Args:
         transform: A transform, a function or a ``functools.partial`` of one, or a ``Compose`` or ``nn.Sequential``
             of these, nested as you like.
         given: What arrives at the first transform.
+        rounding: ``fused`` or ``exact``.
 
     Raises:
-        UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
+        UnsupportedTransformError: For a transform that cannot be derived, or not bit for bit where that is asked for,
+            with its name and place.
     """
-    return derive_parts(parts_of(transform), given)
+    return derive_parts(parts_of(transform), given, rounding)
 
 
-def derive_parts(parts: Iterable[Any], given: Given) -> Derived:
+def derive_parts(parts: Iterable[Any], given: Given, rounding: RoundingMode) -> Derived:
     """Like :func:`derive`, for transforms in order; none of them is a container of others."""
+    stages_of = {"fused": _fused_stages, "exact": exact_stages}[rounding]
     steps: list[Step] = []
     stages: list[Stage] = []
     current = given
     for place, part in enumerate(parts):
         name = name_of(part)
         try:
-            own, after = handler_for(part)(part, current)
+            own, after = stages_of(part, current)
             if own and after.container == "image" and _returns_plain_tensors(part):
                 after = replace(after, container="tensor")
-            _check(stages, own, current, after)
+            _check_shape(own, current, after)
+            if rounding == "fused":
+                _check_look_ups(stages, own)
         except OnelayerError as error:
             raise UnsupportedTransformError(
                 error.problem,
@@ -78,7 +85,7 @@ def derive_parts(parts: Iterable[Any], given: Given) -> Derived:
         steps.append(Step(name, part, place, taken, before=current, after=after))
         stages += own
         current = after
-    if not current.is_float and not (stages and isinstance(stages[-1], Quantize)):
+    if rounding == "fused" and not current.is_float and not (stages and isinstance(stages[-1], Quantize)):
         stages.append(Quantize("half_even"))
     return Derived(Program(given.shape, tuple(stages)), tuple(steps), given, current)
 
@@ -107,14 +114,21 @@ def _flattened(transform: Transform) -> Iterator[Transform]:
         yield from _flattened(part)
 
 
-def _check(before: list[Stage], own: list[Stage], given: Given, after: Given) -> None:
+def _fused_stages(part: Any, given: Given) -> tuple[list[Stage], Given]:
+    return handler_for(part)(part, given)
+
+
+def _check_shape(own: list[Stage], given: Given, after: Given) -> None:
     out_shape = Program(given.shape, tuple(own)).out_shape
     if out_shape != after.shape:
         raise OnelayerError(
             f"the handler's stages give images {out_shape}, but it says {after.shape}", expected="equal shapes"
         )
+
+
+def _check_look_ups(before: list[Stage], own: list[Stage]) -> None:
     if any(isinstance(stage, Lookup) for stage in own) and not all(map(keeps_integers, before)):
         raise OnelayerError(
             "a look-up table takes whole numbers, and without rounding the steps before it give others",
-            hint="Put it before the steps that compute new values.",
+            hint="Put it before the steps that compute new values, or use rounding='exact'.",
         )

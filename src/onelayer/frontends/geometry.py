@@ -23,11 +23,14 @@ from onelayer.operators.axis import Interpolation
 from onelayer.operators.padding import Padding
 from onelayer.operators.resampling import Precision
 
-_OVERSHOOTING = ("bicubic", "lanczos")
-_WIDENING = ("bilinear", *_OVERSHOOTING)
+OVERSHOOTING = ("bicubic", "lanczos")
+"""Interpolations with negative weights."""
+
+_WIDENING = ("bilinear", *OVERSHOOTING)
 
 
-def _spatial(given: Given, rows: AxisMap, cols: AxisMap) -> tuple[list[Stage], Given]:
+def spatial(given: Given, rows: AxisMap, cols: AxisMap) -> tuple[list[Stage], Given]:
+    """The stage that maps both axes; none where nothing changes."""
     if rows.is_identity and cols.is_identity:
         return [], given
     operator = Separable.of_axes(given.shape[0], rows, cols)
@@ -44,7 +47,7 @@ def resize_v2(transform: Any, given: Given) -> tuple[list[Stage], Given]:
 def resize_v1(transform: Any, given: Given) -> tuple[list[Stage], Given]:
     """Resize as v2 does, but for Lanczos on tensors, which v1 does not have."""
     size, interpolation, max_size, antialias = arguments(transform, "size", "interpolation", "max_size", "antialias")
-    if given.container != "pil" and _filter(interpolation) == "lanczos":
+    if given.container != "pil" and filter_of(interpolation) == "lanczos":
         raise OnelayerError("a v1 Resize of tensors has no interpolation lanczos", hint="Use v2.Resize.")
     return resized(given, size, interpolation, max_size, antialias)
 
@@ -57,15 +60,8 @@ def resized(
     Raises:
         OnelayerError: For sizes or an interpolation that torchvision refuses for such an image.
     """
-    kind = _filter(interpolation)
-    size_in = given.shape[1:]
-    try:
-        size_out = _compute_resized_output_size(size_in, size, max_size)
-    except ValueError as error:
-        raise OnelayerError(
-            f"a resize to {size} with max_size {max_size} was asked for", expected=str(error), hint="Mend its size."
-        ) from error
-    lengths = list(zip(size_in, size_out, strict=True))
+    kind = filter_of(interpolation)
+    lengths = list(zip(given.shape[1:], resized_size(given, size, max_size), strict=True))
     if given.container == "pil" and kind in ("nearest", "nearest_exact"):
         rows, cols = (_pillow_nearest(n_in, n_out) for n_in, n_out in lengths)
     else:
@@ -75,16 +71,32 @@ def resized(
             )
         widens = given.container == "pil" or bool(antialias)
         if given.is_float and widens and kind in _WIDENING:
-            _refuse_width_of_one(*lengths)
+            refuse_width_of_one(*lengths)
         precision: Precision = "float32" if given.is_float and given.dtype != "float64" else "float64"
         rows, cols = (AxisMap.resample(n_in, n_out, kind, widens, precision=precision) for n_in, n_out in lengths)
-    stages, after = _spatial(given, rows, cols)
-    if stages and given.dtype == "uint8" and kind in _OVERSHOOTING:
+    stages, after = spatial(given, rows, cols)
+    if stages and given.dtype == "uint8" and kind in OVERSHOOTING:
         stages.append(Clamp(0, 255))
     return stages, after
 
 
-def _refuse_width_of_one(heights: tuple[int, int], widths: tuple[int, int]) -> None:
+def resized_size(given: Given, size: int | Sequence[int] | None, max_size: int | None) -> tuple[int, int]:
+    """Height and width after a resize. Source: torchvision.
+
+    Raises:
+        OnelayerError: For sizes that torchvision refuses.
+    """
+    try:
+        height, width = _compute_resized_output_size(given.shape[1:], size, max_size)
+    except ValueError as error:
+        raise OnelayerError(
+            f"a resize to {size} with max_size {max_size} was asked for", expected=str(error), hint="Mend its size."
+        ) from error
+    return height, width
+
+
+def refuse_width_of_one(heights: tuple[int, int], widths: tuple[int, int]) -> None:
+    """Refuse what PyTorch computes wrongly; both lengths are before and after."""
     # PyTorch 2.15 on CPU then fills every output row with the same input row instead of weighing several.
     if widths[1] == 1 and heights[0] > 1 and heights[1] not in (1, heights[0]):
         raise OnelayerError(
@@ -94,7 +106,7 @@ def _refuse_width_of_one(heights: tuple[int, int], widths: tuple[int, int]) -> N
         )
 
 
-def _filter(interpolation: Any) -> Interpolation:
+def filter_of(interpolation: Any) -> Interpolation:
     """The interpolation of an ``InterpolationMode``, its value, or Pillow's number for it."""
     try:
         if isinstance(interpolation, int):
@@ -135,7 +147,7 @@ def center_cropped(given: Given, size: int | Sequence[int]) -> tuple[list[Stage]
     both = [size] if isinstance(size, int) else list(size)
     lengths = both * 2 if len(both) == 1 else both
     rows, cols = (_middle(n, length) for n, length in zip(given.shape[1:], lengths, strict=True))
-    return _spatial(given, rows, cols)
+    return spatial(given, rows, cols)
 
 
 def _middle(n: int, length: int) -> AxisMap:
@@ -159,7 +171,7 @@ def windowed(given: Given, top: int, left: int, height: int, width: int) -> tupl
     _, rows, cols = given.shape
     if top >= rows or left >= cols or top + height <= 0 or left + width <= 0:
         raise OnelayerError("the window lies beside the image", expected="a window with some of the image in it")
-    return _spatial(given, AxisMap.crop(rows, top, height), AxisMap.crop(cols, left, width))
+    return spatial(given, AxisMap.crop(rows, top, height), AxisMap.crop(cols, left, width))
 
 
 @registered(v2.Pad, f2.pad)
@@ -188,7 +200,7 @@ def _padded(given: Given, padding: int | Sequence[int], fill: Any, mode: str) ->
         raise OnelayerError("negative padding of a PIL image", expected="padding of at least 0", hint="Crop instead.")
     kind: Padding = "zero" if mode == "constant" else mode  # type: ignore[assignment]  # AxisMap.pad refuses others
     _, height, width = given.shape
-    stages, after = _spatial(given, AxisMap.pad(height, top, bottom, kind), AxisMap.pad(width, left, right, kind))
+    stages, after = spatial(given, AxisMap.pad(height, top, bottom, kind), AxisMap.pad(width, left, right, kind))
     fills = _fills(given, fill)
     if mode == "constant" and any(fills):
         stages = [stage.with_fill(fills) if isinstance(stage, Separable) else stage for stage in stages]
@@ -229,12 +241,12 @@ def _fills(given: Given, fill: Any) -> list[float]:
 
 def _flipped_columns(_: Any, given: Given) -> tuple[list[Stage], Given]:
     _, height, width = given.shape
-    return _spatial(given, AxisMap.identity(height), AxisMap.flip(width))
+    return spatial(given, AxisMap.identity(height), AxisMap.flip(width))
 
 
 def _flipped_rows(_: Any, given: Given) -> tuple[list[Stage], Given]:
     _, height, width = given.shape
-    return _spatial(given, AxisMap.flip(height), AxisMap.identity(width))
+    return spatial(given, AxisMap.flip(height), AxisMap.identity(width))
 
 
 registered(f1.hflip, f2.horizontal_flip)(_flipped_columns)
@@ -273,7 +285,7 @@ def _blurred(given: Given, kernel_size: Sequence[int], sigma: Sequence[float]) -
             f"a blur with kernel {kernel_size} and sigma {sigma}", expected="two numbers of each, x first"
         )
     _, height, width = given.shape
-    return _spatial(
+    return spatial(
         given,
         AxisMap.gaussian_blur(height, kernel_size[1], sigma[1]),
         AxisMap.gaussian_blur(width, kernel_size[0], sigma[0]),

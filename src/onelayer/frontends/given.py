@@ -9,6 +9,9 @@ from onelayer.errors import OnelayerError
 from onelayer.operators import Program, Shape
 
 PixelType = Literal["uint8", "float16", "bfloat16", "float32", "float64"]
+RoundingMode = Literal["exact", "fused"]
+"""Bit for bit what the original gives, with each of its roundings; or real arithmetic, rounded once at the end."""
+
 Container = Literal["tensor", "image", "pil", "numpy"]
 
 
@@ -90,8 +93,9 @@ class Derived:
     """A pipeline in the operator algebra.
 
     Args:
-        program: In real arithmetic: the original's rounding between steps is left out, and one rounding to uint8,
-            which belongs to no step, stands at the end if the output is uint8. Neighbouring stages are not fused.
+        program: With every rounding of the original; or in real arithmetic: then rounding between steps is left out,
+            and one rounding to uint8, which belongs to no step, stands at the end if the output is uint8. Neighbouring
+            stages are not fused.
         steps: The transforms and what they became, in order.
         given: What arrives at the pipeline.
         after: What leaves it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 from onelayer.errors import OnelayerError
@@ -13,6 +14,7 @@ from onelayer.operators import Stage
 def always(handler: Handler) -> Handler:
     """The handler of a transform that is applied with probability ``p``: the given one for p = 1, nothing for p = 0."""
 
+    @wraps(handler)
     def handle(transform: Any, given: Given) -> tuple[list[Stage], Given]:
         if transform.p == 0:
             return [], given

@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 
 from onelayer.errors import OnelayerError
+from onelayer.frontends.dialects import PILLOW_LUMA, TENSOR_LUMA
 from onelayer.frontends.given import Given
 from onelayer.frontends.probability import always
 from onelayer.frontends.registry import arguments, function_of, registered
@@ -21,10 +22,6 @@ from onelayer.operators import Clamp, Dense, Gamma, Lookup, Separable, Stage
 from onelayer.operators.channels import channel_matrix
 from onelayer.operators.contract import FloatArray
 from onelayer.operators.dense import refuse_too_large
-
-_TENSOR_LUMA = (0.2989, 0.587, 0.114)
-# Pillow's Convert.c, in 16 bits of fraction.
-_PILLOW_LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
 
 
 def mixed(given: Given, channel: Any, bias: Any) -> tuple[list[Stage], Given]:
@@ -36,7 +33,7 @@ def mixed(given: Given, channel: Any, bias: Any) -> tuple[list[Stage], Given]:
 @registered(v2.Grayscale, f2.rgb_to_grayscale)
 def grayscale(transform: Any, given: Given) -> tuple[list[Stage], Given]:
     """Luma in one channel or in three."""
-    return _gray(given, *arguments(transform, "num_output_channels"))
+    return gray(given, *arguments(transform, "num_output_channels"))
 
 
 @registered(v1.Grayscale, f1.rgb_to_grayscale)
@@ -44,17 +41,18 @@ def grayscale_v1(transform: Any, given: Given) -> tuple[list[Stage], Given]:
     """As in v2, but that a tensor of one channel keeps one."""
     (channels,) = arguments(transform, "num_output_channels")
     kept = given.container != "pil" and given.shape[0] == 1 and channels == 3
-    return _gray(given, 1 if kept else channels)
+    return gray(given, 1 if kept else channels)
 
 
 @registered(v1.RandomGrayscale, v2.RandomGrayscale)
 @always
 def grayscale_of_as_many(_: Any, given: Given) -> tuple[list[Stage], Given]:
     """Luma in as many channels as there are."""
-    return _gray(given, given.shape[0])
+    return gray(given, given.shape[0])
 
 
-def _gray(given: Given, channels: int) -> tuple[list[Stage], Given]:
+def gray(given: Given, channels: int) -> tuple[list[Stage], Given]:
+    """The stages of luma in 1 or 3 channels, of 1 or 3."""
     if given.shape[0] not in (1, 3) or channels not in (1, 3):
         raise OnelayerError(
             f"{channels} gray channels of {given.shape[0]} channels were asked for", expected="1 or 3 of both"
@@ -65,7 +63,7 @@ def _gray(given: Given, channels: int) -> tuple[list[Stage], Given]:
 
 
 def _luma(given: Given) -> tuple[float, float, float]:
-    return _PILLOW_LUMA if given.container == "pil" else _TENSOR_LUMA
+    return PILLOW_LUMA if given.container == "pil" else TENSOR_LUMA
 
 
 @registered(v2.RGB, f2.grayscale_to_rgb)
@@ -73,7 +71,7 @@ def rgb(_: Any, given: Given) -> tuple[list[Stage], Given]:
     """One channel three times; three channels or more stay."""
     if given.shape[0] >= 3:
         return [], given
-    return _gray(given, 3)
+    return gray(given, 3)
 
 
 @registered(v1.Normalize, v2.Normalize, f1.normalize, f2.normalize)
@@ -88,6 +86,16 @@ def normalized(given: Given, mean: Any, std: Any) -> tuple[list[Stage], Given]:
     Raises:
         OnelayerError: If no float tensor is given, or the numbers do not fit it.
     """
+    means, stds = mean_and_std(given, mean, std)
+    return mixed(given, np.diag(1.0 / stds), -means / stds)
+
+
+def mean_and_std(given: Given, mean: Any, std: Any) -> tuple[FloatArray, FloatArray]:
+    """Both as one number per channel, [C].
+
+    Raises:
+        OnelayerError: If no float tensor is given, or the numbers do not fit it.
+    """
     if not given.is_float:
         raise OnelayerError(
             f"a {given.container} of {given.dtype} cannot be normalised",
@@ -97,7 +105,7 @@ def normalized(given: Given, mean: Any, std: Any) -> tuple[list[Stage], Given]:
     means, stds = _per_channel(given, "mean", mean), _per_channel(given, "std", std)
     if not stds.all():
         raise OnelayerError(f"the standard deviation {std} has a zero", expected="numbers other than 0")
-    return mixed(given, np.diag(1.0 / stds), -means / stds)
+    return means, stds
 
 
 def _per_channel(given: Given, name: str, numbers: Any) -> FloatArray:
@@ -112,13 +120,14 @@ def _per_channel(given: Given, name: str, numbers: Any) -> FloatArray:
     return np.broadcast_to(values, (channels,))
 
 
-def _inverted(_: Any, given: Given) -> tuple[list[Stage], Given]:
+def inverted(_: Any, given: Given) -> tuple[list[Stage], Given]:
+    """White minus every value."""
     channels = given.shape[0]
     return mixed(given, -np.eye(channels), np.full(channels, given.white))
 
 
-registered(f1.invert, f2.invert)(_inverted)
-registered(v1.RandomInvert, v2.RandomInvert)(always(_inverted))
+registered(f1.invert, f2.invert)(inverted)
+registered(v1.RandomInvert, v2.RandomInvert)(always(inverted))
 
 
 @registered(f1.solarize, f2.solarize)

@@ -155,7 +155,7 @@ def arithmetic_of(layer: Any, given: Given) -> Arithmetic:
     if len(outputs.each) > 1:
         raise NoBoundError(f"the layer makes {len(outputs.each)} images of one")
     (output,) = outputs.each
-    lowered = str(computes_in(given, output.after)).removeprefix("torch.")
+    lowered = str(computes_in(given, output)).removeprefix("torch.")
     dtype = _COMPUTES_IN[layer.backend] or lowered
     results = (lowered, output.after.dtype) if output.after.is_float else (lowered,)
     return Arithmetic(output.simplified.program, dtype, results)
