@@ -28,6 +28,7 @@ ORDER = [
     {"program_files"},
     {"layer_files"},
     {"verification"},
+    {"selfcheck"},
     {"report"},
     {"comparison", "bench"},
     {"steps"},

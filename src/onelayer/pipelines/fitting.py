@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as F
 
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Given, register
+from onelayer.frontends.exactly import exact_stages, exactly
 from onelayer.frontends.registry import handler_for
 from onelayer.operators import Stage
 
@@ -58,6 +59,13 @@ def sized_transform(transform: SizedTransform, given: Given) -> tuple[list[Stage
     _, height, width = given.shape
     function = transform.function_for(height, width, given.white)
     return handler_for(function)(function, given)
+
+
+@exactly(sized_transform)
+def exactly_sized_transform(transform: SizedTransform, given: Given) -> tuple[list[Stage], Given]:
+    """The same, bit for bit."""
+    _, height, width = given.shape
+    return exact_stages(transform.function_for(height, width, given.white), given)
 
 
 class ResizeLongSide(SizedTransform):

@@ -1,0 +1,201 @@
+"""Random cases of each thing that libraries round: a transform and an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torchvision import transforms as v1
+from torchvision.transforms import functional as f1
+from torchvision.transforms import v2
+from torchvision.transforms._presets import ImageClassification
+from torchvision.transforms.v2 import functional as f2
+
+from onelayer.selfcheck.contents import Bytes, Size, as_pil, as_tensor, length, pixels, size
+
+_LONGEST = 96
+_ANTIALIASED = ("bilinear", "bicubic", "lanczos")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What both sides are given.
+
+    Args:
+        transform: Torchvision's.
+        image: A tensor or a PIL image.
+    """
+
+    transform: Any
+    image: Any
+
+
+Family = Callable[[Generator], Case]
+
+
+def _mode(name: str) -> v2.InterpolationMode:
+    return v2.InterpolationMode(name)
+
+
+def _image(rng: Generator, channels: int | None = None) -> Bytes:
+    return pixels(rng, channels or int(rng.choice([1, 3])), size(rng, _LONGEST))
+
+
+def _resized_size(rng: Generator, before: Size) -> list[int]:
+    """Height and width to come to, of which one stays at times; nowhere 1×1, at which PyTorch crashes."""
+    height, width = (length(rng, _LONGEST) if rng.random() < 0.85 else old for old in before)
+    return [height, max(width, 2)]
+
+
+def torch_resize_of_bytes(rng: Generator) -> Case:
+    """PyTorch's fixed point, with antialiasing and without."""
+    image = _image(rng, int(rng.integers(1, 5)))
+    antialias = rng.random() < 0.7
+    kind = str(rng.choice(_ANTIALIASED if antialias else _ANTIALIASED[:2]))
+    resize = v2.Resize(_resized_size(rng, image.shape[1:]), _mode(kind), antialias=antialias)
+    return Case(resize, as_tensor(rng, image))
+
+
+def torch_resize_in_float32(rng: Generator) -> Case:
+    """The detour through float32 that v1 and the presets take with tensors, and float32 images themselves."""
+    image = _image(rng)
+    to = _resized_size(rng, image.shape[1:])
+    mode = _mode(str(rng.choice(_ANTIALIASED[:2])))
+    tensor = as_tensor(rng, image)
+    if rng.random() < 0.5:
+        return Case(v1.Resize(to, mode, antialias=True), tensor.as_subclass(torch.Tensor))
+    return Case(v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Resize(to, mode, antialias=True)]), tensor)
+
+
+def pillow_resize(rng: Generator) -> Case:
+    """Pillow's fixed point, in the order of passes of its version."""
+    image = _image(rng)
+    library = v1 if rng.random() < 0.5 else v2
+    kind = str(rng.choice([*_ANTIALIASED, "box", "hamming"]))
+    return Case(library.Resize(_resized_size(rng, image.shape[1:]), _mode(kind)), as_pil(image))
+
+
+def luma(rng: Generator) -> Case:
+    """Grey of colours: v1's and v2's of tensors, and Pillow's."""
+    image = _image(rng, 3)
+    library = v1 if rng.random() < 0.5 else v2
+    transform = library.Grayscale(int(rng.choice([1, 3])))
+    if rng.random() < 0.4:
+        return Case(transform, as_pil(image))
+    tensor = as_tensor(rng, image)
+    return Case(transform, tensor.as_subclass(torch.Tensor) if library is v1 else tensor)
+
+
+def _numbers(rng: Generator, channels: int) -> list[float]:
+    return [float(number) for number in np.round(rng.uniform(0.1, 0.9, channels), int(rng.integers(1, 9)))]
+
+
+def conversion(rng: Generator) -> Case:
+    """Bytes as floating point numbers, normalised or not."""
+    image = _image(rng)
+    normalise = [(_numbers(rng, len(image)), _numbers(rng, len(image)))] if rng.random() < 0.7 else []
+    if rng.random() < 0.4:
+        return Case(v1.Compose([v1.ToTensor(), *(v1.Normalize(*numbers) for numbers in normalise)]), as_pil(image))
+    scaled = v2.ToDtype(torch.float32, scale=True) if rng.random() < 0.7 else v2.ConvertImageDtype(torch.float32)
+    return Case(v2.Compose([scaled, *(v2.Normalize(*numbers) for numbers in normalise)]), as_tensor(rng, image))
+
+
+def function_of_values(rng: Generator) -> Case:
+    """What acts on every byte alone."""
+    image = _image(rng)
+    is_pil = rng.random() < 0.5
+    functions = f1 if rng.random() < 0.5 else f2
+    transform = _function_of_values(rng, functions)
+    tensor = as_tensor(rng, image)
+    return Case(transform, as_pil(image) if is_pil else tensor.as_subclass(torch.Tensor))
+
+
+def _function_of_values(rng: Generator, functions: Any) -> Any:
+    drawn: list[Callable[[], Any]] = [
+        lambda: functions.invert,
+        lambda: partial(functions.solarize, threshold=int(rng.integers(0, 256))),
+        lambda: partial(functions.posterize, bits=int(rng.integers(1, 9))),
+        lambda: partial(functions.adjust_brightness, brightness_factor=float(rng.uniform(0, 2))),
+        lambda: partial(functions.adjust_gamma, gamma=float(rng.uniform(0.3, 3))),
+    ]
+    return drawn[rng.integers(len(drawn))]()
+
+
+def copying(rng: Generator) -> Case:
+    """Crops, flips, padding and the nearest pixel."""
+    image = _image(rng)
+    is_pil = rng.random() < 0.5
+    transform = _copies(rng, int(rng.integers(1, 4)))
+    return Case(v2.Compose(transform), as_pil(image) if is_pil else as_tensor(rng, image))
+
+
+def _copies(rng: Generator, count: int) -> list[Any]:
+    drawn: list[Callable[[], Any]] = [
+        lambda: v2.CenterCrop([length(rng, _LONGEST), length(rng, _LONGEST)]),
+        lambda: v2.RandomHorizontalFlip(p=1),
+        lambda: v2.RandomVerticalFlip(p=1),
+        lambda: v2.Pad([int(n) for n in rng.integers(0, 9, 4)], fill=int(rng.integers(0, 256))),
+        lambda: v2.Resize([length(rng, 40), length(rng, 40)], v2.InterpolationMode.NEAREST),
+    ]
+    return [drawn[rng.integers(len(drawn))]() for _ in range(count)]
+
+
+def pipeline(rng: Generator) -> Case:
+    """All of it in a row, as pipelines have it."""
+    image = _image(rng, 3 if rng.random() < 0.8 else 1)
+    is_pil = rng.random() < 0.5
+    kind = str(rng.choice(_ANTIALIASED))
+    short, (height, width) = length(rng, _LONGEST) + 1, image.shape[1:]
+    # The short side of very long images would make them very large.
+    proportionate = max(height, width) <= 8 * min(height, width)
+    resize = short if proportionate else [short, short]
+    steps: list[Any] = [*_copies(rng, int(rng.integers(0, 2))), v2.Resize(resize, _mode(kind))]
+    if rng.random() < 0.1:
+        steps.append(v2.Resize([length(rng, 40) + 1] * 2, _mode(kind)))
+    steps += _copies(rng, int(rng.integers(0, 3)))
+    channels = len(image)
+    if rng.random() < 0.3:
+        channels = int(rng.choice([1, 3]))
+        steps.insert(int(rng.integers(len(steps) + 1)), v2.Grayscale(channels))
+    if rng.random() < 0.15:
+        steps.append(_function_of_values(rng, f2))
+    if rng.random() < 0.7:
+        if rng.random() < 0.3 and is_pil:
+            steps.append(v1.ToTensor())
+        else:
+            steps += [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+        steps.append(v2.Normalize(_numbers(rng, channels), _numbers(rng, channels)))
+        steps += _copies(rng, int(rng.integers(0, 2)))
+    return Case(v2.Compose(steps), as_pil(image) if is_pil else as_tensor(rng, image))
+
+
+def preset(rng: Generator) -> Case:
+    """The presets of torchvision's weights, on tensors and on PIL images."""
+    image = _image(rng, 3)
+    short = length(rng, _LONGEST) + 1
+    kind = _mode(str(rng.choice(_ANTIALIASED[:2])))
+    height, width = image.shape[1:]
+    if max(height, width) > 8 * min(height, width):
+        image = image[:, : min(height, 8), : min(width, 8)]
+    transform = ImageClassification(crop_size=length(rng, short), resize_size=short, interpolation=kind)
+    is_pil = rng.random() < 0.5
+    return Case(transform, as_pil(image) if is_pil else as_tensor(rng, image).as_subclass(torch.Tensor))
+
+
+FAMILIES: dict[str, tuple[Family, int]] = {
+    "PyTorch's resize of bytes": (torch_resize_of_bytes, 3),
+    "PyTorch's resize in float32": (torch_resize_in_float32, 2),
+    "Pillow's resize": (pillow_resize, 3),
+    "luma": (luma, 1),
+    "conversion to floating point": (conversion, 1),
+    "functions of single values": (function_of_values, 1),
+    "copies: crop, flip, pad, nearest": (copying, 1),
+    "presets of torchvision's weights": (preset, 2),
+    "whole pipelines": (pipeline, 6),
+}
+"""By what they try: how to draw a case, and how many of twenty cases are of them."""
