@@ -73,6 +73,8 @@ def lower_axis(axis: AxisMap, dim: int, home: Home, factors: Factors) -> list[St
         return []
     if axis.is_selection:
         return [_selection(axis, dim)]
+    if axis.taps == 1 and not axis.multiplications:
+        return [_padded(axis, dim)]
     return [factors.axis(axis, dim, home)]
 
 
@@ -97,6 +99,18 @@ def _selection(axis: AxisMap, dim: int) -> Step:
         return lambda images: images.narrow(dim, int(starts[-1]), length).flip(dim)
     indices = torch.from_numpy(np.array(starts))
     return lambda images: images.index_select(dim, indices.to(images.device))
+
+
+def _padded(axis: AxisMap, dim: int) -> Step:
+    """Copies of samples, and zeros."""
+    indices = torch.from_numpy(np.array(axis.starts))
+    inside = torch.from_numpy(axis.weights[:, 0] != 0).reshape(-1, *[1] * (-1 - dim))
+
+    def pad(images: torch.Tensor) -> torch.Tensor:
+        # Not times zero, which makes −0 of a negative value.
+        return torch.where(inside.to(images.device), images.index_select(dim, indices.to(images.device)), 0)
+
+    return pad
 
 
 def _axis_products(axis: AxisMap, dim: int, home: Home) -> Step:
