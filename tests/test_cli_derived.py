@@ -83,7 +83,9 @@ def test_compile_writes_layers_that_load(run: Run, file: Path, tmp_path: Path) -
     shapes = ["--shape", "3x17x11", "--shape", "3X20X30", "--as", "numpy", "--dtype", "uint8"]
     code, text = run("compile", f"{file}:small", "--out", out, *shapes)
     assert code == 0
-    assert "3×20×30 uint8 numpy → 1×9×13 uint8 numpy: 2 stages" in text
+    assert "3×20×30 uint8 numpy → 1×9×13 uint8 numpy: 6 stages" in text
+    fused = run("compile", f"{file}:small", "--out", tmp_path / "fused", *shapes, "--rounding", "fused")
+    assert "3×20×30 uint8 numpy → 1×9×13 uint8 numpy: 2 stages" in fused[1]
     loaded = onelayer.load(out)
     assert loaded(np.zeros((17, 11, 3), np.uint8)).shape == (13, 9, 1)
     assert loaded(np.zeros((20, 30, 3), np.uint8)).shape == (9, 13, 1)

@@ -37,7 +37,7 @@ def report() -> Explanation:
 
 @pytest.fixture(scope="module")
 def bicubic() -> Explanation:
-    return explain(BICUBIC, (3, 45, 60), dtype="uint8")
+    return explain(BICUBIC, (3, 45, 60), dtype="uint8", rounding="fused")
 
 
 def test_the_report_has_a_row_per_transform(report: Explanation) -> None:
@@ -106,7 +106,7 @@ def test_activations_ride_along(bicubic: Explanation) -> None:
 def test_a_dropped_clamp_says_why() -> None:
     # What is cut to integers of 0 … 255 afterwards saturates anyway.
     pipeline = v2.Compose([v2.Resize(9, interpolation=InterpolationMode.BICUBIC)])
-    explanation = explain(pipeline, (3, 17, 11), dtype="uint8", container="pil")
+    explanation = explain(pipeline, (3, 17, 11), dtype="uint8", container="pil", rounding="fused")
     resize, clamp = explanation.transforms[0].parts
     assert (resize.stages, resize.dropped) == ((0,), None)
     assert (clamp.stages, clamp.dropped) == ((), "the rounding to uint8 after it saturates")
@@ -117,7 +117,8 @@ def test_a_dropped_clamp_says_why() -> None:
 
 def test_a_clamp_that_never_acts() -> None:
     gamma = partial(F.adjust_gamma, gamma=2.0, gain=0.5)
-    explanation = explain(v2.Compose([v2.ToDtype(torch.float32, scale=True), gamma]), (1, 5, 7), dtype="uint8")
+    pipeline = v2.Compose([v2.ToDtype(torch.float32, scale=True), gamma])
+    explanation = explain(pipeline, (1, 5, 7), dtype="uint8", rounding="fused")
     scale, power = explanation.transforms
     assert power.text == "adjust_gamma(gamma=2.0, gain=0.5)"
     assert [part.words for part in power.parts] == ["0.5 · x^2", "clamp to 0 … 1"]
@@ -149,7 +150,7 @@ def test_a_change_of_dtype_alone_reads_and_writes() -> None:
 
 def test_inside_a_preset_the_narrower_dtype_is_counted() -> None:
     preset = ResNet50_Weights.IMAGENET1K_V2.transforms()
-    explanation = explain(preset, Given((3, 375, 500), "uint8", "pil"))
+    explanation = explain(preset, Given((3, 375, 500), "uint8", "pil"), rounding="fused")
     (row,) = explanation.transforms
     assert [part.stages for part in row.parts] == [(0,)] * 4
     # Resize, crop, scale, normalise; all but the last write bytes.

@@ -44,7 +44,9 @@ def report() -> Explanation:
 
 @pytest.fixture(scope="module")
 def timm() -> Explanation:
-    return explain(pipelines.named("timm-vit").transform, (3, 375, 500), dtype="uint8", container="pil")
+    return explain(
+        pipelines.named("timm-vit").transform, (3, 375, 500), dtype="uint8", container="pil", rounding="fused"
+    )
 
 
 def test_the_text_has_every_transform_and_the_totals(report: Explanation) -> None:

@@ -57,7 +57,7 @@ def test_stages_that_do_not_fit_are_named() -> None:
         Program((3, 17, 11), (STAGES[0], Clamp(0, 1), STAGES[0]))
     assert caught.value.stage == 2
     assert caught.value.shape == (3, 8, 5)
-    with pytest.raises(OnelayerError, match="stage 0 looks 3 channels up, but the image has 1"):
+    with pytest.raises(OnelayerError, match="stage 0 is for 3 channels, but the image has 1"):
         Program((1, 2, 2), (Lookup(np.zeros((3, 256))),))
 
 

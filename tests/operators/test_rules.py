@@ -237,7 +237,7 @@ def test_a_learned_layer_takes_its_normalization_in() -> None:
 
 
 def test_a_range_outside_of_what_a_stage_takes_is_refused() -> None:
-    program = Program((3, 2, 2), (Lookup(np.arange(256)[::-1]), Clamp(0, 1)))
+    program = Program((3, 2, 2), (Lookup(np.arange(256)[::-1]), normalized((2, 2)), Clamp(0, 1)))
     with pytest.raises(OnelayerError, match="values from -1 to 1"):
         simplify(program, Range.of(3, -1, 1))
 

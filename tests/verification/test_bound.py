@@ -25,7 +25,8 @@ Exactly = Callable[[Pipeline], DenseLayer]
 
 FLOAT = Given((3, 17, 11), "float32", "tensor")
 BYTES = Given((3, 17, 11), "uint8", "tensor")
-EVALUATION = v2.Compose([v2.Resize((9, 8)), v2.CenterCrop(7), v2.Normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.4])])
+NORMALIZE = v2.Normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.4])
+EVALUATION = v2.Compose([v2.Resize((9, 8)), v2.CenterCrop(7), NORMALIZE])
 
 
 def test_one_weight_that_is_off(exactly: Exactly) -> None:
@@ -77,7 +78,7 @@ PIPELINES: dict[str, tuple[Any, Given]] = {
 @pytest.mark.parametrize("backend", ["auto", "torch", "reference"])
 @pytest.mark.parametrize(("transform", "given"), PIPELINES.values(), ids=PIPELINES.keys())
 def test_a_derived_layer_stays_within_its_bound(transform: Any, given: Given, backend: Any) -> None:
-    layer = onelayer.compile(transform, backend=backend)
+    layer = onelayer.compile(transform, backend=backend, rounding="fused")
     bound = proved_bound(layer, transform, given)
     derived = derive(transform, given)
     # Real arithmetic, but for the original's own rounding to whole numbers, which is not that of the layer.
@@ -99,13 +100,37 @@ def test_a_derived_layer_stays_within_its_bound(transform: Any, given: Given, ba
 @pytest.mark.parametrize("name", ["gray bytes", "gray PIL", "float to bytes", "mirrored bytes"])
 def test_bytes_are_within_the_bound_of_the_original(name: str) -> None:
     transform, given = PIPELINES[name]
-    bound = proved_bound(onelayer.compile(transform), transform, given)
+    bound = proved_bound(onelayer.compile(transform, rounding="fused"), transform, given)
     assert bound.units == (0.0 if name == "mirrored bytes" else 1.0), "what is cut off may be a whole level"
     assert bound.grey_levels == bound.units
     random = np.random.default_rng(0)
     image = image_of(torch.tensor(random.uniform(0, given.white, given.shape)), given)
-    ours, theirs = (pixels_of(side(image)).int() for side in (onelayer.compile(transform), transform))
+    ours, theirs = (pixels_of(side(image)).int() for side in (onelayer.compile(transform, rounding="fused"), transform))
     assert int((ours - theirs).abs().max()) <= bound.units
+
+
+EXACT: dict[str, tuple[Any, Given]] = {
+    "resized": (v2.Compose([v2.Resize((8, 5)), v2.Grayscale()]), BYTES),
+    "PIL": (v2.Resize((8, 5), interpolation=v2.InterpolationMode.BICUBIC), Given((3, 17, 11), "uint8", "pil")),
+    "normalised": (v2.Compose([v2.ToDtype(torch.float32, scale=True), NORMALIZE]), BYTES),
+    "crops": (v2.FiveCrop(5), BYTES),
+}
+NORMALIZE_OTHERWISE = v2.Normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.41])
+
+
+@pytest.mark.parametrize(("transform", "given"), EXACT.values(), ids=EXACT.keys())
+def test_the_pipelines_own_program_is_no_different(transform: Any, given: Given) -> None:
+    bound = proved_bound(onelayer.compile(transform), transform, given)
+    assert (bound.units, bound.grey_levels, bound.rounding_units) == (0.0, 0.0, 0.0)
+
+
+def test_another_program_that_rounds_in_between_has_no_bound() -> None:
+    transform, given = EXACT["normalised"]
+    other = v2.Compose([v2.ToDtype(torch.float32, scale=True), NORMALIZE_OTHERWISE])
+    with pytest.raises(NoBoundError, match="another program"):
+        proved_bound(onelayer.compile(other), transform, given)
+    with pytest.raises(NoBoundError, match="not known bit for bit"):
+        proved_bound(onelayer.compile(transform), v2.GaussianBlur(3, 1.0), given)
 
 
 UNPROVED: dict[str, tuple[Any, Given, str]] = {
@@ -129,7 +154,7 @@ UNPROVED: dict[str, tuple[Any, Given, str]] = {
 @pytest.mark.parametrize(("transform", "given", "reason"), UNPROVED.values(), ids=UNPROVED.keys())
 def test_nothing_is_proved(transform: Any, given: Given, reason: str) -> None:
     with pytest.raises(NoBoundError, match=reason):
-        proved_bound(onelayer.compile(transform), transform, given)
+        proved_bound(onelayer.compile(transform, rounding="fused"), transform, given)
 
 
 def test_a_clamp_at_the_end_brings_nothing_further_apart() -> None:

@@ -167,7 +167,7 @@ EVALUATION = v2.Compose(
 
 def test_pil_images_of_different_sizes() -> None:
     images = [Image.fromarray(as_bytes(*size, 3).numpy()) for size in ((17, 11), (1, 1), (30, 40), (17, 11))]
-    certificate = verify(onelayer.compile(EVALUATION), EVALUATION, images, nasty=4)
+    certificate = verify(onelayer.compile(EVALUATION, rounding="fused"), EVALUATION, images, nasty=4)
     record = certificate.record
     assert record.inputs == ("uint8 pil",)
     assert record.input_shapes == ((3, 17, 11), (3, 1, 1), (3, 30, 40))
@@ -181,18 +181,35 @@ def test_pil_images_of_different_sizes() -> None:
     assert certificate.error_map.shape == (3, 11, 11)
 
 
+def test_a_layer_that_rounds_as_the_original_does() -> None:
+    images = [Image.fromarray(as_bytes(*size, 3).numpy()) for size in ((17, 11), (30, 40), (17, 11))]
+    record = verify(onelayer.compile(EVALUATION), EVALUATION, images, nasty=4).record
+    assert record.all.images > 50
+    assert (record.all.max_units, record.all.differing, record.all.psnr_db) == (0.0, 0.0, None)
+    assert (record.bound_units, record.bound_grey_levels, record.bound_rounding_units) == (0.0, 0.0, 0.0)
+    assert record.extreme_images > 0, "the pipeline's weights are known"
+    other = v2.Compose([v2.Resize(13), *EVALUATION.transforms[1:]])
+    wrong = verify(onelayer.compile(other), EVALUATION, images, nasty=0).record
+    assert wrong.all.max_grey_levels > 1
+    assert wrong.no_bound_because is not None
+    assert "another program than the pipeline's" in wrong.no_bound_because
+
+
 def test_arrays_and_wrapped_tensors() -> None:
     transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), NORMALIZE])
     arrays = [as_bytes(17, 11, 3).numpy(), as_bytes(1, 1, 3).numpy()]
-    record = verify(onelayer.compile(transform), transform, arrays, nasty=2).record
+    record = verify(onelayer.compile(transform, rounding="fused"), transform, arrays, nasty=2).record
     assert record.inputs == ("uint8 numpy",)
     # Float32 roundings of values below 3.
     assert record.all.max_units <= 1e-6
     assert record.bound_units is not None
-    wrapped = verify(onelayer.compile(transform), transform, [tv_tensors.Image(as_bytes(3, 4, 5))], nasty=2).record
+    wrapped = verify(
+        onelayer.compile(transform, rounding="fused"), transform, [tv_tensors.Image(as_bytes(3, 4, 5))], nasty=2
+    ).record
     assert wrapped.inputs == ("uint8 image",)
-    batch = verify(onelayer.compile(transform), lambda x: transform(torch.from_numpy(x).movedim(-1, -3)),
-                   np.stack([arrays[0]] * 3), nasty=2).record  # fmt: skip
+    stacked = np.stack([arrays[0]] * 3)
+    layer = onelayer.compile(transform, rounding="fused")
+    batch = verify(layer, lambda x: transform(torch.from_numpy(x).movedim(-1, -3)), stacked, nasty=2).record
     assert batch.given is not None
     assert batch.given.images == 3
 

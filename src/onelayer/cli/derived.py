@@ -14,7 +14,7 @@ from onelayer.console import results
 from onelayer.errors import OnelayerError
 
 if TYPE_CHECKING:
-    from onelayer.frontends import Given, PixelType
+    from onelayer.frontends import Given, PixelType, RoundingMode
     from onelayer.pipeline_source import FoundPipeline
 
 # What needs torch is imported inside the commands, so that --help answers at once.
@@ -36,6 +36,13 @@ class Holder(StrEnum):
     numpy = "numpy"
 
 
+class RoundingName(StrEnum):
+    """How values are rounded."""
+
+    exact = "exact"
+    fused = "fused"
+
+
 PipelineName = Annotated[
     str,
     typer.Argument(
@@ -50,6 +57,13 @@ _SHAPE_HELP = "Channels, height and width of the images, such as [bold]3x375x500
 ShapeText = Annotated[str | None, typer.Option("--shape", help=_SHAPE_HELP, show_default="the pipeline's usual one")]
 DtypeOption = Annotated[
     Dtype | None, typer.Option("--dtype", help="What the values are.", show_default="uint8 for PIL images, or float32")
+]
+RoundingOption = Annotated[
+    RoundingName | None,
+    typer.Option(
+        help="Every rounding of the original, bit for bit; or real arithmetic, rounded once.",
+        show_default="exact for uint8, or fused",
+    ),
 ]
 As = Annotated[Holder, typer.Option("--as", help="What the images come as.")]
 Figure = Annotated[
@@ -69,6 +83,7 @@ def explain(
     shape: ShapeText = None,
     dtype: DtypeOption = None,
     holder: As = Holder.tensor,
+    rounding: RoundingOption = None,
     figure: Figure = None,
 ) -> None:
     """Show what each transform of a pipeline becomes, and how they fuse."""
@@ -76,7 +91,7 @@ def explain(
 
     _check_figure(figure)
     found = _found(pipeline)
-    explanation = explained(found.transform, _given(found, shape, dtype, holder))
+    explanation = explained(found.transform, _given(found, shape, dtype, holder), rounding=_rounding(rounding))
     results.print(explanation)
     if figure is not None:
         _draw(explanation.figure(), figure)
@@ -98,6 +113,7 @@ def compile_pipeline(
     ] = None,
     dtype: DtypeOption = None,
     holder: As = Holder.tensor,
+    rounding: RoundingOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the layer in --out.")] = False,
 ) -> None:
     """Derive a pipeline's layer for some image sizes and write it as config.json and safetensors."""
@@ -112,7 +128,7 @@ def compile_pipeline(
             expected="an empty folder, or --overwrite",
             hint="Choose another --out.",
         )
-    layer = onelayer.compile(found.transform)
+    layer = onelayer.compile(found.transform, rounding=_rounding(rounding))
     onelayer.save(layer, out, pipeline=found.name, images=kinds)
     for given in kinds:
         for output in layer.source.outputs(given).each:
@@ -149,6 +165,7 @@ def verify(
     shape: ShapeText = None,
     dtype: DtypeOption = None,
     holder: As = Holder.tensor,
+    rounding: RoundingOption = None,
     json: Annotated[
         Path | None, typer.Option(help="Also write the certificate as JSON.", show_default=False, dir_okay=False)
     ] = None,
@@ -160,7 +177,11 @@ def verify(
 
     _check_figure(figure)
     found = _found(pipeline)
-    replacement = onelayer.compile(found.transform) if layer is None else onelayer.load(layer)
+    if layer is not None and rounding is not None:
+        raise OnelayerError("both --layer and --rounding were given", expected="one of them: a layer has its rounding")
+    replacement = (
+        onelayer.compile(found.transform, rounding=_rounding(rounding)) if layer is None else onelayer.load(layer)
+    )
     given: Any
     if images is not None:
         if shape is not None:
@@ -195,6 +216,10 @@ def _given(found: FoundPipeline, shape: str | None, dtype: Dtype | None, holder:
 
 def _value_type(dtype: Dtype | None, holder: Holder) -> PixelType:
     return (dtype or (Dtype.uint8 if holder is Holder.pil else Dtype.float32)).value
+
+
+def _rounding(name: RoundingName | None) -> RoundingMode | None:
+    return None if name is None else name.value
 
 
 def _parsed(shape: str) -> tuple[int, ...]:

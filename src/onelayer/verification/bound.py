@@ -29,7 +29,9 @@ from onelayer.operators import (
 )
 from onelayer.operators.dense import refuse_too_large
 from onelayer.operators.integers import keeps_integers
+from onelayer.outputs import Outputs, Transforms
 from onelayer.pipelines import Pipeline
+from onelayer.program_files import to_config
 from onelayer.verification.grey_levels import grey_levels
 from onelayer.verification.rounding import UNIT_ROUNDOFF, Rounds, forward_error, levels_apart, stored
 
@@ -91,8 +93,12 @@ def proved_bound(
 ) -> Bound:
     """Bound the difference of a layer from a pipeline over every image of one kind.
 
-    The pipeline is taken in real arithmetic: derived, its operators multiplied out in float64. The layer is taken as it
-    computes: its weights as they are stored, in float32 mostly, and on top of their difference (see
+    A layer that rounds as the original does is compared with the pipeline's program as it is derived bit for bit: where
+    both are the same there is no difference on any image, as far as the libraries round as is written down of them
+    (``onelayer selfcheck`` compares).
+
+    For all others the pipeline is taken in real arithmetic: derived, its operators multiplied out in float64. The layer
+    is taken as it computes: its weights as they are stored, in float32 mostly, and on top of their difference (see
     :func:`onelayer.operators.difference_range`) the bound for the rounding of its sums, ``n·2⁻²⁴·Σ|w||x|`` for n terms
     in float32 (see :func:`onelayer.verification.rounding.forward_error`). What the original's own float32 rounding adds
     is not in it.
@@ -108,6 +114,8 @@ def proved_bound(
         NoBoundError: If one of the two is not known, or not affine up to clamps and one rounding at the end; if uint8
             values are rounded between the pipeline's steps; or if there are too many weights to compare.
     """
+    if isinstance(layer, OneLayer) and _is_exact(layer, given):
+        return _exact_bound(layer, transform, given)
     low, high = default_range(given) if input_range is None else input_range
     values = Range.of(given.shape[0], low, high)
     derived = derived_from(transform, given)
@@ -120,6 +128,34 @@ def proved_bound(
         raise NoBoundError(error.problem) from error
 
 
+def _is_exact(layer: OneLayer, given: Given) -> bool:
+    return any(output.rounding == "exact" for output in _outputs_of(layer, given).each)
+
+
+def _outputs_of(layer: OneLayer, given: Given) -> Outputs:
+    try:
+        return layer.source.outputs(given)
+    except OnelayerError as error:
+        raise NoBoundError(f"the layer has no program for such images: {error.problem}") from error
+
+
+def _exact_bound(layer: OneLayer, transform: Transform, given: Given) -> Bound:
+    _refuse_unknown(layer)
+    try:
+        original = Transforms(_transforms_of(transform), "exact").outputs(given)
+    except OnelayerError as error:
+        raise NoBoundError(f"the pipeline is not known bit for bit: {error.problem}") from error
+    ours, theirs = (to_config({given: outputs}, None) for outputs in (_outputs_of(layer, given), original))
+    alike = ours[0] == theirs[0] and ours[1].keys() == theirs[1].keys()
+    if not alike or any(not np.array_equal(array, theirs[1][name]) for name, array in ours[1].items()):
+        raise NoBoundError("the layer rounds between its stages, and is another program than the pipeline's")
+    return Bound(0.0, 0.0, (0, 0, 0), 0.0)
+
+
+def _transforms_of(transform: Transform) -> Transform:
+    return transform.transform if isinstance(transform, Pipeline) else transform
+
+
 def derived_from(transform: Transform, given: Given) -> Derived:
     """A pipeline in the operator algebra.
 
@@ -127,7 +163,7 @@ def derived_from(transform: Transform, given: Given) -> Derived:
         NoBoundError: If it cannot be derived.
     """
     try:
-        return derive(transform.transform if isinstance(transform, Pipeline) else transform, given)
+        return derive(_transforms_of(transform), given)
     except OnelayerError as error:
         where = "" if error.transform is None else f"{error.transform} in "
         raise NoBoundError(f"{where}the pipeline is not known as operators: {error.problem}") from error
@@ -139,26 +175,30 @@ def arithmetic_of(layer: Any, given: Given) -> Arithmetic:
     Raises:
         NoBoundError: If that is not known.
     """
-    if type(layer) not in (OneLayer, DenseLayer):
-        raise NoBoundError("the layer is neither a OneLayer nor a DenseLayer, so its weights are not known")
-    if layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
-        raise NoBoundError("the layer has hooks, so its weights are not all that it does")
+    _refuse_unknown(layer)
     if isinstance(layer, DenseLayer):
         return _dense_arithmetic(layer, given)
     assert isinstance(layer, OneLayer)
-    if layer.backend not in _COMPUTES_IN:
-        raise NoBoundError(f"how the backend {layer.backend!r} rounds is not known")
-    try:
-        outputs = layer.source.outputs(given)
-    except OnelayerError as error:
-        raise NoBoundError(f"the layer has no program for such images: {error.problem}") from error
+    outputs = _outputs_of(layer, given)
     if len(outputs.each) > 1:
         raise NoBoundError(f"the layer makes {len(outputs.each)} images of one")
     (output,) = outputs.each
+    if output.rounding == "exact":
+        raise NoBoundError("the layer rounds between its stages, as the original does")
     lowered = str(computes_in(given, output)).removeprefix("torch.")
     dtype = _COMPUTES_IN[layer.backend] or lowered
     results = (lowered, output.after.dtype) if output.after.is_float else (lowered,)
     return Arithmetic(output.simplified.program, dtype, results)
+
+
+def _refuse_unknown(layer: Any) -> None:
+    """Refuse a layer of which its weights, and how its backend computes, are not all that there is to it."""
+    if type(layer) not in (OneLayer, DenseLayer):
+        raise NoBoundError("the layer is neither a OneLayer nor a DenseLayer, so its weights are not known")
+    if layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
+        raise NoBoundError("the layer has hooks, so its weights are not all that it does")
+    if isinstance(layer, OneLayer) and layer.backend not in _COMPUTES_IN:
+        raise NoBoundError(f"how the backend {layer.backend!r} rounds is not known")
 
 
 def _dense_arithmetic(layer: DenseLayer, given: Given) -> Arithmetic:
