@@ -27,6 +27,8 @@ _ArrowArray._fields_ = [
     ("private_data", ctypes.c_void_p),
 ]
 
+_EXPORTS = int(PIL.__version__.partition(".")[0]) >= 13
+
 _pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer_of.restype, _pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
 
@@ -35,12 +37,11 @@ def pillow_pixels(image: PIL.Image.Image) -> torch.Tensor:
     """The pixels of an image of mode L or RGB, uint8 [C, H, W].
 
     They are the image's own memory, not to be written to, where Pillow has it in one piece; pixels of three colours
-    take four bytes there. An image of several pieces (of more than 16 MiB) is copied.
+    take four bytes there. An image of several pieces (of more than 16 MiB) is copied, and every image before Pillow 13.
     """
     image.load()
-    try:
-        _, capsule = image.__arrow_c_array__()
-    except ValueError:
+    capsule = _exported(image)
+    if capsule is None:
         copied: torch.Tensor = F.pil_to_tensor(image)
         return copied
     array = _ArrowArray.from_address(_pointer_of(capsule, b"arrow_array"))
@@ -51,3 +52,14 @@ def pillow_pixels(image: PIL.Image.Image) -> torch.Tensor:
     bytes_.capsule = capsule  # type: ignore[attr-defined]
     pixels = torch.from_numpy(np.frombuffer(memoryview(bytes_), np.uint8).reshape(image.height, image.width, of_column))
     return pixels.movedim(-1, 0)[:channels]
+
+
+def _exported(image: PIL.Image.Image) -> object | None:
+    # Before 13 Pillow crashes where an image lies in foreign memory, and takes rows with gaps for rows without.
+    if not _EXPORTS:
+        return None
+    try:
+        _, capsule = image.__arrow_c_array__()
+    except ValueError:
+        return None
+    return capsule
