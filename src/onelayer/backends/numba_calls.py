@@ -19,7 +19,7 @@ from onelayer.backends.segments import Segment
 from onelayer.backends.threads import share
 from onelayer.backends.windows import first_column_and_blocks, nearby, samples_of_blocks
 from onelayer.console import console
-from onelayer.operators import Separable, SpatialSparse
+from onelayer.operators import Separable, Shape, SpatialSparse
 
 MULTIPLICATIONS_PER_THREAD = 160_000
 """Below so many another thread costs more than it saves: about a tenth of a millisecond's work."""
@@ -49,7 +49,8 @@ class Call(ABC):
     """A kernel with what one segment of a program means to it.
 
     Args:
-        segment: The segment.
+        out_shape: Of the results.
+        is_rounded: Whether bytes come out.
     """
 
     kernel: Any
@@ -58,22 +59,13 @@ class Call(ABC):
     multiplications: int
     """For one image, of eight numbers at a time."""
 
-    def __init__(self, segment: Segment) -> None:
-        self.out_shape = segment.operator.out_shape
-        self.is_rounded = segment.rounding is not None
-        self._constants = (
-            *self._taps(segment),
-            np.uint64(self.out_shape[2]),
-            _singles(segment.channel),
-            _singles(segment.bias.reshape(len(segment.bias), -1)),
-            _singles(segment.low),
-            _singles(segment.high),
-            _ROUNDINGS[segment.rounding],
-        )
+    def __init__(self, out_shape: Shape, is_rounded: bool) -> None:
+        self.out_shape = out_shape
+        self.is_rounded = is_rounded
 
     @abstractmethod
-    def _taps(self, segment: Segment) -> tuple[Any, ...]:
-        """The kernel's own constants."""
+    def _constants(self, out: torch.dtype) -> tuple[Any, ...]:
+        """The kernel's constants, for results of a dtype."""
 
     @abstractmethod
     def _readable(self, images: torch.Tensor) -> torch.Tensor:
@@ -84,7 +76,7 @@ class Call(ABC):
 
         Args:
             images: [..., C, H, W], of any dtype and any strides.
-            out: Contiguous [..., C', H', W'], uint8 if the segment rounds, else float32 or float16.
+            out: Contiguous [..., C', H', W'], uint8 if bytes come out, else float32 or float16.
             threads: That may take part, at most.
 
         Returns:
@@ -103,7 +95,7 @@ class Call(ABC):
             shares = (count, -(-rows // of_share), of_share, 1)
         shared = np.zeros(3, np.uint64)
         arguments = (
-            _SAMPLE[images.dtype], images.data_ptr(), *images.stride(), *self._constants,
+            _SAMPLE[images.dtype], images.data_ptr(), *images.stride(), *self._constants(out.dtype),
             _SAMPLE[out.dtype], out.data_ptr(), *shares, shared,
         )  # fmt: skip
         if (compiled := (self.kernel, images.dtype, out.dtype)) not in _COMPILED:
@@ -129,7 +121,34 @@ class Call(ABC):
             time.sleep(0)
 
 
-class SeparableCall(Call):
+class FloatCall(Call):
+    """A kernel that computes in float32.
+
+    Args:
+        segment: Its work.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        super().__init__(segment.operator.out_shape, segment.rounding is not None)
+        self._for_all = (
+            *self._taps(segment),
+            np.uint64(self.out_shape[2]),
+            _singles(segment.channel),
+            _singles(segment.bias.reshape(len(segment.bias), -1)),
+            _singles(segment.low),
+            _singles(segment.high),
+            _ROUNDINGS[segment.rounding],
+        )
+
+    @abstractmethod
+    def _taps(self, segment: Segment) -> tuple[Any, ...]:
+        """The kernel's own constants."""
+
+    def _constants(self, out: torch.dtype) -> tuple[Any, ...]:  # noqa: ARG002 - the same for all dtypes
+        return self._for_all
+
+
+class SeparableCall(FloatCall):
     """Of a separable operator."""
 
     kernel = staticmethod(numba_separable.separable)
@@ -166,7 +185,7 @@ class SeparableCall(Call):
         return images.contiguous()
 
 
-class GatherCall(Call):
+class GatherCall(FloatCall):
     """Of an operator whose axes do not separate."""
 
     kernel = staticmethod(numba_gather.gathered)

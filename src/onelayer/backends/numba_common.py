@@ -18,6 +18,12 @@ inlined = numba.njit(fastmath=_FAST, nogil=True, forceinline=True)
 """Decorates a part of a kernel. An array is seven arguments, and a call that is not inlined takes longer than the
 arithmetic on a small image."""
 
+exact_kernel = numba.njit(nogil=True, cache=True)
+"""Decorates a kernel whose every operation is done as it is written."""
+
+exact_inlined = numba.njit(nogil=True, forceinline=True)
+"""Decorates a part of one."""
+
 _f32 = np.float32
 
 NO_ROUNDING, HALF_EVEN, HALF_UP, TRUNCATE = range(4)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from onelayer.backends import result_memory, torch_eager
+from onelayer.backends.byte_segments import Pass, byte_segments_of
 from onelayer.backends.kernel_memory import delivered, memory_for, only_for_pytorch, written_dtype
 from onelayer.backends.segments import Segment, segments_of
 from onelayer.backends.setting import Apply, Setting
@@ -26,12 +27,23 @@ def why_not(program: Program, device: torch.device, dtype: torch.dtype) -> str |
     """Why the kernels cannot run a program; None if they can."""
     if device.type != "cpu":
         return f"the images are on {device.type}, not on the CPU"
+    if dtype == torch.float64:
+        return why_not_bytes(program)
     if dtype != torch.float32:
         return f"the kernels compute in float32, not in {str(dtype).removeprefix('torch.')}"
     segments = segments_of(program)
     if isinstance(segments, str):
         return segments
     return next((reason for segment in segments if (reason := _why_not(segment)) is not None), None)
+
+
+def why_not_bytes(program: Program) -> str | None:
+    """Why the kernels for bytes cannot run a program, in which all that is computed in float64 is exact."""
+    segments = byte_segments_of(program)
+    if isinstance(segments, str):
+        return segments
+    far = any(isinstance(one.cols, Pass) and is_far_apart(one.cols.axis) for one in segments)
+    return "neighbouring columns of the output read columns of the image that lie far apart" if far else None
 
 
 def _why_not(segment: Segment) -> str | None:
@@ -51,7 +63,7 @@ def lower(program: Program, setting: Setting) -> Apply:
 
     Args:
         program: For which :func:`why_not` gives None.
-        setting: On the CPU, computing in float32.
+        setting: On the CPU, computing in float32, or in float64 what the kernels for bytes do exactly.
     """
     kernels = _Kernels(program, setting)
     plain = cache(partial(torch_eager.applied, program, setting))
@@ -70,12 +82,7 @@ class _Kernels:
     """The kernels of a program, one after the other."""
 
     def __init__(self, program: Program, setting: Setting) -> None:
-        # Only here, because it takes a quarter of a second to import Numba.
-        from onelayer.backends.numba_calls import call_of
-
-        segments = segments_of(program)
-        assert not isinstance(segments, str)
-        self._calls = [call_of(segment) for segment in segments]
+        self._calls = _calls(program, setting.dtype)
         self._largest = max(4 * math.prod(call.out_shape) for call in self._calls)
         self._setting = setting
         self._written = written_dtype(setting, self._calls[-1].is_rounded)
@@ -104,3 +111,18 @@ class _Kernels:
                 part = between
             has_nan |= last(part, results[begin : begin + at_once], threads)
         return has_nan
+
+
+def _calls(program: Program, dtype: torch.dtype) -> list[Call]:
+    # Only here, because it takes a quarter of a second to import Numba.
+    if dtype == torch.float64:
+        from onelayer.backends.numba_byte_calls import ByteCall
+
+        byte_segments = byte_segments_of(program)
+        assert not isinstance(byte_segments, str)
+        return [ByteCall(segment) for segment in byte_segments]
+    from onelayer.backends.numba_calls import call_of
+
+    segments = segments_of(program)
+    assert not isinstance(segments, str)
+    return [call_of(segment) for segment in segments]

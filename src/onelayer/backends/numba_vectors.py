@@ -24,13 +24,14 @@ _FLOAT, _HALF = ir.FloatType(), ir.HalfType()
 _FLOATS, _HALVES = ir.VectorType(_FLOAT, LANES), ir.VectorType(_HALF, LANES)
 
 
-def _data(context, builder, kind, array):
+def data_of(context, builder, kind, array):
+    """The memory of an array, in an intrinsic."""
     return context.make_array(kind)(context, builder, array).data
 
 
 def _place(context, builder, signature, arguments):
     """Where the element of an array is, the first two arguments of an intrinsic."""
-    return builder.gep(_data(context, builder, signature.args[0], arguments[0]), [arguments[1]])
+    return builder.gep(data_of(context, builder, signature.args[0], arguments[0]), [arguments[1]])
 
 
 def _widened(builder, values, vector):
@@ -83,7 +84,7 @@ def sum_of_rows_by(vectors):
 
         def generate(context, builder, signature, arguments):
             kinds = signature.args
-            x, origins, weights, lines = (_data(context, builder, kinds[i], arguments[i]) for i in (0, 1, 2, 5))
+            x, origins, weights, lines = (data_of(context, builder, kinds[i], arguments[i]) for i in (0, 1, 2, 5))
             terms, begin, at = arguments[3], arguments[4], arguments[6]
             totals = _zeros(builder, vectors)
             with cgutils.for_range(builder, terms) as loop:
@@ -110,7 +111,7 @@ def columns(_typing, lines, at, between_lines, places, weights, weights_at, taps
 
     def generate(context, builder, signature, arguments):
         kinds = signature.args
-        lines, places, weights, sums = (_data(context, builder, kinds[i], arguments[i]) for i in (0, 3, 4, 7))
+        lines, places, weights, sums = (data_of(context, builder, kinds[i], arguments[i]) for i in (0, 3, 4, 7))
         _, at, between_lines, _, _, weights_at, taps, _, to, between_sums = arguments
         totals = _zeros(builder, ROWS)
         rows = [builder.gep(lines, [at])]
@@ -149,7 +150,7 @@ def store(_typing, out, at, value):
 
     def generate(context, builder, signature, arguments):
         out, at, value = arguments
-        data = _data(context, builder, signature.args[0], out)
+        data = data_of(context, builder, signature.args[0], out)
         if data.type.pointee == ir.IntType(8):
             value = builder.trunc(builder.fptosi(value, ir.IntType(32)), ir.IntType(8))
         elif data.type.pointee == ir.IntType(16):
