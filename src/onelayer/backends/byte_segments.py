@@ -12,8 +12,9 @@ from onelayer.operators import AxisMap, Lookup, Program, Quantize, Separable, Si
 from onelayer.operators.contract import FloatArray, IntArray, Shape
 from onelayer.operators.fixed_point import whole_weights
 
-_LARGEST = 127 + 32767 * 128
-"""The largest weight that splits into 7 low bits and a high part of 16 bits."""
+_LARGEST = 32767 + 32767 * 128
+"""The largest weight that splits into two parts of 16 bits, one of them times 128: 1.008 with 22 bits of fraction. Only
+enlargements with negative weights have larger ones, at the edges."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +112,7 @@ def _first_segment(stages: Sequence[Stage], shape: Shape) -> tuple[ByteSegment, 
             return "it adds up along both axes at once"
         passes = [_pass(axis) for axis in (first.cols, first.rows) if not axis.is_selection]
         if None in passes or (passes and not _rounds(stages, 1, "half_up")):
-            return "its weights are no whole numbers over a power of two"
+            return "its weights are no whole numbers over a power of two, or too large"
         length = 2 if passes else 1
         if along_rows:
             cols, rows = first.cols, passes[0]  # type: ignore[assignment]  # None was refused
@@ -120,6 +121,9 @@ def _first_segment(stages: Sequence[Stage], shape: Shape) -> tuple[ByteSegment, 
             rows = AxisMap.identity(len(between))
         if along_cols and (second := _rows_after(stages, length)) is not None:
             rows, length = second, length + 2
+    # Bytes are whole already.
+    while length < len(stages) and isinstance(idle := stages[length], Quantize) and idle.dtype == "uint8":
+        length += 1
     channel_count = len(channels)
     mix = None
     if (found := _mix(stages, length)) is not None:

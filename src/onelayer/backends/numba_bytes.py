@@ -13,12 +13,20 @@ import numpy as np
 
 from onelayer.backends.numba_common import DONE, TAKEN, exact_inlined, exact_kernel
 from onelayer.backends.numba_integers import (
+    copy_bytes,
     fused,
+    mix_three,
     pairs_of_8_columns,
     pairs_of_32_columns,
     pairs_of_columns,
     split_8_columns,
     split_32_columns,
+    unpack_four,
+    unpack_four_split,
+    unpack_line,
+    unpack_line_split,
+    unpack_three,
+    unpack_three_split,
 )
 from onelayer.backends.numba_vectors import ROWS, add, memory_at, take
 from onelayer.backends.windows import LANES
@@ -34,50 +42,43 @@ _WIDE = 4 * LANES
 @exact_inlined
 def _unpacked(x, at, step, length, split, lines, to):
     """A line of bytes as numbers of 16 bits, each followed by 128 times itself if ``split``."""
-    if split:
-        for i in range(length):
-            value = _i16(x[at + i * step])
+    for i in range(length):
+        value = _i16(x[at + i * step])
+        if split:
             lines[to + i * _uint(2)] = value
             lines[to + i * _uint(2) + _uint(1)] = value << 7
-    else:
-        for i in range(length):
-            lines[to + i] = _i16(x[at + i * step])
+        else:
+            lines[to + i] = value
 
 
 @exact_inlined
-def _taken_apart(x, at, step, length, split, lines, to, between_channels):
-    """Three channels that lie side by side, likewise."""
-    if split:
-        for i in range(length):
-            p, q = at + i * step, to + i * _uint(2)
-            first, second, third = _i16(x[p]), _i16(x[p + _uint(1)]), _i16(x[p + _uint(2)])
-            lines[q], lines[q + _uint(1)] = first, first << 7
-            q += between_channels
-            lines[q], lines[q + _uint(1)] = second, second << 7
-            q += between_channels
-            lines[q], lines[q + _uint(1)] = third, third << 7
-    else:
-        for i in range(length):
-            p, q = at + i * step, to + i
-            lines[q] = _i16(x[p])
-            lines[q + between_channels] = _i16(x[p + _uint(1)])
-            lines[q + between_channels + between_channels] = _i16(x[p + _uint(2)])
-
-
-@exact_inlined
-def _line_unpacked(x, origin, of_channel, of_column, sources, side_by_side, length, split, lines, to, between_channels):
-    """All channels of one row."""
-    # LLVM makes good code only of steps that it knows.
-    if of_column == 1:
+def _line_unpacked(x, origin, of_channel, of_column, sources, side_by_side, length, split, lines, to, between):
+    """All channels of one row, ``between`` numbers apart."""
+    eight = _uint(LANES)
+    if length < eight or not (of_column == 1 or side_by_side):
         for c in range(_uint(len(sources))):
-            _unpacked(x, origin + sources[c] * of_channel, _uint(1), length, split, lines, to + c * between_channels)
-    elif side_by_side and of_column == 3:
-        _taken_apart(x, origin, _uint(3), length, split, lines, to, between_channels)
-    elif side_by_side and of_column == 4:
-        _taken_apart(x, origin, _uint(4), length, split, lines, to, between_channels)
-    else:
-        for c in range(_uint(len(sources))):
-            _unpacked(x, origin + sources[c] * of_channel, of_column, length, split, lines, to + c * between_channels)
+            _unpacked(x, origin + sources[c] * of_channel, of_column, length, split, lines, to + c * between)
+        return
+    # The last eight begin at the eighth from the end, some of them once more.
+    last = length - eight
+    for block in range((length + eight - _uint(1)) // eight):
+        i = min(block * eight, last)
+        if of_column == 1:
+            for c in range(_uint(len(sources))):
+                at = origin + sources[c] * of_channel + i
+                if split:
+                    unpack_line_split(x, at, lines, to + c * between + i * _uint(2), between)
+                else:
+                    unpack_line(x, at, lines, to + c * between + i, between)
+        elif of_column == 3:
+            if split:
+                unpack_three_split(x, origin + i * _uint(3), lines, to + i * _uint(2), between)
+            else:
+                unpack_three(x, origin + i * _uint(3), lines, to + i, between)
+        elif split:
+            unpack_four_split(x, origin + i * _uint(4), lines, to + i * _uint(2), between)
+        else:
+            unpack_four(x, origin + i * _uint(4), lines, to + i, between)
 
 
 @exact_inlined
@@ -86,9 +87,7 @@ def _copied(x, origin, of_channel, of_column, sources, col_places, runs, out, to
     for c in range(_uint(len(sources))):
         at, q = origin + sources[c] * of_channel, to + c * width
         if runs and of_column == 1:
-            at += col_places[0]
-            for j in range(width):
-                out[q + j] = x[at + j]
+            copy_bytes(x, at + col_places[0], width, out, q)
         elif runs and of_column == 3:
             at += col_places[0] * _uint(3)
             for j in range(width):
@@ -121,8 +120,8 @@ def _summed(ring, origins, weights, weights_at, pairs, bits, split, length, out)
 @exact_inlined
 def _stored(values, at, length, table, d, out, to):
     if len(table) == 0:
-        for j in range(length):
-            out[to + j] = values[at + j]
+        # Into bytes: there is a table where anything else is written.
+        copy_bytes(values, at, length, out, to)
     else:
         row = d * _uint(256)
         for j in range(length):
@@ -134,13 +133,11 @@ def _mixed(values, at, width, channel, d, is_fused, mix, out):
     """One channel of weighted sums, each product after the other, as bytes."""
     channels = _uint(channel.shape[1])
     if is_fused and channels == 3:
-        first, second, third = channel[d, 0], channel[d, 1], channel[d, 2]
         half = _f32(0.5) if mix == HALF_UP else _f32(0)
-        for j in range(width):
-            total = _f32(values[at + j]) * first
-            total = fused(_f32(values[at + width + j]), second, total)
-            total = fused(_f32(values[at + width + width + j]), third, total)
-            out[j] = _u8(np.int32(total + half))
+        # Eight at a time, the last ones with what lies behind them.
+        for block in range((width + _uint(LANES - 1)) // _uint(LANES)):
+            j = block * _uint(LANES)
+            mix_three(values, at + j, width, channel[d, 0], channel[d, 1], channel[d, 2], half, out, j)
         return
     for j in range(width):
         total = _f32(values[at + j]) * channel[d, 0]
@@ -210,7 +207,7 @@ def resized_bytes(
     sums_columns, sums_rows = len(col_places) == 0, row_weights.size > 0
     side_by_side = channels == 3 and of_channel == 1
     for c in range(channels):
-        side_by_side = side_by_side and sources[c] == c
+        side_by_side = side_by_side and sources[c] == c and (of_column == 3 or of_column == 4)
     per_sample = _uint(2) if col_split else _uint(1)
     # One more pair, which has weights of zero, may be read.
     between_lines = length * per_sample + _uint(2)
@@ -221,11 +218,15 @@ def resized_bytes(
     pairs_of_row = _uint(row_weights.shape[1])
     taps = pairs_of_row if row_split else _uint(2) * pairs_of_row
     # Rows that a group of eight has too many must not lie where one lies that is still read.
-    ring_rows = window_rows + _uint(2 * ROWS)
+    # A power of two, because a division takes as long as a block of sums.
+    ring_rows = _uint(2 * ROWS)
+    while ring_rows < window_rows + _uint(2 * ROWS):
+        ring_rows += ring_rows
+    within = ring_rows - _uint(1)
     # A vector may be written, or read, beyond the end of a row.
     ring_line = line + _uint(_WIDE)
     ring = np.zeros(ring_rows * ring_line, np.uint8)
-    row, grey = np.zeros(line + _uint(_WIDE), np.uint8), np.zeros(width, np.uint8)
+    row, grey = np.zeros(line + _uint(_WIDE), np.uint8), np.zeros(width + _uint(LANES), np.uint8)
     places, origins = np.zeros(ROWS, np.uint64), np.zeros(max(taps, _uint(1)), np.uint64)
     all_pieces = images * pieces
     taken = take(shared, TAKEN, at_once)
@@ -247,7 +248,7 @@ def resized_bytes(
                 for r in range(_uint(ROWS)):
                     # Beyond the last row it is computed once more, and kept nowhere that is read.
                     of_image_row = origin + between[min(have_end + r, rows_between - _uint(1))] * of_row
-                    places[r] = (have_end + r) % ring_rows * ring_line
+                    places[r] = ((have_end + r) & within) * ring_line
                     if sums_columns:
                         _line_unpacked(
                             x, of_image_row, of_channel, of_column, sources, side_by_side, length, col_split, lines,
@@ -275,14 +276,12 @@ def resized_bytes(
             if sums_rows:
                 for k in range(taps):
                     # What a pair has too much has a weight of zero.
-                    origins[k] = min(begin + k, rows_between - _uint(1)) % ring_rows * ring_line
+                    origins[k] = (min(begin + k, rows_between - _uint(1)) & within) * ring_line
                 _summed(
                     ring, origins, row_pairs, i * pairs_of_row * _uint(2), pairs_of_row, row_bits, row_split, line, row
                 )
             else:
-                at = begin % ring_rows * ring_line
-                for j in range(line):
-                    row[j] = ring[at + j]
+                copy_bytes(ring, (begin & within) * ring_line, line, row, _uint(0))
             for d in range(channels_out):
                 to = ((n * channels_out + d) * height + i) * width
                 if mix != NO_MIX:

@@ -150,6 +150,91 @@ split_32_columns = _pairs_of_rows_by(4, wide=True)
 split_8_columns = _pairs_of_rows_by(1, wide=True)
 
 
+def _unpacked(builder, values, split):
+    """Eight bytes as numbers of 16 bits, each followed by 128 times itself if ``split``."""
+    return _split(builder, values) if split else builder.zext(values, ir.VectorType(_SHORT, LANES))
+
+
+def _unpack_by(channels, step, split):
+    """``lines[to + c·between + i] = x[at + i·step + c]`` for eight columns i; twice as many numbers if ``split``."""
+
+    @intrinsic
+    def unpack(_typing, x, at, lines, to, between):
+        signature = types.void(x, at, lines, to, between)
+
+        def generate(context, builder, signature, arguments):
+            x, lines = (data_of(context, builder, signature.args[i], arguments[i]) for i in (0, 2))
+            _, at, _, to, between = arguments
+            # Not a byte more than there are: the last ones may be the last of the image.
+            count = (LANES - 1) * step + channels
+            values = _loaded(builder, x, at, ir.VectorType(_BYTE, count))
+            for channel in range(channels):
+                own = builder.shuffle_vector(values, values, _constant([channel + i * step for i in range(LANES)]))
+                unpacked = _unpacked(builder, own, split)
+                place = builder.bitcast(builder.gep(lines, [to]), unpacked.type.as_pointer())
+                builder.store(unpacked, place, align=2)
+                to = builder.add(to, between)
+
+        return signature, generate
+
+    return unpack
+
+
+unpack_line, unpack_line_split = _unpack_by(1, 1, split=False), _unpack_by(1, 1, split=True)
+unpack_three, unpack_three_split = _unpack_by(3, 3, split=False), _unpack_by(3, 3, split=True)
+unpack_four, unpack_four_split = _unpack_by(3, 4, split=False), _unpack_by(3, 4, split=True)
+
+
+@intrinsic
+def mix_three(_typing, values, at, between, first, second, third, half, out, to):
+    """``out[to + i] = trunc(fused sums of three lines + half)`` for eight bytes, in float32."""
+    signature = types.void(values, at, between, first, second, third, half, out, to)
+
+    def generate(context, builder, signature, arguments):
+        values, out = (data_of(context, builder, signature.args[i], arguments[i]) for i in (0, 7))
+        _, at, between, *weights, half, _, to = arguments
+        single = ir.VectorType(ir.FloatType(), LANES)
+        multiply_and_add = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(single, [single] * 3), "llvm.fma.v8f32"
+        )
+        total = None
+        for weight in weights:
+            numbers = builder.uitofp(_loaded(builder, values, at, _BYTES), single)
+            factor = _single_splat(builder, weight, single)
+            total = (
+                builder.fmul(numbers, factor)
+                if total is None
+                else builder.call(multiply_and_add, [numbers, factor, total])
+            )
+            at = builder.add(at, between)
+        total = builder.fadd(total, _single_splat(builder, half, single))
+        _stored(builder, builder.trunc(builder.fptosi(total, _INTS), _BYTES), out, to)
+
+    return signature, generate
+
+
+def _single_splat(builder, value, kind):
+    vector = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INT, 0))
+    return builder.shuffle_vector(vector, vector, _constant([0] * LANES))
+
+
+@intrinsic
+def copy_bytes(_typing, values, at, count, out, to):
+    """``out[to + i] = values[at + i]`` for 0 ≤ i < ``count``, bytes."""
+    signature = types.void(values, at, count, out, to)
+
+    def generate(context, builder, signature, arguments):
+        values, out = (data_of(context, builder, signature.args[i], arguments[i]) for i in (0, 3))
+        _, at, count, _, to = arguments
+        pointer = _BYTE.as_pointer()
+        source, target = (
+            builder.bitcast(builder.gep(data, [place]), pointer) for data, place in ((values, at), (out, to))
+        )
+        cgutils.raw_memcpy(builder, target, source, count, 1)
+
+    return signature, generate
+
+
 @intrinsic
 def fused(_typing, x, y, z):
     """``x · y + z`` in float32 with one rounding."""
