@@ -26,7 +26,7 @@ class Truth:
     """
 
     def __init__(self, work: Work, images: Pictures) -> None:
-        reference = compiling.compile(v2_transforms(work), backend="reference")
+        reference = compiling.compile(v2_transforms(work), rounding="fused", backend="reference")
         self.expected: torch.Tensor = torch.stack([reference(image) for image in images[:MOST]])
         self._grey_levels = grey_levels(work, images[0].dtype)
 

@@ -16,8 +16,6 @@ from typing import Literal
 
 import torch
 
-from onelayer.errors import OnelayerError
-
 Size = tuple[int, int]
 """Height and width."""
 
@@ -100,20 +98,20 @@ def pillow_resize() -> FixedPoint:
 
 
 def torch_singles() -> Singles:
-    """The float32 sums of the PyTorch that is installed, on this processor.
-
-    Raises:
-        OnelayerError: If they are not known.
-    """
+    """The float32 sums of the PyTorch that is installed, on this processor; warns, once, where they were not tested."""
     _version("torch")
-    capability = torch.backends.cpu.get_cpu_capability()
+    return _singles_of(torch.backends.cpu.get_cpu_capability())
+
+
+@lru_cache(maxsize=8)
+def _singles_of(capability: str) -> Singles:
     if capability not in _SINGLES:
-        raise OnelayerError(
-            f"how PyTorch rounds float32 sums with {capability} instructions is not known",
-            expected="one of " + ", ".join(_SINGLES),
-            hint="Set ATEN_CPU_CAPABILITY=avx2 before Python starts, where the processor has AVX2.",
+        warnings.warn(
+            f"how PyTorch rounds float32 sums with {capability} instructions was not compared (tested: "
+            f"{', '.join(_SINGLES)}); those of AVX2 are assumed. Run `onelayer selfcheck`; it takes some seconds.",
+            stacklevel=3,
         )
-    return _SINGLES[capability]
+    return _SINGLES.get(capability, _SINGLES["AVX2"])
 
 
 def torch_bytes() -> FixedPoint:

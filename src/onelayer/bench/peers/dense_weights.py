@@ -58,4 +58,4 @@ def out_shape(work: Work, height: int, width: int) -> Shape:
 def _program(work: Work, shape: Shape, dtype: torch.dtype) -> Program:
     # A view of one value: nothing is computed with it.
     given = given_of(torch.zeros(1, dtype=dtype).expand(shape))
-    return compiling.compile(v2_transforms(work)).program(given).program
+    return compiling.compile(v2_transforms(work), rounding="fused").program(given).program

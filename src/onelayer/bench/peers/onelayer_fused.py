@@ -1,4 +1,4 @@
-"""onelayer as its users call it."""
+"""onelayer in real arithmetic, rounded once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from onelayer.bench.peers.work import Work
 
 
 def _make(work: Work, images: Images, device: torch.device) -> Function:  # noqa: ARG001 - a plan for each of them
-    return compiling.compile(v2_transforms(work))
+    return compiling.compile(v2_transforms(work), rounding="fused")
 
 
 def _make_there(work: Work, images: Images, device: torch.device) -> Function:
-    layer = compiling.compile(v2_transforms(work))
+    layer = compiling.compile(v2_transforms(work), rounding="fused")
 
     @cache
     def memory(batch: torch.Size) -> torch.Tensor:

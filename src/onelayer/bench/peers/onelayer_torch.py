@@ -12,7 +12,7 @@ from onelayer.bench.peers.work import Work
 
 
 def _make(work: Work, images: Images, device: torch.device) -> Function:  # noqa: ARG001 - a plan for each of them
-    return compiling.compile(v2_transforms(work), backend="torch")
+    return compiling.compile(v2_transforms(work), rounding="fused", backend="torch")
 
 
 PEER = TorchPeer("onelayer-torch", "onelayer, backend torch", _make, packages=("onelayer", "torch"))

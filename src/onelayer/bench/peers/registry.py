@@ -11,6 +11,7 @@ from onelayer.bench.peers import (
     dense_torch,
     kornia_rust,
     kornia_torch,
+    onelayer_exact,
     onelayer_fused,
     onelayer_torch,
     onnx_runtime,
@@ -32,6 +33,7 @@ OURS = onelayer_fused.PEER.name
 PEERS: tuple[Peer, ...] = (
     onelayer_fused.PEER,
     onelayer_fused.PEER_THERE,
+    onelayer_exact.PEER,
     onelayer_torch.PEER,
     torchvision_sequential.PEER,
     torchvision_sequential.PEER_CHW,
