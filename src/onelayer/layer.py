@@ -28,11 +28,12 @@ Plan = Callable[[torch.Tensor, torch.Tensor | None], Any]
 def computes_in(given: Given, output: Output) -> torch.dtype:
     """The dtype that such images are computed in.
 
-    Half precision is for storage, its weights would be levels off. In float64 sums of bytes with weights in fixed point
-    are exact, and values that were rounded to float32 stay what they are.
+    Half precision is for storage, its weights would be levels off. Bytes that are rounded as the original rounds them
+    stay bytes; floating point values that are take float64, in which values rounded to float32 stay what they are.
     """
-    is_double = "float64" in (given.dtype, output.after.dtype) or output.rounding == "exact"
-    return torch.float64 if is_double else torch.float32
+    if output.rounding == "exact":
+        return torch.float64 if given.is_float else torch.uint8
+    return torch.float64 if "float64" in (given.dtype, output.after.dtype) else torch.float32
 
 
 class OneLayer(nn.Module):

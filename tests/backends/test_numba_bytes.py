@@ -66,13 +66,13 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def run(program: Program, images: torch.Tensor, result: torch.dtype = torch.uint8, threads: int = 1) -> torch.Tensor:
-    setting = Setting(CPU, torch.float64, result, threads)
-    assert choose("numba", program, CPU, torch.float64).name == "numba"
+    setting = Setting(CPU, torch.uint8, result, threads)
+    assert choose("numba", program, CPU, torch.uint8).name == "numba"
     return lower("numba", program, setting)(images)
 
 
 def takes(stages: list[Stage], shape: tuple[int, int, int]) -> bool:
-    return numba_cpu.why_not(Program(shape, tuple(stages)), CPU, torch.float64) is None
+    return numba_cpu.why_not(Program(shape, tuple(stages)), CPU, torch.uint8) is None
 
 
 def check(stages: list[Stage], images: torch.Tensor, result: torch.dtype = torch.uint8, threads: int = 1) -> None:
@@ -227,5 +227,5 @@ REFUSED: dict[str, tuple[Stage, ...]] = {
 @pytest.mark.parametrize("stages", REFUSED.values(), ids=REFUSED.keys())
 def test_what_it_does_not_do_goes_elsewhere(stages: tuple[Stage, ...]) -> None:
     program = Program((3, 17, 11), stages)
-    assert numba_cpu.why_not(program, CPU, torch.float64) is not None
-    assert choose("auto", program, CPU, torch.float64).name == "torch"
+    assert numba_cpu.why_not(program, CPU, torch.uint8) is not None
+    assert choose("auto", program, CPU, torch.uint8).name == "torch"

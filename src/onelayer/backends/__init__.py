@@ -20,7 +20,7 @@ __all__ = ["WORKS_BY", "Apply", "BackendName", "Choice", "Chosen", "Setting", "c
 
 
 def _reference(program: Program, setting: Setting) -> Apply:
-    return writing(reference.lower(program, setting.device, setting.dtype), setting)
+    return writing(reference.lower(program, setting.device, setting.real), setting)
 
 
 _LOWER: dict[Chosen, Lower] = {

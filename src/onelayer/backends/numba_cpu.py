@@ -27,8 +27,8 @@ def why_not(program: Program, device: torch.device, dtype: torch.dtype) -> str |
     """Why the kernels cannot run a program; None if they can."""
     if device.type != "cpu":
         return f"the images are on {device.type}, not on the CPU"
-    if dtype == torch.float64:
-        return why_not_bytes(program)
+    if dtype == torch.uint8:
+        return _why_not_bytes(program)
     if dtype != torch.float32:
         return f"the kernels compute in float32, not in {str(dtype).removeprefix('torch.')}"
     segments = segments_of(program)
@@ -37,8 +37,7 @@ def why_not(program: Program, device: torch.device, dtype: torch.dtype) -> str |
     return next((reason for segment in segments if (reason := _why_not(segment)) is not None), None)
 
 
-def why_not_bytes(program: Program) -> str | None:
-    """Why the kernels for bytes cannot run a program, in which all that is computed in float64 is exact."""
+def _why_not_bytes(program: Program) -> str | None:
     segments = byte_segments_of(program)
     if isinstance(segments, str):
         return segments
@@ -63,7 +62,7 @@ def lower(program: Program, setting: Setting) -> Apply:
 
     Args:
         program: For which :func:`why_not` gives None.
-        setting: On the CPU, computing in float32, or in float64 what the kernels for bytes do exactly.
+        setting: On the CPU, computing in float32, or with bytes.
     """
     kernels = _Kernels(program, setting)
     plain = cache(partial(torch_eager.applied, program, setting))
@@ -115,7 +114,7 @@ class _Kernels:
 
 def _calls(program: Program, dtype: torch.dtype) -> list[Call]:
     # Only here, because it takes a quarter of a second to import Numba.
-    if dtype == torch.float64:
+    if dtype == torch.uint8:
         from onelayer.backends.numba_byte_calls import ByteCall
 
         byte_segments = byte_segments_of(program)

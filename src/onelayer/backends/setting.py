@@ -20,7 +20,8 @@ class Setting:
 
     Args:
         device: Of the images and of the results.
-        dtype: That is computed in.
+        dtype: That is computed in; uint8 for programs that round bytes to bytes between their stages. Where there are
+            no kernels for them, float64 holds their sums.
         result: Of the results.
         threads: That may take part, at most; None for as many as PyTorch may use. Only the kernels on the CPU, which
             bring their own, look at it.
@@ -30,6 +31,11 @@ class Setting:
     dtype: torch.dtype
     result: torch.dtype
     threads: int | None = None
+
+    @property
+    def real(self) -> torch.dtype:
+        """The dtype of the sums."""
+        return self.dtype if self.dtype.is_floating_point else torch.float64
 
 
 class Apply(Protocol):

@@ -72,7 +72,7 @@ def lower(program: Program, device: torch.device, dtype: torch.dtype) -> Step:
 
 def applied(program: Program, setting: Setting) -> Apply:
     """The same, with the result's dtype and memory as a setting has them."""
-    return writing(lower(program, setting.device, setting.dtype), setting)
+    return writing(lower(program, setting.device, setting.real), setting)
 
 
 def _run(steps: list[Step], images: torch.Tensor) -> torch.Tensor:
