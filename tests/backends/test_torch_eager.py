@@ -21,8 +21,10 @@ from onelayer.operators import (
     Quantize,
     Range,
     Separable,
+    SingleSums,
     SpatialSparse,
     Stage,
+    Taps,
     simplify,
 )
 
@@ -176,3 +178,22 @@ def test_cuda(name: str) -> None:
     device = torch.device("cuda")
     outputs = lower(program, device, torch.float64)(torch.from_numpy(images).to(device))
     np.testing.assert_allclose(outputs.cpu().numpy(), program.apply(images), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("apart", [0, 1, 4])
+@pytest.mark.parametrize("along", [1, 2])
+def test_sums_in_float32_with_and_without_the_kernel(apart: int, along: int) -> None:
+    random = np.random.default_rng(apart + along)
+    counts = random.integers(1, 12, 9)
+    taps = Taps(17, random.integers(0, 6, 9), counts, random.normal(size=(9, 11)).astype(np.float32))
+    factors: list[AxisMap | Taps] = [AxisMap.identity(3), AxisMap.flip(17), AxisMap.select(17, [3, 16, 0, 5, 5])]
+    factors[along] = taps
+    operator = SingleSums(factors[0], factors[1], factors[2], apart)
+    program = Program(operator.in_shape, (operator,))
+    step = lower(program, torch.device("cpu"), torch.float64)
+    for batch in ((), (2,), (0,), (2, 3)):
+        images = random.normal(size=(*batch, 3, 17, 17)).astype(np.float32)
+        expected = program.apply(images)
+        for wants_gradient in (False, True):
+            result = step(torch.from_numpy(images).double().requires_grad_(wants_gradient))
+            np.testing.assert_array_equal(result.detach().numpy(), expected)

@@ -1,0 +1,87 @@
+"""A layer in the place of transforms, in data sets and loaders: the same batches, bit for bit."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision import models, tv_tensors
+from torchvision import transforms as v1
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+import onelayer
+from onelayer.selfcheck.checking import difference_of
+
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+TRANSFORMS: dict[str, Any] = {
+    "v1": v1.Compose([v1.Resize(40), v1.CenterCrop(32), v1.ToTensor(), v1.Normalize(*IMAGENET)]),
+    "v2": v2.Compose(
+        [v2.ToImage(), v2.Resize(40), v2.CenterCrop(32), v2.ToDtype(torch.float32, scale=True), v2.Normalize(*IMAGENET)]
+    ),
+    "preset": models.ResNet50_Weights.IMAGENET1K_V2.transforms(resize_size=40, crop_size=32),
+}
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photographs")
+    random = np.random.default_rng(0)
+    for number, (height, width) in enumerate([(60, 80), (80, 60), (41, 95), (60, 80), (50, 50)]):
+        place = folder / f"class{number % 2}"
+        place.mkdir(exist_ok=True)
+        coarse = Image.fromarray(random.integers(0, 256, (6, 7, 3), dtype=np.uint8))
+        coarse.resize((width, height)).save(place / f"{number}.jpg")
+    return folder
+
+
+def read_tensor(path: str) -> torch.Tensor:
+    return v2.functional.pil_to_tensor(Image.open(path))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_loaders_give_the_same_batches(photographs: Path, name: str, workers: int) -> None:
+    reading: list[dict[str, Any]] = [{}] if name == "v1" else [{}, {"loader": read_tensor}]
+    for how in reading:
+        layer = onelayer.compile(TRANSFORMS[name])
+        batches = [
+            list(DataLoader(ImageFolder(str(photographs), transform, **how), batch_size=2, num_workers=workers))
+            for transform in (TRANSFORMS[name], layer)
+        ]
+        assert len(batches[0]) == 3
+        for (theirs, labels), (ours, our_labels) in zip(*batches, strict=True):
+            assert difference_of(ours, theirs) is None
+            assert torch.equal(labels, our_labels)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_a_layer_travels(name: str) -> None:
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (70, 50, 3), dtype=np.uint8))
+    layer = onelayer.compile(TRANSFORMS[name])
+    assert difference_of(pickle.loads(pickle.dumps(layer))(image), TRANSFORMS[name](image)) is None
+
+
+def test_wrapping_stays() -> None:
+    image = tv_tensors.Image(torch.randint(0, 256, (3, 70, 50), dtype=torch.uint8))
+    ours, theirs = onelayer.compile(TRANSFORMS["v2"])(image), TRANSFORMS["v2"](image)
+    assert type(ours) is type(theirs) is tv_tensors.Image
+    assert difference_of(ours, theirs) is None
+
+
+def test_an_exact_layer_that_was_saved(tmp_path: Path) -> None:
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (70, 50, 3), dtype=np.uint8))
+    for name, transform in TRANSFORMS.items():
+        for given in (image, v2.functional.pil_to_tensor(image)):
+            if name == "v1" and isinstance(given, torch.Tensor):
+                continue
+            layer = onelayer.compile(transform)
+            onelayer.save(layer, tmp_path / name / type(given).__name__, images=[given])
+            loaded = onelayer.load(tmp_path / name / type(given).__name__)
+            assert difference_of(loaded(given), transform(given)) is None
