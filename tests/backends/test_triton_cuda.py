@@ -124,7 +124,7 @@ REPORT = pipelines.report_transform()
 def test_the_report_on_a_gpu(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     images = (images * 255).to(torch.uint8) if dtype == torch.uint8 else images.to(dtype)
-    layer = onelayer.compile(REPORT)
+    layer = onelayer.compile(REPORT, rounding="fused")
     outputs = layer(images.cuda())
     assert outputs.is_cuda
     # Both add up in float32, in another order; a byte or a half that lies between two may be either.
@@ -139,8 +139,8 @@ def test_the_report_on_a_gpu(shape: tuple[int, ...], dtype: torch.dtype) -> None
 def test_photographs_on_a_gpu(size: tuple[int, int], dtype: torch.dtype, interleaved: bool) -> None:
     photographs = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
     photographs = (photographs * 255).to(torch.uint8) if dtype == torch.uint8 else photographs
-    layer = onelayer.compile(EVALUATION)
-    expected = onelayer.compile(EVALUATION, backend="reference")(photographs)
+    layer = onelayer.compile(EVALUATION, rounding="fused")
+    expected = onelayer.compile(EVALUATION, rounding="fused", backend="reference")(photographs)
     memory = photographs.cuda()
     if interleaved:
         memory = memory.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
@@ -150,12 +150,14 @@ def test_photographs_on_a_gpu(size: tuple[int, int], dtype: torch.dtype, interle
 
 @needs_gpu
 def test_what_is_no_number_stays_where_it_is_read_on_a_gpu() -> None:
-    layer = onelayer.compile(v2.Resize((13, 31), antialias=True))
+    layer = onelayer.compile(v2.Resize((13, 31), antialias=True), rounding="fused")
     images = torch.rand(2, 1, 40, 140)
     images[1, 0, 20, 70] = float("nan")
     impulse = torch.zeros(1, 1, 40, 140, dtype=torch.float64)
     impulse[0, 0, 20, 70] = 1.0
-    reads = onelayer.compile(v2.Resize((13, 31), antialias=True), backend="reference")(impulse)[0] != 0
+    reads = (
+        onelayer.compile(v2.Resize((13, 31), antialias=True), rounding="fused", backend="reference")(impulse)[0] != 0
+    )
     outputs = layer(images.cuda()).cpu()
     assert torch.equal(outputs[1].isnan(), reads)
     assert not outputs[0].isnan().any()
@@ -163,7 +165,7 @@ def test_what_is_no_number_stays_where_it_is_read_on_a_gpu() -> None:
 
 @needs_gpu
 def test_a_call_waits_for_nothing_on_a_gpu() -> None:
-    layer = onelayer.compile(REPORT)
+    layer = onelayer.compile(REPORT, rounding="fused")
     images = torch.rand(64, 3, 32, 32, device="cuda")
     expected = layer(images)
     graph = torch.cuda.CUDAGraph()
@@ -177,7 +179,7 @@ def test_a_call_waits_for_nothing_on_a_gpu() -> None:
 @needs_gpu
 def test_from_many_threads_on_a_gpu() -> None:
     # Not under the interpreter, which changes Triton's module while a kernel runs.
-    layer = onelayer.compile(REPORT)
+    layer = onelayer.compile(REPORT, rounding="fused")
     images = [torch.rand(8, 3, 32, 32, device="cuda") for _ in range(4)]
     expected = [layer(each) for each in images]
     with ThreadPoolExecutor(4) as pool:

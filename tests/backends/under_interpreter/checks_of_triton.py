@@ -281,7 +281,7 @@ def test_the_report_is_torchvisions(interleaved: bool) -> None:
     images = pixels(3, 3, 32, 32)
     if interleaved:
         images = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    layer = onelayer.compile(REPORT, backend="triton")
+    layer = onelayer.compile(REPORT, rounding="fused", backend="triton")
     # A few roundings of float32 on either side.
     torch.testing.assert_close(layer(images), REPORT(images), rtol=0, atol=2e-6)
 
@@ -293,11 +293,11 @@ def test_evaluation_of_photographs(size: tuple[int, int], dtype: torch.dtype, in
     photographs = pixels(1, 3, *size, dtype=dtype)
     if interleaved:
         photographs = photographs.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    outputs = onelayer.compile(SMALL, backend="triton")(photographs)
+    outputs = onelayer.compile(SMALL, rounding="fused", backend="triton")(photographs)
     if dtype == torch.float32:
         # Values divided by a deviation of 0.22, whose range is 4.6.
         torch.testing.assert_close(outputs, SMALL(photographs), rtol=0, atol=1e-5)
-    expected = onelayer.compile(SMALL, backend="reference")(photographs)
+    expected = onelayer.compile(SMALL, rounding="fused", backend="reference")(photographs)
     # Half precision is rounded once, at the end, where two neighbours may be equally near.
     atol = 2e-3 if dtype == torch.float16 else 1e-5
     torch.testing.assert_close(outputs, expected, rtol=0, atol=atol)
@@ -305,7 +305,7 @@ def test_evaluation_of_photographs(size: tuple[int, int], dtype: torch.dtype, in
 
 def test_imagenets_evaluation() -> None:
     photograph = pixels(3, 17, 11)
-    outputs = onelayer.compile(EVALUATION, backend="triton")(photograph)
+    outputs = onelayer.compile(EVALUATION, rounding="fused", backend="triton")(photograph)
     torch.testing.assert_close(outputs, EVALUATION(photograph), rtol=0, atol=1e-5)
 
 

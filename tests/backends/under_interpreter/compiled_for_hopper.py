@@ -47,7 +47,7 @@ class Launch:
 
 def compiled(transform: Any, shape: tuple[int, int, int], dtype: torch.dtype, interleaved: bool) -> bytes:
     given = Given(shape, str(dtype).removeprefix("torch."), "tensor")
-    (output,) = onelayer.compile(transform).source.outputs(given).each
+    (output,) = onelayer.compile(transform, rounding="fused").source.outputs(given).each
     result = getattr(torch, output.after.dtype)
     kernel = triton_cuda._Kernel(output.simplified.program, Setting(torch.device("cpu"), torch.float32, result))
     launch = kernel._launcher = Launch()
