@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from onelayer.backends.byte_frames import Frame, frame_alone, keeps_channels, without_frame
 from onelayer.operators import AxisMap, Lookup, Program, Quantize, Separable, SingleSums, Stage
 from onelayer.operators.contract import FloatArray, IntArray, Shape
 from onelayer.operators.fixed_point import whole_weights
-
-_LARGEST = 32767 + 32767 * 128
-"""The largest weight that splits into two parts of 16 bits, one of them times 128: 1.008 with 22 bits of fraction. Only
-enlargements with negative weights have larger ones, at the edges."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +33,11 @@ class Pass:
         """Whether a weight takes more than 16 bits."""
         return int(np.abs(self.whole).max()) > 32767
 
+    @property
+    def n_out(self) -> int:
+        """How many outputs there are."""
+        return self.axis.n_out
+
 
 @dataclass(frozen=True, eq=False)
 class Mix:
@@ -54,26 +56,28 @@ class Mix:
 
 @dataclass(frozen=True, eq=False)
 class ByteSegment:
-    """One kernel's work: a pass along columns, one along rows, a mix of channels, a table; all but copies may miss.
+    """One kernel's work: a pass along columns, one along rows, a mix of channels, a table, a frame.
 
     Args:
         out_shape: Of the results.
         channels: Which channels are taken, [C].
-        cols: Along columns.
-        rows: Along rows.
+        cols: Along columns; a map that copies neighbours, or sums.
+        between: The row of the image that each row before the pass along rows is.
+        rows: Along rows, or None.
         mix: Of the channels, or None.
         table: float64 [C', 256], or None.
+        frame: Around all that; its values do not go through the table.
         is_rounded: Whether bytes come out.
     """
 
     out_shape: Shape
     channels: IntArray
     cols: Pass | AxisMap
-    rows: Pass | AxisMap
     between: IntArray
-    """The row of the image that each row before the pass along rows is."""
+    rows: Pass | None
     mix: Mix | None
     table: FloatArray | None
+    frame: Frame | None
     is_rounded: bool
 
 
@@ -97,52 +101,76 @@ def byte_segments_of(program: Program) -> list[ByteSegment] | str:
 
 
 def _first_segment(stages: Sequence[Stage], shape: Shape) -> tuple[ByteSegment, int] | str:
-    channels: IntArray = np.arange(shape[0])
-    cols: Pass | AxisMap = AxisMap.identity(shape[2])
-    rows: Pass | AxisMap = AxisMap.identity(shape[1])
-    between: IntArray = np.arange(shape[1])
-    length = 0
-    if isinstance(stages[0], Separable) and _copies_channels(stages[0]):
-        first = stages[0]
-        if first.transpose or first.bias.any():
-            return "it swaps height and width, or adds to values, between roundings"
-        channels = first.channel.argmax(axis=1)
-        along_cols, along_rows = not first.cols.is_selection, not first.rows.is_selection
-        if along_cols and along_rows:
-            return "it adds up along both axes at once"
-        passes = [_pass(axis) for axis in (first.cols, first.rows) if not axis.is_selection]
-        if None in passes or (passes and not _rounds(stages, 1, "half_up")):
-            return "its weights are no whole numbers over a power of two, or too large"
-        length = 2 if passes else 1
-        if along_rows:
-            cols, rows = first.cols, passes[0]  # type: ignore[assignment]  # None was refused
-        else:
-            cols, between = (passes[0] or first.cols) if passes else first.cols, first.rows.starts
-            rows = AxisMap.identity(len(between))
-        if along_cols and (second := _rows_after(stages, length)) is not None:
-            rows, length = second, length + 2
+    passes = _passes(stages, shape)
+    if isinstance(passes, str):
+        return passes
+    channels, cols, between, rows, frame, length = passes
     # Bytes are whole already.
     while length < len(stages) and isinstance(idle := stages[length], Quantize) and idle.dtype == "uint8":
         length += 1
-    channel_count = len(channels)
-    mix = None
-    if (found := _mix(stages, length)) is not None:
+    channel_count, mix = len(channels), None
+    if frame is None and (found := _mix(stages, length)) is not None:
         mix, length, channel_count = found, length + 2, len(found.weights)
-    table, is_rounded = None, True
+    if frame is None and (around := frame_alone(stages, length)) is not None:
+        frame, length = around, length + 1
+    if frame is not None and not _are_bytes(frame.values):
+        return "its padding is no byte"
+    table = None
     if length < len(stages) and isinstance(lookup := stages[length], Lookup):
         table, length = np.broadcast_to(lookup.table, (channel_count, 256)), length + 1
-        is_rounded = bool(((table == np.rint(table)) & (table >= 0) & (table <= 255)).all())
-        # Whole numbers that are the end of it may be floating point ones; a rounding would have been a table too.
-        if not is_rounded and (table != table.astype(np.float32)).any():
-            return "its table has values that float32 cannot hold"
+        if frame is not None:
+            frame = replace(frame, values=table[np.arange(channel_count), frame.values.astype(np.int64)])
+        elif (around := frame_alone(stages, length)) is not None:
+            frame, length = around, length + 1
     if length == 0:
         return f"a {type(stages[0]).__name__} is nothing that the kernels for bytes do"
-    out_shape = channel_count, rows.axis.n_out if isinstance(rows, Pass) else rows.n_out, _length(cols)
-    return ByteSegment(out_shape, channels, cols, rows, between, mix, table, is_rounded), length
+    is_rounded = True
+    if table is not None:
+        results = table if frame is None else np.column_stack([table, frame.values])
+        is_rounded = _are_bytes(results)
+        # Whole numbers that are the end of it may be floating point ones; a rounding would have been a table too.
+        if not is_rounded and (results != results.astype(np.float32)).any():
+            return "its table has values that float32 cannot hold"
+    inner = len(between) if rows is None else rows.n_out, cols.n_out
+    out_shape = channel_count, *(inner if frame is None else frame.size)
+    return ByteSegment(out_shape, channels, cols, between, rows, mix, table, frame, is_rounded), length
 
 
-def _length(axis: Pass | AxisMap) -> int:
-    return axis.axis.n_out if isinstance(axis, Pass) else axis.n_out
+_Passes = tuple[IntArray, "Pass | AxisMap", IntArray, "Pass | None", "Frame | None", int]
+
+
+def _passes(stages: Sequence[Stage], shape: Shape) -> _Passes | str:
+    """Channels, columns, the rows between, rows, the frame, and how many stages that is; or why there are none."""
+    stage = stages[0]
+    if not isinstance(stage, Separable) or not _copies_channels(stage):
+        return np.arange(shape[0]), AxisMap.identity(shape[2]), np.arange(shape[1]), None, None, 0
+    first, frame = without_frame(stage)
+    if first.transpose or first.bias.any():
+        return "it swaps height and width, or adds to values, between roundings"
+    along_cols, along_rows = not first.cols.is_selection, not first.rows.is_selection
+    if along_cols and along_rows:
+        return "it adds up along both axes at once"
+    # Columns that are copied in another order are sums too, of one sample each.
+    cols = first.cols if _is_run(first.cols) else _pass(first.cols)
+    rows = _pass(first.rows) if along_rows else None
+    length = 1
+    if along_cols or along_rows:
+        if cols is None or (along_rows and rows is None) or not _rounds(stages, 1, "half_up"):
+            return "its weights are no whole numbers over a power of two, or too large"
+        frame, length = frame and replace(frame, values=np.clip(np.floor(frame.values + 0.5), 0, 255)), 2
+    assert cols is not None, "copies are whole numbers"
+    if frame is None and rows is None and (second := _rows_after(stages, length)) is not None:
+        rows, length = second, length + 2
+    between = np.arange(shape[1]) if along_rows else first.rows.starts
+    return first.channel.argmax(axis=1), cols, between, rows, frame, length
+
+
+def _are_bytes(values: FloatArray) -> bool:
+    return bool(((values == np.rint(values)) & (values >= 0) & (values <= 255)).all())
+
+
+def _is_run(axis: AxisMap) -> bool:
+    return axis.is_selection and bool((np.diff(axis.starts) == 1).all())
 
 
 def _copies_channels(stage: Separable) -> bool:
@@ -161,15 +189,16 @@ def _pass(axis: AxisMap) -> Pass | None:
     if found is None:
         return None
     whole, bits = found
-    fits = int(np.abs(whole).max()) <= _LARGEST and 255 * int(np.abs(whole).sum(axis=1).max()) < 1 << 31
-    return Pass(axis, whole, bits) if fits and bits >= 1 else None
+    if bits == 0:
+        # There is a half to be rounded up.
+        whole, bits = 2 * whole, 1
+    return Pass(axis, whole, bits) if 255 * int(np.abs(whole).sum(axis=1).max()) < 1 << 31 else None
 
 
 def _rows_after(stages: Sequence[Stage], at: int) -> Pass | None:
     if at >= len(stages) or not isinstance(stage := stages[at], Separable) or not _rounds(stages, at + 1, "half_up"):
         return None
-    copies = _copies_channels(stage) and np.array_equal(stage.channel, np.eye(len(stage.channel)))
-    alone = copies and stage.cols.is_identity and not stage.transpose and not stage.bias.any()
+    alone = keeps_channels(stage) and stage.cols.is_identity and not stage.transpose and not stage.bias.any()
     return _pass(stage.rows) if alone and not stage.rows.is_selection else None
 
 

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from onelayer.backends import numba_bytes
 from onelayer.backends.byte_segments import ByteSegment, Pass
+from onelayer.backends.byte_windows import BYTES, windows_of
 from onelayer.backends.numba_calls import Call
-from onelayer.backends.windows import LANES, first_column_and_blocks, nearby
+from onelayer.backends.numba_integers import LOW_BITS
+from onelayer.backends.windows import LANES
 from onelayer.operators.contract import IntArray
-
-_LOW = 1 << 7
-"""A wide weight is so many times its high part, and its low part."""
 
 
 class ByteCall(Call):
@@ -30,84 +29,89 @@ class ByteCall(Call):
 
     def __init__(self, segment: ByteSegment) -> None:
         super().__init__(segment.out_shape, segment.is_rounded)
+        self.shared_rows = height = len(segment.between) if segment.rows is None else segment.rows.n_out
         cols, rows = self._columns(segment), self._rows(segment)
-        self._before_table = (segment.channels.astype(np.uint64), *cols, *rows, *self._mix(segment))
-        self._table = cache(lambda dtype: _table(segment, dtype))
-        _, height, width = segment.out_shape
-        col_pairs, row_pairs = cols[4], rows[4]
-        of_columns = len(segment.between) * col_pairs.size // (2 * LANES)
-        of_rows = height * width * row_pairs.shape[1] // LANES
-        self.multiplications = len(segment.channels) * (of_columns + of_rows + height * width // LANES)
+        before = segment.channels.astype(np.uint64), *cols, *rows, *self._mix(segment)
+        frame = segment.frame
+        place = (0, 0, *segment.out_shape[1:]) if frame is None else (frame.top, frame.left, *frame.size)
+        around = tuple(np.uint64(number) for number in place)
+
+        @cache
+        def constants(out: torch.dtype) -> tuple[Any, ...]:
+            table, frame_values = _values(segment, out)
+            return *before, table, *around, frame_values
+
+        self._all = constants
+        of_columns = len(segment.between) * cols[5].size // BYTES
+        of_rows = height * segment.cols.n_out * rows[4].shape[1] // LANES
+        stored = height * segment.cols.n_out // LANES
+        self.multiplications = len(segment.channels) * (of_columns + of_rows + stored)
 
     def _constants(self, out: torch.dtype) -> tuple[Any, ...]:
-        return *self._before_table, self._table(out)
+        return self._all(out)
 
     def _readable(self, images: torch.Tensor) -> torch.Tensor:
         return images
 
     def _columns(self, segment: ByteSegment) -> tuple[Any, ...]:
-        width = np.uint64(segment.out_shape[2])
+        width = np.uint64(segment.cols.n_out)
         if not isinstance(segment.cols, Pass):
-            places = segment.cols.starts.astype(np.uint64)
-            runs = bool((np.diff(segment.cols.starts) == 1).all())
-            nothing = np.zeros((0, 0, LANES, 2), np.int16)
-            return np.uint64(0), np.uint64(0), places, runs, np.zeros(0, np.uint64), nothing, 0, False, width
-        axis = nearby(segment.cols.axis)
-        first, starts, blocks = first_column_and_blocks(axis)
-        # Whole numbers below 2²⁴ times a power of two: float32 holds them.
-        whole = np.rint(blocks.astype(np.float64) * (1 << segment.cols.bits)).astype(np.int64)
-        split = segment.cols.is_wide
-        pairs = _split(whole) if split else _in_twos(whole)
-        of_line = starts * np.uint64(2 if split else 1)
-        places = np.zeros(0, np.uint64)
-        return np.uint64(first), np.uint64(axis.span), places, False, of_line, pairs, segment.cols.bits, split, width
+            first, nothing = np.uint64(segment.cols.starts[0]), np.zeros((0, 0, 4), np.uint64)
+            no_places, no_weights = np.zeros(0, np.uint8), np.zeros(0, np.int16)
+            return first, width, numba_bytes.COPIED, nothing, no_places, no_weights, False, 0, width
+        windows = windows_of(segment.cols.axis, segment.cols.whole)
+        return (
+            np.uint64(windows.first),
+            np.uint64(windows.length),
+            numba_bytes.NEAR if windows.near else numba_bytes.FAR,
+            windows.starts,
+            windows.places.ravel(),
+            _parts(windows.weights, segment.cols.is_wide, axis=-2).ravel(),
+            segment.cols.is_wide,
+            segment.cols.bits,
+            width,
+        )
 
     def _rows(self, segment: ByteSegment) -> tuple[Any, ...]:
-        between, height = segment.between.astype(np.uint64), np.uint64(segment.out_shape[1])
-        if not isinstance(segment.rows, Pass):
-            starts, bits, split = segment.rows.starts, 0, False
-            pairs = np.zeros((0, 0, 2), np.int16)
+        between, height = segment.between.astype(np.uint64), np.uint64(self.shared_rows)
+        if segment.rows is None:
+            starts, bits, is_wide = np.arange(len(between)), 0, False
+            pairs = np.zeros((0, 0, 1, 2), np.int16)
         else:
-            starts, bits, split = segment.rows.axis.starts, segment.rows.bits, segment.rows.is_wide
-            whole = segment.rows.whole[:, :, None]
-            pairs = (_split(whole) if split else _in_twos(whole))[:, :, 0]
-        taps = max(1, pairs.shape[1] * (1 if split else 2))
+            starts, bits, is_wide = segment.rows.axis.starts, segment.rows.bits, segment.rows.is_wide
+            pairs = _parts(_in_twos(segment.rows.whole), is_wide, axis=2)
+        taps = max(1, 2 * pairs.shape[1])
         descends = bool((np.diff(starts) <= 0).all()) and len(starts) > 1
-        return (
-            between,
-            np.uint64(taps),
-            descends,
-            starts.astype(np.uint64),
-            np.ascontiguousarray(pairs),
-            bits,
-            split,
-            height,
-        )
+        starts = starts.astype(np.uint64)
+        return between, np.uint64(taps), descends, starts, pairs, is_wide, bits, height
 
     def _mix(self, segment: ByteSegment) -> tuple[Any, ...]:
         if segment.mix is None:
-            return np.zeros((0, 0), np.float32), False, numba_bytes.NO_MIX
+            return np.zeros(0, np.float32), False, numba_bytes.NO_MIX
         rounding = numba_bytes.HALF_UP if segment.mix.half_up else numba_bytes.CUT_OFF
-        return np.ascontiguousarray(segment.mix.weights), segment.mix.fused, rounding
+        return segment.mix.weights.ravel(), segment.mix.fused, rounding
 
 
-def _table(segment: ByteSegment, dtype: torch.dtype) -> NDArray[Any]:
+def _values(segment: ByteSegment, dtype: torch.dtype) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The table, and the values of the frame, in a dtype that the kernel writes."""
     of = {torch.uint8: np.uint8, torch.float32: np.float32, torch.float16: np.float16}[dtype]
-    values = np.zeros(0) if segment.table is None else segment.table.ravel()
-    table = values.astype(of)
+    table = np.zeros(0) if segment.table is None else segment.table.ravel()
+    frame = np.zeros(segment.out_shape[0]) if segment.frame is None else segment.frame.values
+    values = table.astype(of), frame.astype(of)
     # Numba does not compute with float16, and has it as int16.
-    return table.view(np.int16) if dtype == torch.float16 else table
+    return (values[0].view(np.int16), values[1].view(np.int16)) if dtype == torch.float16 else values
 
 
-def _in_twos(whole: IntArray) -> NDArray[np.int16]:
-    """Weights [lines, taps, lanes] as pairs of neighbouring taps, [lines, pairs, lanes, 2]."""
-    lines, taps, lanes = whole.shape
-    even = np.zeros((lines, taps + taps % 2, lanes), np.int16)
+def _in_twos(whole: IntArray) -> IntArray:
+    """Weights [lines, taps] as pairs of neighbouring taps, [lines, pairs, 2]."""
+    lines, taps = whole.shape
+    even = np.zeros((lines, taps + taps % 2), np.int64)
     even[:, :taps] = whole
-    return np.ascontiguousarray(even.reshape(lines, -1, 2, lanes).swapaxes(2, 3))
+    return even.reshape(lines, -1, 2)
 
 
-def _split(whole: IntArray) -> NDArray[np.int16]:
-    """Weights [lines, taps, lanes] as the two parts of each, [lines, taps, lanes, 2]."""
-    high = np.minimum(whole // _LOW, 32767)
-    return np.stack([whole - high * _LOW, high], axis=-1).astype(np.int16)
+def _parts(whole: IntArray, is_wide: bool, axis: int) -> NDArray[np.int16]:
+    """Weights with their parts along one more axis: one part, or the lower bits and the rest."""
+    low = whole & ((1 << LOW_BITS) - 1)
+    parts = [low, whole >> LOW_BITS] if is_wide else [whole]
+    return np.ascontiguousarray(np.stack(parts, axis=axis).astype(np.int16))

@@ -59,9 +59,13 @@ class Call(ABC):
     multiplications: int
     """For one image, of eight numbers at a time."""
 
+    shared_rows: int
+    """Of one image, by which its work can be shared."""
+
     def __init__(self, out_shape: Shape, is_rounded: bool) -> None:
         self.out_shape = out_shape
         self.is_rounded = is_rounded
+        self.shared_rows = out_shape[1]
 
     @abstractmethod
     def _constants(self, out: torch.dtype) -> tuple[Any, ...]:
@@ -85,7 +89,7 @@ class Call(ABC):
         if out.numel() == 0:
             return False
         images = self._readable(one_batch(images))
-        count, rows = len(images), self.out_shape[1]
+        count, rows = len(images), self.shared_rows
         threads = min(threads, 1 + count * self.multiplications // MULTIPLICATIONS_PER_THREAD)
         if count >= threads:
             shares = (count, 1, rows, 1 + count // (_SHARES * threads))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from onelayer.backends import result_memory, torch_eager
-from onelayer.backends.byte_segments import Pass, byte_segments_of
+from onelayer.backends.byte_segments import byte_segments_of
 from onelayer.backends.kernel_memory import delivered, memory_for, only_for_pytorch, written_dtype
 from onelayer.backends.segments import Segment, segments_of
 from onelayer.backends.setting import Apply, Setting
@@ -28,21 +28,14 @@ def why_not(program: Program, device: torch.device, dtype: torch.dtype) -> str |
     if device.type != "cpu":
         return f"the images are on {device.type}, not on the CPU"
     if dtype == torch.uint8:
-        return _why_not_bytes(program)
+        of_bytes = byte_segments_of(program)
+        return of_bytes if isinstance(of_bytes, str) else None
     if dtype != torch.float32:
         return f"the kernels compute in float32, not in {str(dtype).removeprefix('torch.')}"
     segments = segments_of(program)
     if isinstance(segments, str):
         return segments
     return next((reason for segment in segments if (reason := _why_not(segment)) is not None), None)
-
-
-def _why_not_bytes(program: Program) -> str | None:
-    segments = byte_segments_of(program)
-    if isinstance(segments, str):
-        return segments
-    far = any(isinstance(one.cols, Pass) and is_far_apart(one.cols.axis) for one in segments)
-    return "neighbouring columns of the output read columns of the image that lie far apart" if far else None
 
 
 def _why_not(segment: Segment) -> str | None:

@@ -1,221 +1,381 @@
 """Sums of bytes with whole weights in vector registers: what Numba has no words for.
 
-Everything is made of pairs: two numbers of 16 bits, times two weights of 16 bits, added to a sum of 32 bits. With
-weights of 16 bits a pair is two neighbouring samples. A weight of 22 bits is split: a pair is a sample s and 128·s, and
-its weights are the lower seven bits and the rest.
+Everything is made of pairs: two bytes, as numbers of 16 bits, times two weights of 16 bits, added to a sum of 32 bits.
+A weight of more bits is in two parts, the lower 15 bits and the rest, each with sums of its own. What these exceed 32
+bits by does not matter, as long as the sum of both does not.
+
+Where the processor lacks an instruction, plain operations stand for it.
 """
 
 from __future__ import annotations
 
 from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from onelayer.backends.numba_vectors import ROWS, data_of
+from onelayer.backends.byte_windows import BYTES, FAR_OUTPUTS
+from onelayer.backends.numba_vectors import data_of
 from onelayer.backends.windows import LANES
 
+LOW_BITS = 15
+"""In the lower part of a weight of more than 16 bits."""
+
+ROW_OUTPUTS = 32
+"""Neighbours along a row that are computed together."""
+
 _BYTE, _SHORT, _INT, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-_BYTES, _INTS = ir.VectorType(_BYTE, LANES), ir.VectorType(_INT, LANES)
-_SHORTS = ir.VectorType(_SHORT, 2 * LANES)
+_HALF, _BYTES = ir.VectorType(_BYTE, BYTES), ir.VectorType(_BYTE, 2 * BYTES)
+_SHORTS, _INTS = ir.VectorType(_SHORT, BYTES), ir.VectorType(_INT, LANES)
 
 
-def _constant(values):
-    return ir.Constant(ir.VectorType(_INT, len(values)), values)
+def _has_avx2():
+    if config.CPU_FEATURES is not None:
+        return "+avx2" in config.CPU_FEATURES
+    return bool(binding.get_host_cpu_features().get("avx2"))
 
 
-def _products(builder, samples, weights):
-    """Of sixteen samples and weights, added in pairs to eight."""
-    if binding.get_host_cpu_features().get("avx2"):
-        kind = ir.FunctionType(_INTS, [_SHORTS, _SHORTS])
-        multiply = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx2.pmadd.wd")
-        return builder.call(multiply, [samples, weights])
-    wide = ir.VectorType(_INT, 2 * LANES)
-    each = builder.mul(builder.sext(samples, wide), builder.sext(weights, wide))
-    even, odd = (
-        builder.shuffle_vector(each, each, _constant([2 * lane + part for lane in range(LANES)])) for part in (0, 1)
-    )
-    return builder.add(even, odd)
+def _number(value):
+    return ir.Constant(_LONG, value)
 
 
-def _splat(builder, value):
-    """A pair, 32 bits, sixteen times sixteen bits."""
-    vector = builder.insert_element(ir.Constant(_INTS, ir.Undefined), value, ir.Constant(_INT, 0))
-    return builder.shuffle_vector(vector, vector, _constant([0] * LANES))
+def _shuffled(builder, one, other, order):
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_INT, len(order)), list(order)))
+
+
+def _side_by_side(builder, one, other):
+    return _shuffled(builder, one, other, range(one.type.count + other.type.count))
 
 
 def _loaded(builder, data, at, kind):
     return builder.load(builder.bitcast(builder.gep(data, [at]), kind.as_pointer()), align=1)
 
 
-def _zeros(builder, count):
-    totals = [cgutils.alloca_once(builder, _INTS) for _ in range(count)]
-    for total in totals:
-        builder.store(ir.Constant(_INTS, [0] * LANES), total)
-    return totals
-
-
-def _rounded(builder, total, bits):
-    """``(sum + half) >> bits``, saturated to bytes; bits is a number of 64 bits."""
-    shift = builder.trunc(bits, _INT)
-    half = builder.shl(ir.Constant(_INT, 1), builder.sub(shift, ir.Constant(_INT, 1)))
-    sums = builder.add(builder.load(total), _splat(builder, half))
-    sums = builder.ashr(sums, _splat(builder, shift))
-    for limit, comparison in ((0, "<"), (255, ">")):
-        bound = ir.Constant(_INTS, [limit] * LANES)
-        sums = builder.select(builder.icmp_signed(comparison, sums, bound), bound, sums)
-    return builder.trunc(sums, _BYTES)
-
-
 def _stored(builder, values, data, at):
-    builder.store(values, builder.bitcast(builder.gep(data, [at]), _BYTES.as_pointer()), align=1)
+    builder.store(values, builder.bitcast(builder.gep(data, [at]), values.type.as_pointer()), align=1)
 
 
-@intrinsic
-def pairs_of_columns(_typing, lines, at, between_lines, weights, weights_at, pairs, bits, out, places, to):
-    """``out[places[r] + to + j] = round(Σ_k pair(weights, k, j) · pair(lines[at + r·between_lines], k))``.
-
-    For eight rows r and eight outputs j. Pair k of a line is its elements 2k and 2k + 1.
-    """
-    signature = types.void(lines, at, between_lines, weights, weights_at, pairs, bits, out, places, to)
-
-    def generate(context, builder, signature, arguments):
-        kinds = signature.args
-        lines, weights, out, places = (data_of(context, builder, kinds[i], arguments[i]) for i in (0, 3, 7, 8))
-        _, at, between, _, weights_at, pairs, bits, _, _, to = arguments
-        totals = _zeros(builder, ROWS)
-        rows = [builder.gep(lines, [at])]
-        for _ in totals[1:]:
-            rows.append(builder.gep(rows[-1], [between]))
-        with cgutils.for_range(builder, pairs) as loop:
-            sixteen = builder.mul(loop.index, ir.Constant(_LONG, 2 * LANES))
-            factors = _loaded(builder, weights, builder.add(weights_at, sixteen), _SHORTS)
-            place = builder.mul(loop.index, ir.Constant(_LONG, 2))
-            for total, row in zip(totals, rows, strict=True):
-                samples = builder.bitcast(_splat(builder, _loaded(builder, row, place, _INT)), _SHORTS)
-                builder.store(builder.add(builder.load(total), _products(builder, samples, factors)), total)
-        for number, total in enumerate(totals):
-            place = builder.load(builder.gep(places, [ir.Constant(_LONG, number)]))
-            _stored(builder, _rounded(builder, total, bits), out, builder.add(place, to))
-
-    return signature, generate
+def _splat(builder, value, count):
+    kind = ir.VectorType(value.type, count)
+    vector = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INT, 0))
+    return _shuffled(builder, vector, vector, [0] * count)
 
 
-def _pairs_of_rows_by(vectors, wide):
+def _instruction(builder, name, result, *arguments):
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+
+
+def _products(builder, samples, weights):
+    """Of sixteen samples and weights, added in pairs to eight."""
+    if _has_avx2():
+        return _instruction(builder, "llvm.x86.avx2.pmadd.wd", _INTS, samples, weights)
+    wide = ir.VectorType(_INT, BYTES)
+    each = builder.mul(builder.sext(samples, wide), builder.sext(weights, wide))
+    even, odd = (_shuffled(builder, each, each, range(part, BYTES, 2)) for part in (0, 1))
+    return builder.add(even, odd)
+
+
+def _ordered(builder, values, places):
+    """The bytes of each half at places in that half, and zeros where the place is 128."""
+    if _has_avx2():
+        return _instruction(builder, "llvm.x86.avx2.pshuf.b", _BYTES, values, places)
+    ordered = ir.Constant(_BYTES, [0] * 2 * BYTES)
+    for lane in range(2 * BYTES):
+        index = ir.Constant(_INT, lane)
+        place = builder.extract_element(places, index)
+        within = builder.and_(builder.zext(place, _INT), ir.Constant(_INT, BYTES - 1))
+        of_half = builder.add(within, ir.Constant(_INT, lane // BYTES * BYTES))
+        is_none = builder.icmp_signed("<", place, ir.Constant(_BYTE, 0))
+        value = builder.select(is_none, ir.Constant(_BYTE, 0), builder.extract_element(values, of_half))
+        ordered = builder.insert_element(ordered, value, index)
+    return ordered
+
+
+def _packed_shorts(builder, one, other):
+    """Two times eight numbers, saturated to 16 bits: the first halves of both, then the second halves."""
+    if _has_avx2():
+        return _instruction(builder, "llvm.x86.avx2.packssdw", _SHORTS, one, other)
+    order = [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15]
+    both = _shuffled(builder, one, other, order)
+    return builder.trunc(_clamped(builder, both, -32768, 32767), _SHORTS)
+
+
+def _packed_bytes(builder, one, other):
+    """Two times sixteen numbers of 16 bits, saturated to bytes: in the order that shorts are packed in."""
+    if _has_avx2():
+        return _instruction(builder, "llvm.x86.avx2.packuswb", _BYTES, one, other)
+    both = _shuffled(builder, one, other, [*range(8), *range(16, 24), *range(8, 16), *range(24, 32)])
+    return builder.trunc(_clamped(builder, both, 0, 255), _BYTES)
+
+
+def _clamped(builder, values, low, high):
+    for limit, comparison in ((low, "<"), (high, ">")):
+        bound = ir.Constant(values.type, [limit] * values.type.count)
+        values = builder.select(builder.icmp_signed(comparison, values, bound), bound, values)
+    return values
+
+
+class _Sums:
+    """Eight sums, of a kind: with weights of 16 bits, or in two parts."""
+
+    def __init__(self, builder, parts, half):
+        self._parts = [cgutils.alloca_once(builder, _INTS) for _ in range(parts)]
+        for number, part in enumerate(self._parts):
+            zero = ir.Constant(_INTS, [0] * LANES)
+            builder.store(zero if half is None or number else _splat(builder, half, LANES), part)
+
+    def add(self, builder, samples, weights):
+        """``samples`` as numbers of 16 bits; ``weights`` of each part."""
+        for part, factors in zip(self._parts, weights, strict=True):
+            builder.store(builder.add(builder.load(part), _products(builder, samples, factors)), part)
+
+    def value(self, builder):
+        low, *rest = (builder.load(part) for part in self._parts)
+        for high in rest:
+            low = builder.add(low, builder.shl(high, ir.Constant(_INTS, [LOW_BITS] * LANES)))
+        return low
+
+
+def _shift_and_half(builder, bits):
+    """For ``(sum + half) >> bits``; bits is a number of 64 bits."""
+    shift = builder.trunc(bits, _INT)
+    return shift, builder.shl(ir.Constant(_INT, 1), builder.sub(shift, ir.Constant(_INT, 1)))
+
+
+def _shifted(builder, sums, shift):
+    return builder.ashr(sums, _splat(builder, shift, LANES))
+
+
+def _weights_of(builder, weights, at, parts, between):
+    return [_loaded(builder, weights, builder.add(at, _number(part * between)), _SHORTS) for part in range(parts)]
+
+
+def _line(builder, lines, row, at):
+    address = builder.add(builder.load(builder.gep(lines, [row])), at)
+    return builder.inttoptr(address, _BYTE.as_pointer())
+
+
+def _near_columns_by(rows, parts):
     @intrinsic
-    def pairs_of_rows(_typing, x, origins, weights, weights_at, pairs, begin, bits, out, to):
+    def near_columns(_typing, lines, at, starts, places, weights, block, steps, bits, out, out_rows, first_row, to):
+        signature = types.void(lines, at, starts, places, weights, block, steps, bits, out, out_rows, first_row, to)
+
+        def generate(context, builder, signature, arguments):
+            kinds = signature.args
+            lines, starts, places, weights, out, out_rows = (
+                data_of(context, builder, kinds[i], arguments[i]) for i in (0, 2, 3, 4, 8, 9)
+            )
+            at, block, steps, bits, first_row, to = (arguments[i] for i in (1, 5, 6, 7, 10, 11))
+            row_numbers = [builder.add(first_row, _number(row)) for row in range(rows)]
+            shift, half = _shift_and_half(builder, bits)
+            sums = [[_Sums(builder, parts, half) for _ in range(2)] for _ in range(rows)]
+            of_row = [_line(builder, lines, row, at) for row in row_numbers]
+            first = builder.mul(block, steps)
+            with cgutils.for_range(builder, steps) as loop:
+                step = builder.add(first, loop.index)
+                of_step = builder.mul(step, _number(4))
+                begins = [builder.load(builder.gep(starts, [builder.add(of_step, _number(half))])) for half in range(4)]
+                for register in range(2):
+                    order_at = builder.add(builder.mul(step, _number(4 * BYTES)), _number(register * 2 * BYTES))
+                    order = _loaded(builder, places, order_at, _BYTES)
+                    weights_at = builder.add(builder.mul(step, _number(2 * BYTES * parts)), _number(register * BYTES))
+                    factors = _weights_of(builder, weights, weights_at, parts, 2 * BYTES)
+                    for row in range(rows):
+                        halves = [_loaded(builder, of_row[row], begins[2 * register + h], _HALF) for h in range(2)]
+                        samples = _ordered(builder, _side_by_side(builder, *halves), order)
+                        sums[row][register].add(builder, builder.bitcast(samples, _SHORTS), factors)
+            shorts = [
+                _packed_shorts(builder, *(_shifted(builder, each.value(builder), shift) for each in both))
+                for both in sums
+            ]
+            for pair in range(0, rows, 2):
+                # Of each row the first eight outputs, then of each the last eight.
+                packed = _packed_bytes(builder, shorts[pair], shorts[pair + 1])
+                for row in range(2):
+                    own = [*range(8 * row, 8 * row + 8), *range(16 + 8 * row, 24 + 8 * row)]
+                    place = builder.load(builder.gep(out_rows, [row_numbers[pair + row]]))
+                    _stored(builder, _shuffled(builder, packed, packed, own), out, builder.add(place, to))
+
+        return signature, generate
+
+    return near_columns
+
+
+def _far_columns_by(parts):
+    @intrinsic
+    def far_columns(_typing, lines, at, starts, weights, block, steps, bits, out, out_rows, row, to):
+        signature = types.void(lines, at, starts, weights, block, steps, bits, out, out_rows, row, to)
+
+        def generate(context, builder, signature, arguments):
+            kinds = signature.args
+            lines, starts, weights, out, out_rows = (
+                data_of(context, builder, kinds[i], arguments[i]) for i in (0, 2, 3, 7, 8)
+            )
+            at, block, steps, bits, row, to = (arguments[i] for i in (1, 4, 5, 6, 9, 10))
+            shift, half = _shift_and_half(builder, bits)
+            line = _line(builder, lines, row, at)
+            first = builder.mul(block, steps)
+            fours = []
+            for begin in range(0, FAR_OUTPUTS, 4):
+                sums = [_Sums(builder, parts, None) for _ in range(4)]
+                with cgutils.for_range(builder, steps) as loop:
+                    step = builder.mul(builder.add(first, loop.index), _number(FAR_OUTPUTS))
+                    for number, each in enumerate(sums):
+                        output = builder.add(step, _number(begin + number))
+                        start = builder.load(builder.gep(starts, [output]))
+                        samples = builder.zext(_loaded(builder, line, start, _HALF), _SHORTS)
+                        weights_at = builder.mul(output, _number(BYTES * parts))
+                        each.add(builder, samples, _weights_of(builder, weights, weights_at, parts, BYTES))
+                values = [each.value(builder) for each in sums]
+                while len(values) > 1:
+                    values = [_neighbours_added(builder, *values[i : i + 2]) for i in range(0, len(values), 2)]
+                fours.append(builder.add(*(_shuffled(builder, values[0], values[0], range(i, i + 4)) for i in (0, 4))))
+            sums = builder.add(_side_by_side(builder, *fours), _splat(builder, half, LANES))
+            values = builder.trunc(
+                _clamped(builder, _shifted(builder, sums, shift), 0, 255), ir.VectorType(_BYTE, LANES)
+            )
+            place = builder.load(builder.gep(out_rows, [row]))
+            _stored(builder, values, out, builder.add(place, to))
+
+        return signature, generate
+
+    return far_columns
+
+
+def _neighbours_added(builder, one, other):
+    """In each half: two sums of neighbours of the one, two of the other."""
+    even = _shuffled(builder, one, other, [0, 2, 8, 10, 4, 6, 12, 14])
+    odd = _shuffled(builder, one, other, [1, 3, 9, 11, 5, 7, 13, 15])
+    return builder.add(even, odd)
+
+
+near_columns, near_columns_wide = _near_columns_by(4, parts=1), _near_columns_by(2, parts=2)
+"""``out[out_rows[r] + to + j] = round(Σ_k weight(block, k, j) · line[r][place(block, k, j)])`` of bytes.
+
+For 4, or 2, rows r from ``first_row`` on, whose lines are at the addresses ``lines[r] + at``, and 16 outputs j. What
+the arrays hold, and in which order, says :mod:`onelayer.backends.byte_windows`; wide weights have their lower parts
+first.
+"""
+
+far_columns, far_columns_wide = _far_columns_by(parts=1), _far_columns_by(parts=2)
+"""The same of one row, and for 8 outputs."""
+
+
+def _sums_of_rows_by(parts):
+    @intrinsic
+    def sums_of_rows(_typing, x, origins, weights, weights_at, pairs, begin, bits, out, to):
         signature = types.void(x, origins, weights, weights_at, pairs, begin, bits, out, to)
 
         def generate(context, builder, signature, arguments):
             kinds = signature.args
             x, origins, weights, out = (data_of(context, builder, kinds[i], arguments[i]) for i in (0, 1, 2, 7))
             _, _, _, weights_at, pairs, begin, bits, _, to = arguments
-            totals = _zeros(builder, vectors)
-            two = ir.Constant(_LONG, 2)
+            shift, half = _shift_and_half(builder, bits)
+            sums = [_Sums(builder, parts, half) for _ in range(ROW_OUTPUTS // LANES)]
+            zeros = ir.Constant(_BYTES, [0] * 2 * BYTES)
             with cgutils.for_range(builder, pairs) as loop:
-                pair = builder.mul(loop.index, two)
-                weight = _loaded(builder, weights, builder.add(weights_at, pair), _INT)
-                factors = builder.bitcast(_splat(builder, weight), _SHORTS)
-                rows = [loop.index] if wide else [pair, builder.add(pair, ir.Constant(_LONG, 1))]
-                places = [builder.add(builder.load(builder.gep(origins, [row])), begin) for row in rows]
-                for i, total in enumerate(totals):
-                    offset = ir.Constant(_LONG, i * LANES)
-                    read = [_loaded(builder, x, builder.add(place, offset), _BYTES) for place in places]
-                    samples = _split(builder, *read) if wide else _side_by_side(builder, *read)
-                    builder.store(builder.add(builder.load(total), _products(builder, samples, factors)), total)
-            for i, total in enumerate(totals):
-                _stored(builder, _rounded(builder, total, bits), out, builder.add(to, ir.Constant(_LONG, i * LANES)))
+                pair = builder.mul(loop.index, _number(2))
+                at = builder.add(weights_at, builder.mul(loop.index, _number(2 * parts)))
+                factors = [
+                    builder.bitcast(
+                        _splat(builder, _loaded(builder, weights, builder.add(at, _number(2 * part)), _INT), LANES),
+                        _SHORTS,
+                    )
+                    for part in range(parts)
+                ]
+                both = [
+                    _loaded(builder, x, builder.add(builder.load(builder.gep(origins, [row])), begin), _BYTES)
+                    for row in (pair, builder.add(pair, _number(1)))
+                ]
+                for number, each in enumerate(sums):
+                    upper, last = number // 2, number % 2
+                    mixed = _interleaved(builder, *both, upper)
+                    samples = builder.bitcast(_interleaved(builder, mixed, zeros, last), _SHORTS)
+                    each.add(builder, samples, factors)
+            values = [_shifted(builder, each.value(builder), shift) for each in sums]
+            shorts = [_packed_shorts(builder, *values[i : i + 2]) for i in (0, 2)]
+            _stored(builder, _packed_bytes(builder, *shorts), out, to)
 
         return signature, generate
 
-    return pairs_of_rows
+    return sums_of_rows
 
 
-def _side_by_side(builder, one, other):
-    """Bytes of two rows, each beside the other's, as numbers of 16 bits."""
-    order = [lane + LANES * row for lane in range(LANES) for row in (0, 1)]
-    return builder.zext(builder.shuffle_vector(one, other, _constant(order)), _SHORTS)
+def _interleaved(builder, one, other, upper):
+    """Of each half the first eight bytes, or the last, each followed by the other's."""
+    order = []
+    for half in (0, BYTES):
+        for byte in range(8 * upper, 8 * upper + 8):
+            order += [half + byte, 2 * BYTES + half + byte]
+    return _shuffled(builder, one, other, order)
 
 
-def _split(builder, values):
-    """Each byte s as s and 128·s."""
-    numbers = builder.zext(values, _INTS)
-    shifted = builder.shl(numbers, ir.Constant(_INTS, [23] * LANES))
-    return builder.bitcast(builder.or_(numbers, shifted), _SHORTS)
+sums_of_rows, sums_of_rows_wide = _sums_of_rows_by(1), _sums_of_rows_by(2)
+"""``out[to + i] = round(Σ_k weights[weights_at + k] · x[origins[k] + begin + i])`` of bytes, for 32 neighbours i.
+
+With two weights for each of ``pairs`` pairs of rows; wide ones have the lower parts of both first.
+"""
 
 
-pairs_of_32_columns = _pairs_of_rows_by(4, wide=False)
-pairs_of_8_columns = _pairs_of_rows_by(1, wide=False)
-split_32_columns = _pairs_of_rows_by(4, wide=True)
-split_8_columns = _pairs_of_rows_by(1, wide=True)
-
-
-def _unpacked(builder, values, split):
-    """Eight bytes as numbers of 16 bits, each followed by 128 times itself if ``split``."""
-    return _split(builder, values) if split else builder.zext(values, ir.VectorType(_SHORT, LANES))
-
-
-def _unpack_by(channels, step, split):
-    """``lines[to + c·between + i] = x[at + i·step + c]`` for eight columns i; twice as many numbers if ``split``."""
-
+def _part_by(step):
     @intrinsic
-    def unpack(_typing, x, at, lines, to, between):
-        signature = types.void(x, at, lines, to, between)
+    def part(_typing, address, out, to, between):
+        signature = types.void(address, out, to, between)
 
         def generate(context, builder, signature, arguments):
-            x, lines = (data_of(context, builder, signature.args[i], arguments[i]) for i in (0, 2))
-            _, at, _, to, between = arguments
-            # Not a byte more than there are: the last ones may be the last of the image.
-            count = (LANES - 1) * step + channels
-            values = _loaded(builder, x, at, ir.VectorType(_BYTE, count))
-            for channel in range(channels):
-                own = builder.shuffle_vector(values, values, _constant([channel + i * step for i in range(LANES)]))
-                unpacked = _unpacked(builder, own, split)
-                place = builder.bitcast(builder.gep(lines, [to]), unpacked.type.as_pointer())
-                builder.store(unpacked, place, align=2)
+            out = data_of(context, builder, signature.args[1], arguments[1])
+            address, _, to, between = arguments
+            data = builder.inttoptr(address, _BYTE.as_pointer())
+            if step == 3:
+                values, of = _loaded(builder, data, _number(0), ir.VectorType(_BYTE, 3 * BYTES)), [*range(3 * BYTES)]
+            else:
+                # Not a byte more than there are: the last one may be the last of all memory.
+                parts = [_loaded(builder, data, _number(at), _HALF) for at in (0, 16, 32, 47)]
+                halves = [_side_by_side(builder, *parts[i : i + 2]) for i in (0, 2)]
+                values, of = _side_by_side(builder, *halves), [*range(48), *range(49, 64)]
+            for channel in range(3):
+                own = _shuffled(builder, values, values, [of[channel + step * i] for i in range(BYTES)])
+                _stored(builder, own, out, to)
                 to = builder.add(to, between)
 
         return signature, generate
 
-    return unpack
+    return part
 
 
-unpack_line, unpack_line_split = _unpack_by(1, 1, split=False), _unpack_by(1, 1, split=True)
-unpack_three, unpack_three_split = _unpack_by(3, 3, split=False), _unpack_by(3, 3, split=True)
-unpack_four, unpack_four_split = _unpack_by(3, 4, split=False), _unpack_by(3, 4, split=True)
+part_three, part_four = _part_by(3), _part_by(4)
+"""``out[to + c·between + i]`` is channel c of pixel i, for sixteen pixels of 3, or of 4, bytes and channels c < 3."""
 
 
 @intrinsic
-def mix_three(_typing, values, at, between, first, second, third, half, out, to):
-    """``out[to + i] = trunc(fused sums of three lines + half)`` for eight bytes, in float32."""
-    signature = types.void(values, at, between, first, second, third, half, out, to)
+def mix_three(_typing, values, at, between, weights, first, half, out, to):
+    """``out[to + i] = trunc(Σ_c weights[first + c] · values[at + c·between + i] + half)`` for sixteen bytes i.
+
+    Of three lines, in float32; each product is added with one rounding.
+    """
+    signature = types.void(values, at, between, weights, first, half, out, to)
 
     def generate(context, builder, signature, arguments):
-        values, out = (data_of(context, builder, signature.args[i], arguments[i]) for i in (0, 7))
-        _, at, between, *weights, half, _, to = arguments
-        single = ir.VectorType(ir.FloatType(), LANES)
-        multiply_and_add = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(single, [single] * 3), "llvm.fma.v8f32"
-        )
+        values, weights, out = (data_of(context, builder, signature.args[i], arguments[i]) for i in (0, 3, 6))
+        _, at, between, _, first, half, _, to = arguments
+        single = ir.VectorType(ir.FloatType(), BYTES)
         total = None
-        for weight in weights:
-            numbers = builder.uitofp(_loaded(builder, values, at, _BYTES), single)
-            factor = _single_splat(builder, weight, single)
+        for channel in range(3):
+            numbers = builder.uitofp(_loaded(builder, values, at, _HALF), single)
+            weight = builder.load(builder.gep(weights, [builder.add(first, _number(channel))]))
+            factor = _splat(builder, weight, BYTES)
             total = (
                 builder.fmul(numbers, factor)
-                if total is None
-                else builder.call(multiply_and_add, [numbers, factor, total])
+                if channel == 0
+                else _instruction(builder, "llvm.fma.v16f32", single, numbers, factor, total)
             )
             at = builder.add(at, between)
-        total = builder.fadd(total, _single_splat(builder, half, single))
-        _stored(builder, builder.trunc(builder.fptosi(total, _INTS), _BYTES), out, to)
+        total = builder.fadd(total, _splat(builder, half, BYTES))
+        whole = builder.fptosi(total, ir.VectorType(_INT, BYTES))
+        _stored(builder, builder.trunc(whole, _HALF), out, to)
 
     return signature, generate
-
-
-def _single_splat(builder, value, kind):
-    vector = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INT, 0))
-    return builder.shuffle_vector(vector, vector, _constant([0] * LANES))
 
 
 @intrinsic
@@ -226,11 +386,7 @@ def copy_bytes(_typing, values, at, count, out, to):
     def generate(context, builder, signature, arguments):
         values, out = (data_of(context, builder, signature.args[i], arguments[i]) for i in (0, 3))
         _, at, count, _, to = arguments
-        pointer = _BYTE.as_pointer()
-        source, target = (
-            builder.bitcast(builder.gep(data, [place]), pointer) for data, place in ((values, at), (out, to))
-        )
-        cgutils.raw_memcpy(builder, target, source, count, 1)
+        cgutils.raw_memcpy(builder, builder.gep(out, [to]), builder.gep(values, [at]), count, 1)
 
     return signature, generate
 
@@ -241,8 +397,6 @@ def fused(_typing, x, y, z):
     signature = types.float32(x, y, z)
 
     def generate(_context, builder, _signature, arguments):
-        single = ir.FloatType()
-        kind = ir.FunctionType(single, [single] * 3)
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.f32"), list(arguments))
+        return _instruction(builder, "llvm.fma.f32", ir.FloatType(), *arguments)
 
     return signature, generate
