@@ -29,12 +29,13 @@ from onelayer.operators import (
     Taps,
 )
 from onelayer.operators.fixed_point import in_fixed_point
+from onelayer.operators.single_taps import resized_in_singles
 
 CPU = torch.device("cpu")
 
 WITHOUT_AVX2 = """
 import torch
-from tests.backends.test_numba_bytes import check, luma, noise, resize
+from tests.backends.test_numba_bytes import check, in_singles, luma, noise, resize
 for limit in (None, 1 << 15):
     for shape, to in (((3, 17, 31), (9, 24)), ((3, 5, 90), (31, 3))):
         stages = [*resize(shape, to, "bicubic", limit), *luma(to, 0)]
@@ -42,8 +43,12 @@ for limit in (None, 1 << 15):
         print("equal")
         check(stages, noise(*shape).permute(1, 2, 0).contiguous().permute(2, 0, 1))
         print("equal")
+for kind in ("bilinear", "bicubic"):
+    for to in ((9, 24), (2, 3)):
+        check(in_singles((3, 17, 31), to, kind, 4), noise(3, 17, 31))
+        print("equal")
 """
-UP = Quantize("half_up")
+UP, UP_TO_EVEN = Quantize("half_up"), Quantize("half_even")
 
 
 def resampled(n_in: int, n_out: int, kind: Any, limit: int | None) -> AxisMap:
@@ -60,6 +65,21 @@ def resize(shape: tuple[int, int, int], to: tuple[int, int], kind: Any, limit: i
     if not rows.is_identity:
         stages += [Separable.of_axes(channels, rows, AxisMap.identity(to[1])), UP]
     return stages
+
+
+def in_singles(
+    shape: tuple[int, int, int], to: tuple[int, int], kind: Any, apart: int, places: tuple[Any, Any] = (..., ...)
+) -> list[Stage]:
+    """A resize whose sums round to float32, and of its outputs those at places."""
+    channels, height, width = shape
+    cols, rows = resized_in_singles(width, to[1], kind, True), resized_in_singles(height, to[0], kind, True)
+    cols, rows = cols.selected(np.arange(to[1])[places[1]]), rows.selected(np.arange(to[0])[places[0]])
+    same, narrow = AxisMap.identity(channels), AxisMap.identity(cols.n_out)
+    return [
+        SingleSums(same, AxisMap.identity(height), cols, apart),
+        SingleSums(same, rows, narrow, apart),
+        Quantize("half_even"),
+    ]
 
 
 def luma(size: tuple[int, int], apart: int, channels: int = 1) -> list[Stage]:
@@ -230,7 +250,7 @@ def test_a_processor_without_avx2() -> None:
     """Instructions have plain operations that stand for them; these run in a process of their own."""
     plain = dict(os.environ, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
     done = subprocess.run([sys.executable, "-c", WITHOUT_AVX2], env=plain, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["equal"] * 8, done.stderr
+    assert done.stdout.split() == ["equal"] * 12, done.stderr
 
 
 def test_rows_first() -> None:
@@ -263,6 +283,47 @@ def test_anything_in_between(
     check(stages, noise(2, *shape, seed=seed), threads=threads)
 
 
+@pytest.mark.parametrize("to", [(9, 5), (40, 31), (1, 1), (17, 64), (3, 11)])
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("apart", [0, 1, 4])
+def test_sums_in_float32(to: tuple[int, int], kind: str, apart: int) -> None:
+    stages = in_singles((3, 17, 11), to, kind, apart)
+    check(stages, noise(2, 3, 17, 11))
+    check([stages[0], UP_TO_EVEN], noise(3, 17, 11))
+    mirrored = in_singles((3, 17, 11), to, kind, apart, (slice(None, None, -1), slice(None, None, -1)))
+    check([*mirrored, *luma(to, 1), Lookup(np.arange(256)[::-1])], noise(2, 3, 17, 11), threads=2)
+
+
+def test_sums_in_float32_of_colours_side_by_side() -> None:
+    image = noise(17, 31, 3).permute(2, 0, 1)
+    check(in_singles((3, 17, 31), (12, 20), "bicubic", 4), image)
+    check(in_singles((3, 17, 31), (2, 3), "bicubic", 4, ([1], [2, 0])), image)
+
+
+def test_sums_in_float32_from_far_apart() -> None:
+    check(in_singles((2, 90, 300), (7, 6), "bilinear", 4), noise(2, 90, 300))
+    check(in_singles((2, 90, 300), (7, 6), "bilinear", 0), noise(2, 90, 300))
+
+
+def test_rows_in_float32_alone() -> None:
+    rows = SingleSums(
+        AxisMap.select(3, [2, 0]), resized_in_singles(17, 9, "bilinear", True), AxisMap.select(11, [3, 10, 4, 4]), 4
+    )
+    check([rows, UP_TO_EVEN], noise(3, 17, 11))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 60), st.integers(1, 90)),
+    to=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    kind=st.sampled_from(["bilinear", "bicubic"]),
+    apart=st.sampled_from([0, 1, 4]),
+    seed=st.integers(0, 99),
+)
+def test_anything_in_float32(shape: Any, to: Any, kind: str, apart: int, seed: int) -> None:
+    check(in_singles(shape, to, kind, apart), noise(2, *shape, seed=seed))
+
+
 NARROWER = resampled(11, 7, "bilinear", 1 << 15)
 SAME = AxisMap.identity(17)
 REFUSED: dict[str, tuple[Stage, ...]] = {
@@ -274,6 +335,7 @@ REFUSED: dict[str, tuple[Stage, ...]] = {
     "float arithmetic": (Lookup(np.arange(256) / 255), FloatStep("divide", np.array([0.3]))),
     "finer than float32": (Lookup(np.arange(256) / 255),),
     "nothing": (),
+    "floating point sums": (SingleSums(AxisMap.identity(3), SAME, resized_in_singles(11, 5, "bilinear", True), 4),),
 }
 
 

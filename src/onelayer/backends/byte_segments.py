@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.backends.byte_frames import Frame, frame_alone, keeps_channels, without_frame
-from onelayer.operators import AxisMap, Lookup, Program, Quantize, Separable, SingleSums, Stage
+from onelayer.operators import AxisMap, Lookup, Program, Quantize, Separable, SingleSums, Stage, Taps
 from onelayer.operators.contract import FloatArray, IntArray, Shape
 from onelayer.operators.fixed_point import whole_weights
 
@@ -40,6 +40,29 @@ class Pass:
 
 
 @dataclass(frozen=True, eq=False)
+class SinglePass:
+    """Sums along one axis that round to float32.
+
+    Args:
+        taps: What is added.
+        apart: See :class:`onelayer.operators.SingleSums`.
+    """
+
+    taps: Taps
+    apart: int
+
+    @property
+    def n_out(self) -> int:
+        """How many outputs there are."""
+        return self.taps.n_out
+
+    @property
+    def has_apart(self) -> bool:
+        """Whether a product but the first is rounded by itself."""
+        return 0 < self.apart < int(self.taps.counts.max())
+
+
+@dataclass(frozen=True, eq=False)
 class Mix:
     """What becomes of the channels of each pixel, in float32.
 
@@ -63,7 +86,7 @@ class ByteSegment:
         channels: Which channels are taken, [C].
         cols: Along columns; a map that copies neighbours, or sums.
         between: The row of the image that each row before the pass along rows is.
-        rows: Along rows, or None.
+        rows: Along rows, or None. Sums are in float32 along both axes, and rounded half to even, or along neither.
         mix: Of the channels, or None.
         table: float64 [C', 256], or None.
         frame: Around all that; its values do not go through the table.
@@ -72,9 +95,9 @@ class ByteSegment:
 
     out_shape: Shape
     channels: IntArray
-    cols: Pass | AxisMap
+    cols: Pass | SinglePass | AxisMap
     between: IntArray
-    rows: Pass | None
+    rows: Pass | SinglePass | None
     mix: Mix | None
     table: FloatArray | None
     frame: Frame | None
@@ -136,12 +159,14 @@ def _first_segment(stages: Sequence[Stage], shape: Shape) -> tuple[ByteSegment, 
     return ByteSegment(out_shape, channels, cols, between, rows, mix, table, frame, is_rounded), length
 
 
-_Passes = tuple[IntArray, "Pass | AxisMap", IntArray, "Pass | None", "Frame | None", int]
+_Passes = tuple[IntArray, "Pass | SinglePass | AxisMap", IntArray, "Pass | SinglePass | None", "Frame | None", int]
 
 
 def _passes(stages: Sequence[Stage], shape: Shape) -> _Passes | str:
     """Channels, columns, the rows between, rows, the frame, and how many stages that is; or why there are none."""
     stage = stages[0]
+    if isinstance(stage, SingleSums) and stage.taps is not stage.channel:
+        return _single_passes(stages, stage)
     if not isinstance(stage, Separable) or not _copies_channels(stage):
         return np.arange(shape[0]), AxisMap.identity(shape[2]), np.arange(shape[1]), None, None, 0
     first, frame = without_frame(stage)
@@ -163,6 +188,33 @@ def _passes(stages: Sequence[Stage], shape: Shape) -> _Passes | str:
         rows, length = second, length + 2
     between = np.arange(shape[1]) if along_rows else first.rows.starts
     return first.channel.argmax(axis=1), cols, between, rows, frame, length
+
+
+def _single_passes(stages: Sequence[Stage], first: SingleSums) -> _Passes | str:
+    cols, rows, between, length = first.cols, first.rows, np.arange(first.in_shape[1]), 1
+    apart = [first.apart, first.apart]
+    if isinstance(rows, AxisMap):
+        between, rows = rows.starts, AxisMap.identity(rows.n_out)
+        second = stages[1] if len(stages) > 1 else None
+        if isinstance(second, SingleSums) and isinstance(second.rows, Taps) and _copies_all(second):
+            rows, apart[1], length = second.rows, second.apart, 2
+    if not _rounds(stages, length, "half_even"):
+        return "its sums in float32 are not rounded to bytes"
+    passes = [
+        SinglePass(_copies(factor), 0) if isinstance(factor, AxisMap) else SinglePass(factor, products)
+        for factor, products in zip((cols, rows), apart, strict=True)
+    ]
+    assert isinstance(first.channel, AxisMap), "sums are along columns or rows"
+    return first.channel.starts, passes[0], between, passes[1], None, length + 1
+
+
+def _copies_all(stage: SingleSums) -> bool:
+    return all(isinstance(factor, AxisMap) and factor.is_identity for factor in (stage.channel, stage.cols))
+
+
+def _copies(selection: AxisMap) -> Taps:
+    count = selection.n_out
+    return Taps(selection.n_in, selection.starts, np.ones(count, np.int64), np.ones((count, 1), np.float32))
 
 
 def _are_bytes(values: FloatArray) -> bool:

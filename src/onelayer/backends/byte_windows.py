@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ NEAR_OUTPUTS, FAR_OUTPUTS = 16, 8
 _ORDER = np.array([[0, 2], [1, 3]])
 """Which four of sixteen outputs each half of two registers has: packing them to bytes then leaves them in order."""
 
-_NONE = 0x80
+NO_PLACE = 0x80
 """In place of a place: a zero."""
 
 
@@ -41,7 +42,7 @@ class Windows:
         starts: uint64, where each half, or each output, begins to read: [blocks, steps, 4] if near, [blocks, steps, 8]
             if far.
         places: uint8 [blocks, steps, 64], the order of the bytes in each half; empty if far.
-        weights: int64, [blocks, steps, 32] if near, [blocks, steps, 8, 16] if far.
+        weights: Whole numbers, [blocks, steps, 32] if near, [blocks, steps, 8, 16] if far.
         near: Which of the two ways it is.
     """
 
@@ -49,7 +50,7 @@ class Windows:
     length: int
     starts: NDArray[np.uint64]
     places: NDArray[np.uint8]
-    weights: IntArray
+    weights: NDArray[Any]
     near: bool
 
 
@@ -96,8 +97,8 @@ def _near(starts: IntArray, whole: IntArray, last: int) -> tuple[IntArray, NDArr
     within = samples - begins[..., None]
     if (within[used] >= BYTES).any():
         return None
-    places = np.full((*within.shape, 2), _NONE, np.uint8)
-    places[..., 0] = np.where(used, within, _NONE)
+    places = np.full((*within.shape, 2), NO_PLACE, np.uint8)
+    places[..., 0] = np.where(used, within, NO_PLACE)
     order = _ORDER.ravel()
     return (
         np.ascontiguousarray(begins[:, order].swapaxes(1, 2)),

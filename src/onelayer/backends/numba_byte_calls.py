@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from onelayer.backends import numba_bytes
-from onelayer.backends.byte_segments import ByteSegment, Pass
+from onelayer.backends.byte_segments import ByteSegment, Pass, SinglePass
 from onelayer.backends.byte_windows import BYTES, windows_of
 from onelayer.backends.numba_calls import Call
 from onelayer.backends.numba_integers import LOW_BITS
+from onelayer.backends.single_windows import single_windows_of, two_weights
 from onelayer.backends.windows import LANES
 from onelayer.operators.contract import IntArray
 
@@ -43,7 +44,7 @@ class ByteCall(Call):
 
         self._all = constants
         of_columns = len(segment.between) * cols[5].size // BYTES
-        of_rows = height * segment.cols.n_out * rows[4].shape[1] // LANES
+        of_rows = height * segment.cols.n_out * int(rows[1]) // LANES
         stored = height * segment.cols.n_out // LANES
         self.multiplications = len(segment.channels) * (of_columns + of_rows + stored)
 
@@ -55,41 +56,59 @@ class ByteCall(Call):
 
     def _columns(self, segment: ByteSegment) -> tuple[Any, ...]:
         width = np.uint64(segment.cols.n_out)
-        if not isinstance(segment.cols, Pass):
-            first, nothing = np.uint64(segment.cols.starts[0]), np.zeros((0, 0, 4), np.uint64)
-            no_places, no_weights = np.zeros(0, np.uint8), np.zeros(0, np.int16)
-            return first, width, numba_bytes.COPIED, nothing, no_places, no_weights, False, 0, width
-        windows = windows_of(segment.cols.axis, segment.cols.whole)
+        match segment.cols:
+            case SinglePass() as single:
+                windows, bits = single_windows_of(single.taps, single.apart), 0
+                arithmetic, weights = _arithmetic(single), windows.weights.view(np.int16)
+            case Pass() as whole:
+                windows, bits = windows_of(whole.axis, whole.whole), whole.bits
+                arithmetic, weights = _arithmetic(whole), _parts(windows.weights, whole.is_wide, axis=-2)
+            case copied:
+                first, nothing = np.uint64(copied.starts[0]), np.zeros((0, 0, 4), np.uint64)
+                no_places, no_weights = np.zeros(0, np.uint8), np.zeros(0, np.int16)
+                narrow = numba_bytes.NARROW
+                return first, width, numba_bytes.COPIED, nothing, no_places, no_weights, narrow, 0, width
         return (
             np.uint64(windows.first),
             np.uint64(windows.length),
             numba_bytes.NEAR if windows.near else numba_bytes.FAR,
             windows.starts,
             windows.places.ravel(),
-            _parts(windows.weights, segment.cols.is_wide, axis=-2).ravel(),
-            segment.cols.is_wide,
-            segment.cols.bits,
+            weights.ravel(),
+            arithmetic,
+            bits,
             width,
         )
 
     def _rows(self, segment: ByteSegment) -> tuple[Any, ...]:
         between, height = segment.between.astype(np.uint64), np.uint64(self.shared_rows)
-        if segment.rows is None:
-            starts, bits, is_wide = np.arange(len(between)), 0, False
-            pairs = np.zeros((0, 0, 1, 2), np.int16)
-        else:
-            starts, bits, is_wide = segment.rows.axis.starts, segment.rows.bits, segment.rows.is_wide
-            pairs = _parts(_in_twos(segment.rows.whole), is_wide, axis=2)
-        taps = max(1, 2 * pairs.shape[1])
+        arithmetic = numba_bytes.NARROW if segment.rows is None else _arithmetic(segment.rows)
+        match segment.rows:
+            case SinglePass() as single:
+                starts, bits, taps = single.taps.starts, 0, single.taps.weights.shape[1]
+                weights = two_weights(single.taps, single.apart).view(np.int16)
+            case Pass() as whole:
+                starts, bits = whole.axis.starts, whole.bits
+                weights = _parts(_in_twos(whole.whole), whole.is_wide, axis=2)
+                taps = 2 * weights.shape[1]
+            case None:
+                starts, bits, taps = np.arange(len(between)), 0, 1
+                weights = np.zeros((0, 0, 0), np.int16)
         descends = bool((np.diff(starts) <= 0).all()) and len(starts) > 1
-        starts = starts.astype(np.uint64)
-        return between, np.uint64(taps), descends, starts, pairs, is_wide, bits, height
+        by_step = weights.reshape(*weights.shape[:2], -1) if weights.size else np.zeros((0, 0, 0), np.int16)
+        return between, np.uint64(taps), descends, starts.astype(np.uint64), by_step, arithmetic, bits, height
 
     def _mix(self, segment: ByteSegment) -> tuple[Any, ...]:
         if segment.mix is None:
             return np.zeros(0, np.float32), False, numba_bytes.NO_MIX
         rounding = numba_bytes.HALF_UP if segment.mix.half_up else numba_bytes.CUT_OFF
         return segment.mix.weights.ravel(), segment.mix.fused, rounding
+
+
+def _arithmetic(one: Pass | SinglePass) -> int:
+    if isinstance(one, SinglePass):
+        return numba_bytes.APART if one.has_apart else numba_bytes.SINGLE
+    return numba_bytes.WIDE if one.is_wide else numba_bytes.NARROW
 
 
 def _values(segment: ByteSegment, dtype: torch.dtype) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -12,22 +12,32 @@ from __future__ import annotations
 import numpy as np
 
 from onelayer.backends.byte_windows import BYTES, FAR_OUTPUTS, NEAR_OUTPUTS
+from onelayer.backends.numba_byte_copies import copy_bytes, part_four, part_three
 from onelayer.backends.numba_common import DONE, TAKEN, exact_inlined, exact_kernel
 from onelayer.backends.numba_integers import (
     ROW_OUTPUTS,
-    copy_bytes,
     far_columns,
     far_columns_wide,
     fused,
     mix_three,
     near_columns,
     near_columns_wide,
-    part_four,
-    part_three,
     sums_of_rows,
     sums_of_rows_wide,
 )
+from onelayer.backends.numba_single_sums import (
+    apart_rows,
+    far_apart_columns,
+    far_single_columns,
+    near_apart_columns,
+    near_single_columns,
+    single_rows,
+)
 from onelayer.backends.numba_vectors import add, fetch_line, memory_at, take
+from onelayer.backends.windows import LANES
+
+NARROW, WIDE, SINGLE, APART = range(4)
+"""Weights of 16 bits; wider ones, in two parts; sums in float32; such with products that are rounded by themselves."""
 
 NO_MIX, CUT_OFF, HALF_UP = range(3)
 """What becomes of the channels: nothing, a mix whose fraction is cut off, or one that is rounded half up."""
@@ -65,14 +75,26 @@ def _row_parted(x, address, at, of_channel, of_column, sources, channels, side_b
 
 @exact_inlined
 def _columns_summed(
-    lines, at, kind, is_wide, blocks, steps, starts, places, weights, bits, width, ring, ring_rows, to
+    lines, at, kind, arithmetic, blocks, steps, starts, places, weights, bits, width, ring, ring_rows, to
 ):  # fmt: skip
-    """One channel of a group of rows."""
-    if kind == NEAR:
+    """One channel of a group of rows, which begins at byte ``to`` of these rows in the ring."""
+    if arithmetic in (SINGLE, APART):
+        last = width - min(width, _uint(LANES))
+        for block in range(blocks):
+            j = to + _uint(4) * min(block * _uint(LANES), last)
+            if kind == NEAR and arithmetic == SINGLE:
+                near_single_columns(lines, at, starts, places, weights, block, steps, ring, ring_rows, j)
+            elif kind == NEAR:
+                near_apart_columns(lines, at, starts, places, weights, block, steps, ring, ring_rows, j)
+            elif arithmetic == SINGLE:
+                far_single_columns(lines, at, starts, weights, block, steps, ring, ring_rows, j)
+            else:
+                far_apart_columns(lines, at, starts, weights, block, steps, ring, ring_rows, j)
+    elif kind == NEAR:
         last = width - min(width, _uint(NEAR_OUTPUTS))
         for block in range(blocks):
             j = to + min(block * _uint(NEAR_OUTPUTS), last)
-            if is_wide:
+            if arithmetic == WIDE:
                 for r in range(_uint(0), _uint(_GROUP), _uint(2)):
                     near_columns_wide(lines, at, starts, places, weights, block, steps, bits, ring, ring_rows, r, j)
             else:
@@ -82,21 +104,27 @@ def _columns_summed(
         for r in range(_uint(_GROUP)):
             for block in range(blocks):
                 j = to + min(block * _uint(FAR_OUTPUTS), last)
-                if is_wide:
+                if arithmetic == WIDE:
                     far_columns_wide(lines, at, starts, weights, block, steps, bits, ring, ring_rows, r, j)
                 else:
                     far_columns(lines, at, starts, weights, block, steps, bits, ring, ring_rows, r, j)
 
 
 @exact_inlined
-def _rows_summed(ring, origins, weights, weights_at, pairs, is_wide, bits, length, to):
+def _rows_summed(ring, origins, weights, output, steps, arithmetic, bits, length, to):
     """A row of ``length`` bytes of rows in the ring, and some behind it."""
     for block in range((length + _uint(ROW_OUTPUTS - 1)) // _uint(ROW_OUTPUTS)):
         i = block * _uint(ROW_OUTPUTS)
-        if is_wide:
-            sums_of_rows_wide(ring, origins, weights, weights_at, pairs, i, bits, ring, to + i)
+        if arithmetic == SINGLE:
+            single_rows(ring, origins, weights, output * steps, steps, _uint(4) * i, ring, to + i)
+        elif arithmetic == APART:
+            apart_rows(ring, origins, weights, output * steps, steps, _uint(4) * i, ring, to + i)
+        elif arithmetic == WIDE:
+            weights_at = _uint(4) * output * steps
+            sums_of_rows_wide(ring, origins, weights, weights_at, steps, i, bits, ring, to + i)
         else:
-            sums_of_rows(ring, origins, weights, weights_at, pairs, i, bits, ring, to + i)
+            weights_at = _uint(2) * output * steps
+            sums_of_rows(ring, origins, weights, weights_at, steps, i, bits, ring, to + i)
 
 
 @exact_inlined
@@ -131,8 +159,8 @@ def _mixed(values, at, width, weights, channels, d, is_fused, mix, out, to):
 @exact_kernel
 def resized_bytes(
     of, address, of_image, of_channel, of_row, of_column,
-    sources, first_column, length, col_kind, col_starts, col_places, col_weights, col_is_wide, col_bits, width,
-    between, window_rows, descends, row_starts, row_weights, row_is_wide, row_bits, height,
+    sources, first_column, length, col_kind, col_starts, col_places, col_weights, col_arithmetic, col_bits, width,
+    between, row_taps, descends, row_starts, row_weights, row_arithmetic, row_bits, height,
     channel, is_fused, mix, table, top, left, whole_height, whole_width, around,
     into, out_address, images, pieces, piece_rows, at_once, shared,
 ):  # fmt: skip
@@ -151,16 +179,16 @@ def resized_bytes(
         col_kind: One of the three of this module.
         col_starts: uint64, see ``byte_windows``; as are the next two.
         col_places: uint8.
-        col_weights: int16 [blocks, steps, parts, …].
-        col_is_wide: Whether these weights are in two parts.
+        col_weights: int16 [blocks, steps, parts, …]; float32 as int16, as in ``single_windows``.
+        col_arithmetic: One of the four of this module.
         col_bits: Of fraction.
         width: W'.
         between: uint64 [rows], the row of the image that each row before the pass along rows is.
-        window_rows: How many of these rows an output reads.
+        row_taps: How many of these rows an output reads.
         descends: Whether later outputs read earlier rows.
         row_starts: uint64 [H'], first row, of those, that each output reads.
-        row_weights: int16 [H', pairs, parts, 2], empty where rows are copies.
-        row_is_wide: As ``col_is_wide``.
+        row_weights: int16 [H', pairs, parts, 2], empty where rows are copies; float32 [H', taps, 2] as int16.
+        row_arithmetic: As ``col_arithmetic``; both are of float32 or neither is.
         row_bits: Of fraction.
         height: H'.
         channel: float32 [C'·C], weights of the mix.
@@ -200,17 +228,16 @@ def resized_bytes(
     fetches = pieces == 1 and in_place and length <= _SHORT
     of_line = length + _uint(BYTES)
     all_lines = _uint(0) if col_kind == COPIED or in_place else channels * of_line * _uint(_GROUP)
-    pairs = _uint(row_weights.shape[1])
-    of_pairs = pairs * (_uint(4) if row_is_wide else _uint(2))
-    taps = max(_uint(2) * pairs, _uint(1))
+    row_steps, taps = _uint(row_weights.shape[1]), _uint(row_taps)
+    element = _uint(4) if row_arithmetic in (SINGLE, APART) else _uint(1)
     # Rows that a group has too many must not lie where one lies that is still read.
     # A power of two, because a division takes as long as a block of sums.
     ring_rows = _uint(2 * _GROUP)
-    while ring_rows < window_rows + _uint(2 * _GROUP):
+    while ring_rows < taps + _uint(2 * _GROUP):
         ring_rows += ring_rows
     within = ring_rows - _uint(1)
     # Vectors are written, and read, beyond the end of a row.
-    of_ring = line + _uint(ROW_OUTPUTS)
+    of_ring = element * (line + _uint(ROW_OUTPUTS))
     # Behind the ring lies the row that comes out of the pass along rows.
     row = ring_rows * of_ring
     own_bytes = np.zeros(row + of_ring + width + all_lines, np.uint8)
@@ -274,8 +301,8 @@ def resized_bytes(
                             for r in range(_uint(_GROUP)):
                                 fetch_line(x, line_addresses[r] - address + at + of_image)
                         _columns_summed(
-                            line_addresses, at, col_kind, col_is_wide, blocks, steps, starts, orders, weights,
-                            col_bits, width, ring, places, c * width,
+                            line_addresses, at, col_kind, col_arithmetic, blocks, steps, starts, orders, weights,
+                            col_bits, width, ring, places, element * c * width,
                         )  # fmt: skip
                 have_end += _uint(_GROUP)
                 if have_end > have_begin + ring_rows:
@@ -285,7 +312,7 @@ def resized_bytes(
                 for k in range(taps):
                     # What a pair has too much may not have been computed, and has a weight of zero.
                     origins[k] = ((begin + k) & within) * of_ring
-                _rows_summed(ring, origins, row_pairs, i * of_pairs, pairs, row_is_wide, row_bits, line, row)
+                _rows_summed(ring, origins, row_pairs, i, row_steps, row_arithmetic, row_bits, line, row)
                 at = row
             for d in range(channels_out):
                 to = ((n * channels_out + d) * whole_height + top + i) * whole_width

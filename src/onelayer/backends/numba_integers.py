@@ -9,12 +9,28 @@ Where the processor lacks an instruction, plain operations stand for it.
 
 from __future__ import annotations
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from onelayer.backends.byte_windows import BYTES, FAR_OUTPUTS
+from onelayer.backends.numba_registers import (
+    BYTE,
+    BYTES_16,
+    BYTES_32,
+    INT,
+    INTS_8,
+    SHORTS_16,
+    constant,
+    has_avx2,
+    instruction,
+    loaded,
+    shuffled,
+    side_by_side,
+    splat,
+    stored,
+)
 from onelayer.backends.numba_vectors import data_of
 from onelayer.backends.windows import LANES
 
@@ -24,89 +40,48 @@ LOW_BITS = 15
 ROW_OUTPUTS = 32
 """Neighbours along a row that are computed together."""
 
-_BYTE, _SHORT, _INT, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-_HALF, _BYTES = ir.VectorType(_BYTE, BYTES), ir.VectorType(_BYTE, 2 * BYTES)
-_SHORTS, _INTS = ir.VectorType(_SHORT, BYTES), ir.VectorType(_INT, LANES)
-
-
-def _has_avx2():
-    if config.CPU_FEATURES is not None:
-        return "+avx2" in config.CPU_FEATURES
-    return bool(binding.get_host_cpu_features().get("avx2"))
-
-
-def _number(value):
-    return ir.Constant(_LONG, value)
-
-
-def _shuffled(builder, one, other, order):
-    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_INT, len(order)), list(order)))
-
-
-def _side_by_side(builder, one, other):
-    return _shuffled(builder, one, other, range(one.type.count + other.type.count))
-
-
-def _loaded(builder, data, at, kind):
-    return builder.load(builder.bitcast(builder.gep(data, [at]), kind.as_pointer()), align=1)
-
-
-def _stored(builder, values, data, at):
-    builder.store(values, builder.bitcast(builder.gep(data, [at]), values.type.as_pointer()), align=1)
-
-
-def _splat(builder, value, count):
-    kind = ir.VectorType(value.type, count)
-    vector = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INT, 0))
-    return _shuffled(builder, vector, vector, [0] * count)
-
-
-def _instruction(builder, name, result, *arguments):
-    kind = ir.FunctionType(result, [argument.type for argument in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
-
 
 def _products(builder, samples, weights):
     """Of sixteen samples and weights, added in pairs to eight."""
-    if _has_avx2():
-        return _instruction(builder, "llvm.x86.avx2.pmadd.wd", _INTS, samples, weights)
-    wide = ir.VectorType(_INT, BYTES)
+    if has_avx2():
+        return instruction(builder, "llvm.x86.avx2.pmadd.wd", INTS_8, samples, weights)
+    wide = ir.VectorType(INT, BYTES)
     each = builder.mul(builder.sext(samples, wide), builder.sext(weights, wide))
-    even, odd = (_shuffled(builder, each, each, range(part, BYTES, 2)) for part in (0, 1))
+    even, odd = (shuffled(builder, each, each, range(part, BYTES, 2)) for part in (0, 1))
     return builder.add(even, odd)
 
 
-def _ordered(builder, values, places):
+def ordered(builder, values, places):
     """The bytes of each half at places in that half, and zeros where the place is 128."""
-    if _has_avx2():
-        return _instruction(builder, "llvm.x86.avx2.pshuf.b", _BYTES, values, places)
-    ordered = ir.Constant(_BYTES, [0] * 2 * BYTES)
+    if has_avx2():
+        return instruction(builder, "llvm.x86.avx2.pshuf.b", BYTES_32, values, places)
+    result = ir.Constant(BYTES_32, [0] * 2 * BYTES)
     for lane in range(2 * BYTES):
-        index = ir.Constant(_INT, lane)
+        index = ir.Constant(INT, lane)
         place = builder.extract_element(places, index)
-        within = builder.and_(builder.zext(place, _INT), ir.Constant(_INT, BYTES - 1))
-        of_half = builder.add(within, ir.Constant(_INT, lane // BYTES * BYTES))
-        is_none = builder.icmp_signed("<", place, ir.Constant(_BYTE, 0))
-        value = builder.select(is_none, ir.Constant(_BYTE, 0), builder.extract_element(values, of_half))
-        ordered = builder.insert_element(ordered, value, index)
-    return ordered
+        within = builder.and_(builder.zext(place, INT), ir.Constant(INT, BYTES - 1))
+        of_half = builder.add(within, ir.Constant(INT, lane // BYTES * BYTES))
+        is_none = builder.icmp_signed("<", place, ir.Constant(BYTE, 0))
+        value = builder.select(is_none, ir.Constant(BYTE, 0), builder.extract_element(values, of_half))
+        result = builder.insert_element(result, value, index)
+    return result
 
 
 def _packed_shorts(builder, one, other):
     """Two times eight numbers, saturated to 16 bits: the first halves of both, then the second halves."""
-    if _has_avx2():
-        return _instruction(builder, "llvm.x86.avx2.packssdw", _SHORTS, one, other)
+    if has_avx2():
+        return instruction(builder, "llvm.x86.avx2.packssdw", SHORTS_16, one, other)
     order = [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15]
-    both = _shuffled(builder, one, other, order)
-    return builder.trunc(_clamped(builder, both, -32768, 32767), _SHORTS)
+    both = shuffled(builder, one, other, order)
+    return builder.trunc(_clamped(builder, both, -32768, 32767), SHORTS_16)
 
 
 def _packed_bytes(builder, one, other):
     """Two times sixteen numbers of 16 bits, saturated to bytes: in the order that shorts are packed in."""
-    if _has_avx2():
-        return _instruction(builder, "llvm.x86.avx2.packuswb", _BYTES, one, other)
-    both = _shuffled(builder, one, other, [*range(8), *range(16, 24), *range(8, 16), *range(24, 32)])
-    return builder.trunc(_clamped(builder, both, 0, 255), _BYTES)
+    if has_avx2():
+        return instruction(builder, "llvm.x86.avx2.packuswb", BYTES_32, one, other)
+    both = shuffled(builder, one, other, [*range(8), *range(16, 24), *range(8, 16), *range(24, 32)])
+    return builder.trunc(_clamped(builder, both, 0, 255), BYTES_32)
 
 
 def _clamped(builder, values, low, high):
@@ -120,10 +95,10 @@ class _Sums:
     """Eight sums, of a kind: with weights of 16 bits, or in two parts."""
 
     def __init__(self, builder, parts, half):
-        self._parts = [cgutils.alloca_once(builder, _INTS) for _ in range(parts)]
+        self._parts = [cgutils.alloca_once(builder, INTS_8) for _ in range(parts)]
         for number, part in enumerate(self._parts):
-            zero = ir.Constant(_INTS, [0] * LANES)
-            builder.store(zero if half is None or number else _splat(builder, half, LANES), part)
+            zero = ir.Constant(INTS_8, [0] * LANES)
+            builder.store(zero if half is None or number else splat(builder, half, LANES), part)
 
     def add(self, builder, samples, weights):
         """``samples`` as numbers of 16 bits; ``weights`` of each part."""
@@ -133,27 +108,28 @@ class _Sums:
     def value(self, builder):
         low, *rest = (builder.load(part) for part in self._parts)
         for high in rest:
-            low = builder.add(low, builder.shl(high, ir.Constant(_INTS, [LOW_BITS] * LANES)))
+            low = builder.add(low, builder.shl(high, ir.Constant(INTS_8, [LOW_BITS] * LANES)))
         return low
 
 
 def _shift_and_half(builder, bits):
     """For ``(sum + half) >> bits``; bits is a number of 64 bits."""
-    shift = builder.trunc(bits, _INT)
-    return shift, builder.shl(ir.Constant(_INT, 1), builder.sub(shift, ir.Constant(_INT, 1)))
+    shift = builder.trunc(bits, INT)
+    return shift, builder.shl(ir.Constant(INT, 1), builder.sub(shift, ir.Constant(INT, 1)))
 
 
 def _shifted(builder, sums, shift):
-    return builder.ashr(sums, _splat(builder, shift, LANES))
+    return builder.ashr(sums, splat(builder, shift, LANES))
 
 
 def _weights_of(builder, weights, at, parts, between):
-    return [_loaded(builder, weights, builder.add(at, _number(part * between)), _SHORTS) for part in range(parts)]
+    return [loaded(builder, weights, builder.add(at, constant(part * between)), SHORTS_16) for part in range(parts)]
 
 
-def _line(builder, lines, row, at):
+def line_at(builder, lines, row, at):
+    """The memory at the address ``lines[row] + at``."""
     address = builder.add(builder.load(builder.gep(lines, [row])), at)
-    return builder.inttoptr(address, _BYTE.as_pointer())
+    return builder.inttoptr(address, BYTE.as_pointer())
 
 
 def _near_columns_by(rows, parts):
@@ -167,24 +143,26 @@ def _near_columns_by(rows, parts):
                 data_of(context, builder, kinds[i], arguments[i]) for i in (0, 2, 3, 4, 8, 9)
             )
             at, block, steps, bits, first_row, to = (arguments[i] for i in (1, 5, 6, 7, 10, 11))
-            row_numbers = [builder.add(first_row, _number(row)) for row in range(rows)]
+            row_numbers = [builder.add(first_row, constant(row)) for row in range(rows)]
             shift, half = _shift_and_half(builder, bits)
             sums = [[_Sums(builder, parts, half) for _ in range(2)] for _ in range(rows)]
-            of_row = [_line(builder, lines, row, at) for row in row_numbers]
+            of_row = [line_at(builder, lines, row, at) for row in row_numbers]
             first = builder.mul(block, steps)
             with cgutils.for_range(builder, steps) as loop:
                 step = builder.add(first, loop.index)
-                of_step = builder.mul(step, _number(4))
-                begins = [builder.load(builder.gep(starts, [builder.add(of_step, _number(half))])) for half in range(4)]
+                of_step = builder.mul(step, constant(4))
+                begins = [
+                    builder.load(builder.gep(starts, [builder.add(of_step, constant(half))])) for half in range(4)
+                ]
                 for register in range(2):
-                    order_at = builder.add(builder.mul(step, _number(4 * BYTES)), _number(register * 2 * BYTES))
-                    order = _loaded(builder, places, order_at, _BYTES)
-                    weights_at = builder.add(builder.mul(step, _number(2 * BYTES * parts)), _number(register * BYTES))
+                    order_at = builder.add(builder.mul(step, constant(4 * BYTES)), constant(register * 2 * BYTES))
+                    order = loaded(builder, places, order_at, BYTES_32)
+                    weights_at = builder.add(builder.mul(step, constant(2 * BYTES * parts)), constant(register * BYTES))
                     factors = _weights_of(builder, weights, weights_at, parts, 2 * BYTES)
                     for row in range(rows):
-                        halves = [_loaded(builder, of_row[row], begins[2 * register + h], _HALF) for h in range(2)]
-                        samples = _ordered(builder, _side_by_side(builder, *halves), order)
-                        sums[row][register].add(builder, builder.bitcast(samples, _SHORTS), factors)
+                        halves = [loaded(builder, of_row[row], begins[2 * register + h], BYTES_16) for h in range(2)]
+                        samples = ordered(builder, side_by_side(builder, *halves), order)
+                        sums[row][register].add(builder, builder.bitcast(samples, SHORTS_16), factors)
             shorts = [
                 _packed_shorts(builder, *(_shifted(builder, each.value(builder), shift) for each in both))
                 for both in sums
@@ -195,7 +173,7 @@ def _near_columns_by(rows, parts):
                 for row in range(2):
                     own = [*range(8 * row, 8 * row + 8), *range(16 + 8 * row, 24 + 8 * row)]
                     place = builder.load(builder.gep(out_rows, [row_numbers[pair + row]]))
-                    _stored(builder, _shuffled(builder, packed, packed, own), out, builder.add(place, to))
+                    stored(builder, shuffled(builder, packed, packed, own), out, builder.add(place, to))
 
         return signature, generate
 
@@ -214,29 +192,29 @@ def _far_columns_by(parts):
             )
             at, block, steps, bits, row, to = (arguments[i] for i in (1, 4, 5, 6, 9, 10))
             shift, half = _shift_and_half(builder, bits)
-            line = _line(builder, lines, row, at)
+            line = line_at(builder, lines, row, at)
             first = builder.mul(block, steps)
             fours = []
             for begin in range(0, FAR_OUTPUTS, 4):
                 sums = [_Sums(builder, parts, None) for _ in range(4)]
                 with cgutils.for_range(builder, steps) as loop:
-                    step = builder.mul(builder.add(first, loop.index), _number(FAR_OUTPUTS))
+                    step = builder.mul(builder.add(first, loop.index), constant(FAR_OUTPUTS))
                     for number, each in enumerate(sums):
-                        output = builder.add(step, _number(begin + number))
+                        output = builder.add(step, constant(begin + number))
                         start = builder.load(builder.gep(starts, [output]))
-                        samples = builder.zext(_loaded(builder, line, start, _HALF), _SHORTS)
-                        weights_at = builder.mul(output, _number(BYTES * parts))
+                        samples = builder.zext(loaded(builder, line, start, BYTES_16), SHORTS_16)
+                        weights_at = builder.mul(output, constant(BYTES * parts))
                         each.add(builder, samples, _weights_of(builder, weights, weights_at, parts, BYTES))
                 values = [each.value(builder) for each in sums]
                 while len(values) > 1:
                     values = [_neighbours_added(builder, *values[i : i + 2]) for i in range(0, len(values), 2)]
-                fours.append(builder.add(*(_shuffled(builder, values[0], values[0], range(i, i + 4)) for i in (0, 4))))
-            sums = builder.add(_side_by_side(builder, *fours), _splat(builder, half, LANES))
+                fours.append(builder.add(*(shuffled(builder, values[0], values[0], range(i, i + 4)) for i in (0, 4))))
+            sums = builder.add(side_by_side(builder, *fours), splat(builder, half, LANES))
             values = builder.trunc(
-                _clamped(builder, _shifted(builder, sums, shift), 0, 255), ir.VectorType(_BYTE, LANES)
+                _clamped(builder, _shifted(builder, sums, shift), 0, 255), ir.VectorType(BYTE, LANES)
             )
             place = builder.load(builder.gep(out_rows, [row]))
-            _stored(builder, values, out, builder.add(place, to))
+            stored(builder, values, out, builder.add(place, to))
 
         return signature, generate
 
@@ -245,8 +223,8 @@ def _far_columns_by(parts):
 
 def _neighbours_added(builder, one, other):
     """In each half: two sums of neighbours of the one, two of the other."""
-    even = _shuffled(builder, one, other, [0, 2, 8, 10, 4, 6, 12, 14])
-    odd = _shuffled(builder, one, other, [1, 3, 9, 11, 5, 7, 13, 15])
+    even = shuffled(builder, one, other, [0, 2, 8, 10, 4, 6, 12, 14])
+    odd = shuffled(builder, one, other, [1, 3, 9, 11, 5, 7, 13, 15])
     return builder.add(even, odd)
 
 
@@ -273,29 +251,29 @@ def _sums_of_rows_by(parts):
             _, _, _, weights_at, pairs, begin, bits, _, to = arguments
             shift, half = _shift_and_half(builder, bits)
             sums = [_Sums(builder, parts, half) for _ in range(ROW_OUTPUTS // LANES)]
-            zeros = ir.Constant(_BYTES, [0] * 2 * BYTES)
+            zeros = ir.Constant(BYTES_32, [0] * 2 * BYTES)
             with cgutils.for_range(builder, pairs) as loop:
-                pair = builder.mul(loop.index, _number(2))
-                at = builder.add(weights_at, builder.mul(loop.index, _number(2 * parts)))
+                pair = builder.mul(loop.index, constant(2))
+                at = builder.add(weights_at, builder.mul(loop.index, constant(2 * parts)))
                 factors = [
                     builder.bitcast(
-                        _splat(builder, _loaded(builder, weights, builder.add(at, _number(2 * part)), _INT), LANES),
-                        _SHORTS,
+                        splat(builder, loaded(builder, weights, builder.add(at, constant(2 * part)), INT), LANES),
+                        SHORTS_16,
                     )
                     for part in range(parts)
                 ]
                 both = [
-                    _loaded(builder, x, builder.add(builder.load(builder.gep(origins, [row])), begin), _BYTES)
-                    for row in (pair, builder.add(pair, _number(1)))
+                    loaded(builder, x, builder.add(builder.load(builder.gep(origins, [row])), begin), BYTES_32)
+                    for row in (pair, builder.add(pair, constant(1)))
                 ]
                 for number, each in enumerate(sums):
                     upper, last = number // 2, number % 2
                     mixed = _interleaved(builder, *both, upper)
-                    samples = builder.bitcast(_interleaved(builder, mixed, zeros, last), _SHORTS)
+                    samples = builder.bitcast(_interleaved(builder, mixed, zeros, last), SHORTS_16)
                     each.add(builder, samples, factors)
             values = [_shifted(builder, each.value(builder), shift) for each in sums]
             shorts = [_packed_shorts(builder, *values[i : i + 2]) for i in (0, 2)]
-            _stored(builder, _packed_bytes(builder, *shorts), out, to)
+            stored(builder, _packed_bytes(builder, *shorts), out, to)
 
         return signature, generate
 
@@ -308,7 +286,7 @@ def _interleaved(builder, one, other, upper):
     for half in (0, BYTES):
         for byte in range(8 * upper, 8 * upper + 8):
             order += [half + byte, 2 * BYTES + half + byte]
-    return _shuffled(builder, one, other, order)
+    return shuffled(builder, one, other, order)
 
 
 sums_of_rows, sums_of_rows_wide = _sums_of_rows_by(1), _sums_of_rows_by(2)
@@ -316,36 +294,6 @@ sums_of_rows, sums_of_rows_wide = _sums_of_rows_by(1), _sums_of_rows_by(2)
 
 With two weights for each of ``pairs`` pairs of rows; wide ones have the lower parts of both first.
 """
-
-
-def _part_by(step):
-    @intrinsic
-    def part(_typing, address, out, to, between):
-        signature = types.void(address, out, to, between)
-
-        def generate(context, builder, signature, arguments):
-            out = data_of(context, builder, signature.args[1], arguments[1])
-            address, _, to, between = arguments
-            data = builder.inttoptr(address, _BYTE.as_pointer())
-            if step == 3:
-                values, of = _loaded(builder, data, _number(0), ir.VectorType(_BYTE, 3 * BYTES)), [*range(3 * BYTES)]
-            else:
-                # Not a byte more than there are: the last one may be the last of all memory.
-                parts = [_loaded(builder, data, _number(at), _HALF) for at in (0, 16, 32, 47)]
-                halves = [_side_by_side(builder, *parts[i : i + 2]) for i in (0, 2)]
-                values, of = _side_by_side(builder, *halves), [*range(48), *range(49, 64)]
-            for channel in range(3):
-                own = _shuffled(builder, values, values, [of[channel + step * i] for i in range(BYTES)])
-                _stored(builder, own, out, to)
-                to = builder.add(to, between)
-
-        return signature, generate
-
-    return part
-
-
-part_three, part_four = _part_by(3), _part_by(4)
-"""``out[to + c·between + i]`` is channel c of pixel i, for sixteen pixels of 3, or of 4, bytes and channels c < 3."""
 
 
 @intrinsic
@@ -362,31 +310,18 @@ def mix_three(_typing, values, at, between, weights, first, half, out, to):
         single = ir.VectorType(ir.FloatType(), BYTES)
         total = None
         for channel in range(3):
-            numbers = builder.uitofp(_loaded(builder, values, at, _HALF), single)
-            weight = builder.load(builder.gep(weights, [builder.add(first, _number(channel))]))
-            factor = _splat(builder, weight, BYTES)
+            numbers = builder.uitofp(loaded(builder, values, at, BYTES_16), single)
+            weight = builder.load(builder.gep(weights, [builder.add(first, constant(channel))]))
+            factor = splat(builder, weight, BYTES)
             total = (
                 builder.fmul(numbers, factor)
                 if channel == 0
-                else _instruction(builder, "llvm.fma.v16f32", single, numbers, factor, total)
+                else instruction(builder, "llvm.fma.v16f32", single, numbers, factor, total)
             )
             at = builder.add(at, between)
-        total = builder.fadd(total, _splat(builder, half, BYTES))
-        whole = builder.fptosi(total, ir.VectorType(_INT, BYTES))
-        _stored(builder, builder.trunc(whole, _HALF), out, to)
-
-    return signature, generate
-
-
-@intrinsic
-def copy_bytes(_typing, values, at, count, out, to):
-    """``out[to + i] = values[at + i]`` for 0 ≤ i < ``count``, bytes."""
-    signature = types.void(values, at, count, out, to)
-
-    def generate(context, builder, signature, arguments):
-        values, out = (data_of(context, builder, signature.args[i], arguments[i]) for i in (0, 3))
-        _, at, count, _, to = arguments
-        cgutils.raw_memcpy(builder, builder.gep(out, [to]), builder.gep(values, [at]), count, 1)
+        total = builder.fadd(total, splat(builder, half, BYTES))
+        whole = builder.fptosi(total, ir.VectorType(INT, BYTES))
+        stored(builder, builder.trunc(whole, BYTES_16), out, to)
 
     return signature, generate
 
@@ -397,6 +332,6 @@ def fused(_typing, x, y, z):
     signature = types.float32(x, y, z)
 
     def generate(_context, builder, _signature, arguments):
-        return _instruction(builder, "llvm.fma.f32", ir.FloatType(), *arguments)
+        return instruction(builder, "llvm.fma.f32", ir.FloatType(), *arguments)
 
     return signature, generate
