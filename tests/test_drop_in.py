@@ -85,3 +85,26 @@ def test_an_exact_layer_that_was_saved(tmp_path: Path) -> None:
             onelayer.save(layer, tmp_path / name / type(given).__name__, images=[given])
             loaded = onelayer.load(tmp_path / name / type(given).__name__)
             assert difference_of(loaded(given), transform(given)) is None
+
+
+CHANNELS_LAST: dict[str, Any] = {
+    "resize": v2.Resize((9, 14)),
+    "normalised": v2.Compose([v2.Resize(14), v2.CenterCrop(9), v2.ToDtype(torch.float32, scale=True)]),
+    "preset": models.ResNet18_Weights.DEFAULT.transforms(crop_size=9, resize_size=12),
+    "flip": v2.RandomHorizontalFlip(p=1.0),
+    "pad": v2.Pad(3),
+    "grey": v2.Grayscale(),
+}
+
+
+@pytest.mark.parametrize("name", CHANNELS_LAST)
+def test_channels_last_stay_last(name: str) -> None:
+    batch = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, 17, 21), dtype=np.uint8))
+    last = batch.contiguous(memory_format=torch.channels_last)
+    transform = CHANNELS_LAST[name]
+    for images in (batch, last):
+        ours, theirs = onelayer.compile(transform)(images), transform(images)
+        assert torch.equal(ours, theirs)
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            same = ours.is_contiguous(memory_format=memory_format) == theirs.is_contiguous(memory_format=memory_format)
+            assert same, (memory_format, ours.stride(), theirs.stride())

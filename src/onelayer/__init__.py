@@ -2,6 +2,7 @@
 
 ``onelayer.compile(transform)`` derives one layer from torchvision transforms, ``onelayer.explain`` shows how, and
 ``onelayer.verify`` certifies it; ``onelayer.register`` teaches it a transform of your own.
+``onelayer.learn(function, images)`` learns one from what a function makes of images.
 ``onelayer.save(layer, folder)`` keeps a layer, derived or learned, and ``onelayer.load(folder)`` gives it back.
 ``onelayer.pipelines`` names the pipelines that layers replace. Everything a user can get wrong is reported as
 ``onelayer.OnelayerError``.
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from onelayer.layer_files import load, save
     from onelayer.learning.dense_layer import DenseLayer
     from onelayer.pipelines import Pipeline
+    from onelayer.recipes import LearnedLayer, learn
     from onelayer.verification import verify
 
 __version__ = version("onelayer")
@@ -34,12 +36,14 @@ __all__ = [
     "DenseLayer",
     "Explanation",
     "Given",
+    "LearnedLayer",
     "OneLayer",
     "OnelayerError",
     "Pipeline",
     "__version__",
     "compile",
     "explain",
+    "learn",
     "load",
     "pipelines",
     "register",
@@ -53,10 +57,12 @@ _HOMES = {
     "DenseLayer": "onelayer.learning.dense_layer",
     "Explanation": "onelayer.explanation",
     "Given": "onelayer.frontends",
+    "LearnedLayer": "onelayer.recipes",
     "OneLayer": "onelayer.layer",
     "Pipeline": "onelayer.pipelines",
     "compile": "onelayer.compiling",
     "explain": "onelayer.explanation",
+    "learn": "onelayer.recipes",
     "load": "onelayer.layer_files",
     "pipelines": "onelayer.pipelines",
     "register": "onelayer.frontends",

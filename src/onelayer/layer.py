@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from onelayer.backends import Apply, BackendName, Setting, check_name, choose, lower
+from onelayer.backends.kernel_memory import only_for_pytorch
 from onelayer.backends.setting import writing
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Given, Transform
@@ -175,7 +176,7 @@ class OneLayer(nn.Module):
         if given.container in ("pil", "numpy") and output.after.container == "tensor":
             # Their memory is HWC; what ToTensor gives is not.
             return lambda pixels, out=None: apply(pixels, out) if out is not None else apply(pixels).contiguous()
-        return apply
+        return _keeping_channels_last(apply) if given.container == "tensor" else apply
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans are made again where the layer arrives: they hold functions, which do not travel.
@@ -188,3 +189,17 @@ class OneLayer(nn.Module):
     def extra_repr(self) -> str:
         """The transforms, or the sizes that there are programs for."""
         return repr(self.source)
+
+
+def _keeping_channels_last(apply: Apply) -> Apply:
+    """As torchvision's transforms do: a batch whose channels come last in memory gives one whose channels do, too."""
+
+    def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        result = apply(images, out)
+        if out is not None or images.ndim != 4 or images.is_contiguous() or only_for_pytorch(images):
+            return result
+        if not images.is_contiguous(memory_format=torch.channels_last):
+            return result
+        return result.contiguous(memory_format=torch.channels_last)
+
+    return run

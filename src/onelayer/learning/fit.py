@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from numpy.typing import NDArray
+from torch import nn
 
 from onelayer.errors import Interrupted, OnelayerError
 from onelayer.history import Epoch, write_history
@@ -76,6 +77,27 @@ def fit(
     """
     generator = torch.Generator().manual_seed(settings.seed)
     layer = DenseLayer(pipeline.input_shape, pipeline.output_shape, generator)
+    module = Regression(layer, pipeline, settings.lr)
+    summary = fit_module(module, train, validation, settings, folder, device, resume=resume)
+    return Learned(layer, summary)
+
+
+def fit_module(
+    module: Regression,
+    train: NDArray[np.uint8],
+    validation: NDArray[np.uint8],
+    settings: TrainingSettings,
+    folder: RunFolder,
+    device: Device,
+    *,
+    resume: bool = False,
+) -> TrainingSummary:
+    """Learn whatever layer a module has; arguments, files and errors are those of :func:`fit`.
+
+    Returns:
+        How it went. The module's layer is then that of the best epoch, on the CPU, in evaluation mode.
+    """
+    layer = module.layer
     history = HistoryFile(folder.history)
     stopping = EarlyStopping(
         VALIDATION_MSE, min_delta=settings.min_delta, patience=settings.patience, check_on_train_epoch_end=True
@@ -106,7 +128,6 @@ def fit(
             enable_model_summary=False,
             log_every_n_steps=1,  # everything is logged per epoch; a larger number only warns about short epochs
         )
-        module = Regression(layer, pipeline, settings.lr)
         batches = ImageBatches(train, validation, settings.batch_size, settings.seed)
         interrupted = not patience_ran_out and _run(trainer, module, batches, checkpoint)
     # What the checkpoints know is what is kept: a signal may fall between the history's row and the checkpoint, and
@@ -124,8 +145,9 @@ def fit(
         raise _nothing_kept(stop_reason, settings)
     best = to_best[-1]
     layer.load_state_dict(_layer_state(best_saved))
+    layer.cpu().eval()
     last_mse = epochs[-1].validation_mse
-    summary = TrainingSummary(
+    return TrainingSummary(
         device=device,
         epochs_run=len(epochs),
         best_epoch=best.epoch,
@@ -135,7 +157,6 @@ def fit(
         seconds=sum(epoch.seconds for epoch in epochs),
         parameters=sum(parameter.numel() for parameter in layer.parameters()),
     )
-    return Learned(layer.cpu().eval(), summary)
 
 
 def _run(trainer: pl.Trainer, module: Regression, batches: ImageBatches, checkpoint: Path | None) -> bool:
@@ -192,7 +213,7 @@ def _layer_state(saved: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {name.removeprefix("layer."): value for name, value in saved["state_dict"].items()}
 
 
-def _read_fitting(checkpoint: Path, layer: DenseLayer) -> dict[str, Any]:
+def _read_fitting(checkpoint: Path, layer: nn.Module) -> dict[str, Any]:
     """What a checkpoint to go on from holds, which must be of such a layer."""
     try:
         saved = _read(checkpoint) or {}

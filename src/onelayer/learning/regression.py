@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torchvision.transforms import v2
 
-from onelayer.learning.dense_layer import DenseLayer
 from onelayer.pipelines import Pipeline
 
 TRAIN_MSE = "train_mse"
@@ -23,12 +23,12 @@ class Regression(pl.LightningModule):
     """One layer, regressed onto a pipeline with Adam.
 
     Args:
-        layer: What learns.
+        layer: What learns; takes float32 [N, C, H, W], gives [N, C', H', W'].
         pipeline: The ground truth; it runs on the device that the images are on.
         lr: Adam's learning rate.
     """
 
-    def __init__(self, layer: DenseLayer, pipeline: Pipeline, lr: float) -> None:
+    def __init__(self, layer: nn.Module, pipeline: Pipeline, lr: float) -> None:
         super().__init__()
         self.layer = layer
         self.pipeline = pipeline
@@ -48,6 +48,25 @@ class Regression(pl.LightningModule):
         """Adds one batch, uint8 [B, C, H, W], to the validation MSE."""
         self.log(VALIDATION_MSE, self._mse(pixels), batch_size=len(pixels), sync_dist=True, prog_bar=True)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def adam(self) -> torch.optim.Optimizer:
         """Adam, in one fused kernel: the same arithmetic in one pass over the weights instead of several."""
         return torch.optim.Adam(self.layer.parameters(), lr=self.lr, fused=True)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam alone."""
+        return self.adam()
+
+
+class DecayingRegression(Regression):
+    """The same, with a learning rate that falls to zero over all epochs, along a cosine.
+
+    Steps of Adam have the size of its learning rate however small the error has become, which is the floor of what a
+    constant one can reach.
+    """
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam, and its schedule."""
+        adam = self.adam()
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+        return {"optimizer": adam, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
