@@ -126,6 +126,22 @@ def test_the_parts_alone_make_up_the_whole(run: Run, image_folder: Path, tmp_pat
     assert {"metrics.json", "benchmark.json", "report.html"} <= {path.name for path in out.iterdir()}
 
 
+@pytest.mark.parametrize("recipe", ["least-squares", "adam-whitened"])
+def test_other_recipes_make_runs_like_the_reports(run: Run, image_folder: Path, tmp_path: Path, recipe: str) -> None:
+    out = tmp_path / "run"
+    code, text = run("learn", "--data", image_folder, "--out", out, "--recipe", recipe, "--quick")
+    assert code == 0, text
+    record = RunRecord.read(out / "run.json")
+    assert (record.recipe, record.training is not None) == (recipe, True)
+    assert len(read_history(out / "history.csv")) == (1 if recipe == "least-squares" else 3)
+    assert layer_files.load_dense(out / "layer").weight.dtype == torch.float64
+    assert run("compare", out)[0] == 0
+    assert run("report", out)[0] == 0
+    code, text = run("learn", "--resume", "--out", out, "--recipe", "report")
+    assert code == 2
+    assert "--recipe" in text
+
+
 def test_resume_does_what_is_missing_and_no_more(run: Run, finished: Path) -> None:
     before = contents(finished)
     (finished / "benchmark.json").unlink()

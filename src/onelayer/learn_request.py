@@ -16,6 +16,14 @@ class DeviceChoice(StrEnum):
     cuda = "cuda"
 
 
+class RecipeChoice(StrEnum):
+    """How to learn."""
+
+    report = "report"
+    least_squares = "least-squares"
+    adam_whitened = "adam-whitened"
+
+
 @dataclass(frozen=True)
 class LearnRequest:
     """What a user asks of learning. None means "not said": the default, or on resuming what the run has.
@@ -24,6 +32,7 @@ class LearnRequest:
         out: The run folder.
         data: "sample", "cifar10", or a path.
         device: Where to learn and to measure.
+        recipe: How to learn.
         options: Options of learning that were given, by the names of :class:`TrainingSettings`.
         quick: A few epochs on fewer images.
         resume: Go on with the run in ``out``.
@@ -34,6 +43,7 @@ class LearnRequest:
     out: Path
     data: str | None = None
     device: DeviceChoice = DeviceChoice.auto
+    recipe: RecipeChoice | None = None
     options: Mapping[str, float | None] = field(default_factory=dict)
     quick: bool = False
     resume: bool = False

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -17,20 +17,18 @@ from rich.progress import track
 from onelayer.certificate import Certificate
 from onelayer.console import console
 from onelayer.errors import OnelayerError
-from onelayer.history import Epoch, read_history
+from onelayer.history import Epoch, read_history, write_history
 from onelayer.learning.dense_layer import DenseLayer
-from onelayer.learning.fit import fit, fit_module
+from onelayer.learning.fit import Device, Learned, fit, fit_module
 from onelayer.learning.least_squares import LeastSquares
 from onelayer.learning.regression import DecayingRegression, unit_range
 from onelayer.learning.whitening import WhitenedLayer
 from onelayer.operators import Dense
 from onelayer.operators.contract import FloatArray
 from onelayer.pipelines import Pipeline
-from onelayer.records import Shape, TrainingSettings
+from onelayer.records import Recipe, Shape, TrainingSettings, TrainingSummary
 from onelayer.run_folder import RunFolder
 from onelayer.verification import verify
-
-Recipe = Literal["report", "least-squares", "adam-whitened"]
 
 WHITENED = TrainingSettings(epochs=5, patience=5)
 """Of ``adam-whitened``, if nothing else is said: all of a few epochs, as its learning rate falls over them."""
@@ -65,7 +63,7 @@ class LearnedLayer:
 
     def layer(self) -> DenseLayer:
         """The layer in float32, which :func:`onelayer.save` takes."""
-        return dense_layer(self.operator)
+        return _layer_of(self.operator, torch.float32)
 
 
 def learn(
@@ -97,32 +95,52 @@ def learn(
     settings = settings or (WHITENED if recipe == "adam-whitened" else TrainingSettings())
     train, held_out = _parts(images, validation, settings.seed)
     pipeline = _pipeline(transform, (train.shape[1], train.shape[2], train.shape[3]))
-    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder(Path(folder))
+        learned = learn_by(recipe, pipeline, train, held_out, settings, run, "cpu")
+        history = read_history(run.history)
+    operator = operator_of(learned.layer)
+    certificate = verify(learned.layer.float(), pipeline, unit_range(torch.from_numpy(np.array(held_out))))
+    return LearnedLayer(recipe, operator, tuple(history), len(train), learned.summary.seconds, certificate)
+
+
+def learn_by(
+    recipe: Recipe,
+    pipeline: Pipeline,
+    train: NDArray[np.uint8],
+    validation: NDArray[np.uint8],
+    settings: TrainingSettings,
+    folder: RunFolder,
+    device: Device,
+    *,
+    resume: bool = False,
+) -> Learned:
+    """Learn in a run folder: arguments, files and errors are those of :func:`onelayer.learning.fit.fit`.
+
+    Returns:
+        How it went, and the layer: of float32 for the report's recipe, of float64 for the others.
+    """
     match recipe:
-        case "least-squares":
-            operator, history = _by_least_squares(pipeline, train, held_out)
-        case "adam-whitened":
-            operator, history = _by_whitened_adam(pipeline, train, held_out, settings)
         case "report":
-            operator, history = _by_the_report(pipeline, train, held_out, settings)
-    seconds = time.perf_counter() - begin
-    certificate = verify(dense_layer(operator), pipeline, unit_range(torch.from_numpy(np.array(held_out))))
-    return LearnedLayer(recipe, operator, tuple(history), len(train), seconds, certificate)
-
-
-def dense_layer(operator: Dense) -> DenseLayer:
-    """An operator as a layer in float32."""
-    layer = DenseLayer(operator.in_shape, operator.out_shape)
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(operator.weight.copy()))
-        layer.bias.copy_(torch.from_numpy(operator.bias.copy()))
-    return layer.eval()
+            return fit(pipeline, train, validation, settings, folder, device, resume=resume)
+        case "adam-whitened":
+            return _by_whitened_adam(pipeline, train, validation, settings, folder, device, resume=resume)
+        case "least-squares":
+            return _by_least_squares(pipeline, train, validation, folder)
 
 
 def operator_of(layer: DenseLayer) -> Dense:
     """A layer as an operator in float64."""
     weight, bias = (parameter.detach().double().numpy() for parameter in (layer.weight, layer.bias))
     return Dense(weight, bias, layer.input_shape, layer.output_shape)
+
+
+def _layer_of(operator: Dense, dtype: torch.dtype) -> DenseLayer:
+    layer = DenseLayer(operator.in_shape, operator.out_shape).to(dtype)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(operator.weight.copy()))
+        layer.bias.copy_(torch.from_numpy(operator.bias.copy()))
+    return layer.eval()
 
 
 def summed(pipeline: Pipeline, pixels: NDArray[np.uint8]) -> LeastSquares:
@@ -136,36 +154,46 @@ def summed(pipeline: Pipeline, pixels: NDArray[np.uint8]) -> LeastSquares:
 
 
 def _by_least_squares(
-    pipeline: Pipeline, train: NDArray[np.uint8], validation: NDArray[np.uint8]
-) -> tuple[Dense, list[Epoch]]:
+    pipeline: Pipeline, train: NDArray[np.uint8], validation: NDArray[np.uint8], folder: RunFolder
+) -> Learned:
     begin = time.perf_counter()
     operator, _ = summed(pipeline, train).solve()
     seconds = time.perf_counter() - begin
     here, there = (_mse(operator, pipeline, part[: len(validation)]) for part in (train, validation))
-    return operator, [Epoch(1, here, there, seconds)]
+    write_history(folder.history, [Epoch(1, here, there, seconds)])
+    summary = TrainingSummary(
+        device="cpu",
+        epochs_run=1,
+        best_epoch=1,
+        best_validation_mse=there,
+        last_validation_mse=there,
+        stop_reason="all epochs done",
+        seconds=seconds,
+        parameters=operator.weight.size + operator.bias.size,
+    )
+    return Learned(_layer_of(operator, torch.float64), summary)
 
 
 def _by_whitened_adam(
-    pipeline: Pipeline, train: NDArray[np.uint8], validation: NDArray[np.uint8], settings: TrainingSettings
-) -> tuple[Dense, list[Epoch]]:
+    pipeline: Pipeline,
+    train: NDArray[np.uint8],
+    validation: NDArray[np.uint8],
+    settings: TrainingSettings,
+    folder: RunFolder,
+    device: Device,
+    *,
+    resume: bool,
+) -> Learned:
+    begin = time.perf_counter()
     sums = summed(pipeline, train)
     generator = torch.Generator().manual_seed(settings.seed)
     shapes = pipeline.input_shape, pipeline.output_shape
     whitened = WhitenedLayer(*shapes, sums.mean, sums.factor(), sums.mean_output, generator)
-    with tempfile.TemporaryDirectory() as folder:
-        run = RunFolder(Path(folder))
-        fit_module(DecayingRegression(whitened, pipeline, settings.lr), train, validation, settings, run, "cpu")
-        history = read_history(run.history)
-    return whitened.unwhitened(), history
-
-
-def _by_the_report(
-    pipeline: Pipeline, train: NDArray[np.uint8], validation: NDArray[np.uint8], settings: TrainingSettings
-) -> tuple[Dense, list[Epoch]]:
-    with tempfile.TemporaryDirectory() as folder:
-        run = RunFolder(Path(folder))
-        learned = fit(pipeline, train, validation, settings, run, "cpu")
-        return operator_of(learned.layer), read_history(run.history)
+    before = time.perf_counter() - begin
+    module = DecayingRegression(whitened, pipeline, settings.lr)
+    summary = fit_module(module, train, validation, settings, folder, device, resume=resume)
+    summary = summary.model_copy(update={"seconds": summary.seconds + before})
+    return Learned(_layer_of(whitened.unwhitened(), torch.float64), summary)
 
 
 def _mse(operator: Dense, pipeline: Pipeline, pixels: NDArray[np.uint8]) -> float:

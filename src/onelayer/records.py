@@ -141,6 +141,9 @@ class TrainingSettings(Part):
     """Processes that learn together, one per GPU; each takes batches of ``batch_size``, so a step sees more images."""
 
 
+Recipe = Literal["report", "least-squares", "adam-whitened"]
+"""How a layer is learned, see :func:`onelayer.learn`."""
+
 StopReason = Literal["early stopping", "all epochs done", "interrupted", "not finite"]
 
 
@@ -169,6 +172,7 @@ class RunRecord(Record):
     pipeline: PipelineSummary
     settings: TrainingSettings
     environment: Environment
+    recipe: Recipe = "report"
     training: TrainingSummary | None = None
     """None until learning has ended."""
 

@@ -20,9 +20,10 @@ from onelayer.environment import measured_here
 from onelayer.errors import Interrupted, OnelayerError
 from onelayer.learn_request import DeviceChoice, LearnRequest
 from onelayer.learning.dense_layer import DenseLayer
-from onelayer.learning.fit import fit, not_finite
+from onelayer.learning.fit import not_finite
 from onelayer.pipelines import Pipeline
-from onelayer.records import RunRecord, TrainingSettings
+from onelayer.recipes import WHITENED, learn_by
+from onelayer.records import Recipe, RunRecord, TrainingSettings
 from onelayer.run_folder import RunFolder
 
 Device = Literal["cpu", "cuda"]
@@ -101,7 +102,9 @@ def _check_devices(settings: TrainingSettings, device: Device) -> None:
 
 def _started(folder: RunFolder, request: LearnRequest, device: Device) -> tuple[RunRecord, ImageParts]:
     pipeline = pipelines.named("report")
-    base = TrainingSettings(epochs=QUICK_EPOCHS) if request.quick else TrainingSettings()
+    recipe: Recipe = request.recipe.value if request.recipe is not None else "report"
+    base = WHITENED if recipe == "adam-whitened" else TrainingSettings()
+    base = base.model_copy(update={"epochs": QUICK_EPOCHS}) if request.quick else base
     settings = settings_of(request.options, base)
     _check_devices(settings, device)
     folder.check_free(overwrite=request.overwrite, room=_room(pipeline))
@@ -119,6 +122,7 @@ def _started(folder: RunFolder, request: LearnRequest, device: Device) -> tuple[
         pipeline=pipeline.summary(),
         settings=settings,
         environment=measured_here(),
+        recipe=recipe,
     )
     # Only now, when nothing about the input can fail any more, does an old run go.
     folder.clear()
@@ -135,6 +139,8 @@ def _resumed(folder: RunFolder, request: LearnRequest) -> tuple[RunRecord, Image
     ]
     if request.quick and not record.quick:
         changed.append("--quick")
+    if request.recipe is not None and request.recipe.value != record.recipe:
+        changed.append("--recipe")
     if changed:
         raise OnelayerError(
             f"the run in {folder.path} was started with other values of {', '.join(changed)}",
@@ -163,7 +169,9 @@ def _finished(record: RunRecord) -> bool:
 
 def _learn(folder: RunFolder, record: RunRecord, images: ImageParts, device: Device, *, resume: bool) -> RunRecord:
     pipeline = pipelines.named(record.pipeline.name)
-    learned = fit(pipeline, images.train, images.validation, record.settings, folder, device, resume=resume)
+    learned = learn_by(
+        record.recipe, pipeline, images.train, images.validation, record.settings, folder, device, resume=resume
+    )
     layer_files.save(learned.layer, folder.layer, pipeline=pipeline.name)
     record = record.model_copy(update={"training": learned.summary})
     record.write(folder.record)

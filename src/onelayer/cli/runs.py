@@ -15,7 +15,7 @@ from rich.markup import escape
 from onelayer.cli.app import app, examples
 from onelayer.console import results
 from onelayer.errors import Interrupted
-from onelayer.learn_request import DeviceChoice, LearnRequest
+from onelayer.learn_request import DeviceChoice, LearnRequest, RecipeChoice
 from onelayer.run_folder import RunFolder
 
 # What needs torch is imported inside the commands, so that --help answers at once.
@@ -42,6 +42,14 @@ Seed = Annotated[int | None, typer.Option(help="Of the split, the first weights 
 Devices = Annotated[
     int | None, typer.Option(help="How many of them learn together, each on its own batches.", show_default="1")
 ]
+Recipe = Annotated[
+    RecipeChoice | None,
+    typer.Option(
+        help="[bold]report[/bold]: Adam and early stopping; [bold]least-squares[/bold]: the best layer there is, in "
+        "one pass; [bold]adam-whitened[/bold]: Adam on whitened images, 5 epochs.",
+        show_default="report",
+    ),
+]
 Quick = Annotated[bool, typer.Option("--quick", help="A few epochs on fewer images: about a minute.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out; --epochs may grow.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
@@ -60,6 +68,7 @@ def _request(
     min_delta: MinDelta = None,
     seed: Seed = None,
     devices: Devices = None,
+    recipe: Recipe = None,
     quick: Quick = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -80,6 +89,7 @@ def _request(
             "seed": seed,
             "devices": devices,
         },
+        recipe=recipe,
         quick=quick,
         resume=resume,
         overwrite=overwrite,
@@ -116,7 +126,9 @@ def reproduce(request: LearnRequest) -> None:
 
 @app.command(
     epilog=examples(
-        "onelayer learn --data cifar10 --out runs/mine", "onelayer learn --resume --out runs/mine --epochs 400"
+        "onelayer learn --data cifar10 --out runs/mine",
+        "onelayer learn --data cifar10 --out runs/best --recipe least-squares",
+        "onelayer learn --resume --out runs/mine --epochs 400",
     )
 )
 @_taking_request
