@@ -1,0 +1,154 @@
+"""What counts as a small difference of weights: all weights alike, or what they do on images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import numpy as np
+
+from onelayer.errors import OnelayerError
+from onelayer.operators.contract import FloatArray, Shape, samples_of
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ImageStatistics:
+    """What images are like.
+
+    Args:
+        covariance: Of their values, float64 [C·H·W, C·H·W], images flattened as (channel, row, column); only its lower
+            triangle is read.
+        mean: float64 [C·H·W]; None where it is not known.
+
+    Raises:
+        OnelayerError: If the two do not fit together, are not finite, or images do not vary.
+    """
+
+    covariance: FloatArray
+    mean: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        covariance = np.array(self.covariance, dtype=np.float64)
+        if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
+            raise OnelayerError(f"a covariance of shape {covariance.shape} was given", expected="a square matrix")
+        covariance = np.tril(covariance) + np.tril(covariance, -1).T
+        if not np.isfinite(covariance).all() or not covariance.trace() > 0.0:
+            raise OnelayerError(
+                "a covariance without variance was given", expected="finite numbers, those on the diagonal positive"
+            )
+        object.__setattr__(self, "covariance", covariance)
+        if self.mean is not None:
+            mean = np.array(self.mean, dtype=np.float64)
+            if mean.shape != covariance.shape[:1] or not np.isfinite(mean).all():
+                raise OnelayerError(
+                    f"a mean of shape {mean.shape} was given", expected=f"finite numbers {covariance.shape[:1]}"
+                )
+            object.__setattr__(self, "mean", mean)
+
+
+class Norm(Protocol):
+    """A size of weights [C', H', W', C, H, W]: the root of ``Σ W·G·W``, G being a matrix over the inputs."""
+
+    def weighted(self, weights: FloatArray) -> FloatArray:
+        """``W·G``, of the same shape."""
+
+    def moment(self, along: int, grams: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
+        """What remains of G when two of the input's three axes are summed over with weights.
+
+        Args:
+            along: The axis that remains: 0 for channels, 1 for rows, 2 for columns.
+            grams: ``FᵀF`` of the factors F of all three axes, [C, C], [H, H] and [W, W]; that of ``along`` is not used.
+
+        Returns:
+            float64 [n, n], n being the length of the axis.
+        """
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs there are."""
+
+
+@final
+@dataclass(frozen=True)
+class PlainNorm:
+    """All weights count alike: G is the unit matrix.
+
+    Args:
+        in_shape: Of the images.
+    """
+
+    in_shape: Shape
+
+    @property
+    def inputs(self) -> int:
+        """C·H·W."""
+        return samples_of(self.in_shape)
+
+    def weighted(self, weights: FloatArray) -> FloatArray:
+        """The weights themselves."""
+        return weights
+
+    def moment(self, along: int, grams: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
+        """A multiple of the unit matrix."""
+        others = [float(np.trace(gram)) for axis, gram in enumerate(grams) if axis != along]
+        return np.eye(self.in_shape[along]) * others[0] * others[1]
+
+
+@final
+class ImageNorm:
+    """Weights count for what they do on images: G is the images' covariance.
+
+    The squared norm is the mean squared error that weights make, over images less their mean.
+
+    Args:
+        covariance: float64 [C·H·W, C·H·W].
+        in_shape: Of the images.
+    """
+
+    def __init__(self, covariance: FloatArray, in_shape: Shape) -> None:
+        self.covariance = covariance
+        self.in_shape = in_shape
+
+    @property
+    def inputs(self) -> int:
+        """C·H·W."""
+        return samples_of(self.in_shape)
+
+    def weighted(self, weights: FloatArray) -> FloatArray:
+        """``W·G``, of the same shape."""
+        product: FloatArray = weights.reshape(-1, self.inputs) @ self.covariance
+        return product.reshape(weights.shape)
+
+    def moment(self, along: int, grams: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
+        """The covariance of images that the other two factors were applied to."""
+        tensor = self.covariance.reshape(*self.in_shape, *self.in_shape)
+        channel, rows, cols = grams
+        # One pair of axes after the other, and the large tensor as it lies: several times faster than all at once.
+        moment: FloatArray
+        match along:
+            case 0:
+                moment = np.einsum("chdi,hi->cd", np.einsum("chwdik,wk->chdi", tensor, cols), rows)
+            case 1:
+                moment = np.einsum("chdi,cd->hi", np.einsum("chwdik,wk->chdi", tensor, cols), channel)
+            case _:
+                moment = np.einsum("cwdk,cd->wk", np.einsum("chwdik,hi->cwdk", tensor, rows), channel)
+        return moment
+
+
+def norm_for(covariance: FloatArray | None, in_shape: tuple[int, int, int], transpose: bool) -> Norm:
+    """The norm for weights as :func:`weights_of` gives them.
+
+    Args:
+        covariance: Of images, [C·H·W, C·H·W]; None where it is not known.
+        in_shape: Of the images.
+        transpose: Whether their height and width are swapped first.
+    """
+    channels, height, width = in_shape
+    shape = (channels, width, height) if transpose else in_shape
+    if covariance is None:
+        return PlainNorm(shape)
+    if transpose:
+        places = np.arange(covariance.shape[0]).reshape(in_shape).swapaxes(-1, -2).ravel()
+        covariance = covariance[np.ix_(places, places)]
+    return ImageNorm(covariance, shape)
