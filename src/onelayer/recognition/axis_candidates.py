@@ -12,6 +12,9 @@ from onelayer.operators.axis import Interpolation
 from onelayer.operators.contract import FloatArray
 from onelayer.operators.resampling import Precision
 
+_OFF_A_LINE = 1.0
+"""Samples, or steps if these are longer, that the centres of a resize may be off a line."""
+
 Candidate = tuple[str, AxisMap]
 """Its name, and the map."""
 
@@ -63,7 +66,9 @@ def _ascending(n_in: int, centres: FloatArray, precision: Precision) -> Iterator
     yield from _crops(n_in, centres)
     yield from _resizes(n_in, len(centres), precision)
     if len(centres) > 1:
-        step, doubt = _step(centres)
+        step, doubt, off = _step(centres)
+        if off > _OFF_A_LINE * max(step, 1.0):
+            return
         yield from _resized_then_cropped(n_in, centres, step, doubt, precision)
         yield from _cropped_then_resized(n_in, centres, step, doubt, precision)
 
@@ -89,15 +94,16 @@ def _resizes(n_in: int, n_out: int, precision: Precision) -> Iterator[Candidate]
         yield f"{name} {n_in}→{n_out}", known
 
 
-def _step(centres: FloatArray) -> tuple[float, float]:
-    """Input samples per output sample, and the relative doubt about it."""
+def _step(centres: FloatArray) -> tuple[float, float, float]:
+    """Input samples per output sample, the relative doubt about it, and how far centres are from that regular."""
     count = len(centres)
     # At the ends, filters lean inwards.
     inner = slice(count // 6, count - count // 6)
     places = np.arange(count)[inner]
     step = float(np.polyfit(places, centres[inner], 1)[0]) if len(places) > 1 else float(np.diff(centres).mean())
     step = max(step, 1.0 / 64)
-    return step, 1.0 / (len(places) * max(step, 1.0)) + 0.01
+    regular = centres[inner] - places * step
+    return step, 1.0 / (len(places) * max(step, 1.0)) + 0.01, float(np.ptp(regular)) / 2
 
 
 def _around(value: float, doubt: float) -> range:

@@ -51,16 +51,26 @@ class Factors:
 
         Where they add up to nothing (differences), their largest tap becomes one.
         """
-        rows, cols = _gain(self.rows), _gain(self.cols)
+        rows, cols = (gain_of(factor.sum(axis=1), _largest(factor)) for factor in (self.rows, self.cols))
         return replace(self, channel=self.channel * (rows * cols), rows=self.rows / rows, cols=self.cols / cols)
 
 
-def _gain(factor: FloatArray) -> float:
-    sums = factor.sum(axis=1)
-    extent = float(np.abs(factor).max())
+def gain_of(sums: FloatArray, largest: FloatArray) -> float:
+    """What the taps of an output add up to, at most outputs; where that is nothing, the largest tap.
+
+    Args:
+        sums: Of the taps of each output, [n_out].
+        largest: The largest tap of each output by its size, with its sign, [n_out].
+    """
+    extent = float(np.abs(largest).max(initial=0.0))
     if extent == 0.0:
         return 1.0
     # Outputs that read nothing (zero padding) have no say.
-    reading = np.abs(factor).max(axis=1) > 0.1 * extent
-    middle = float(np.median(sums[reading]))
-    return middle if abs(middle) > 0.1 * extent else float(factor.flat[np.abs(factor).argmax()])
+    middle = float(np.median(sums[np.abs(largest) > 0.1 * extent]))
+    return middle if abs(middle) > 0.1 * extent else float(largest[np.abs(largest).argmax()])
+
+
+def _largest(factor: FloatArray) -> FloatArray:
+    places = np.abs(factor).argmax(axis=1)
+    largest: FloatArray = factor[np.arange(len(factor)), places]
+    return largest

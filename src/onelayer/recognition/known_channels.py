@@ -59,7 +59,7 @@ class NamedChannels:
     name: str
     matrix: FloatArray
     distance: float
-    also: tuple[str, ...] = ()
+    also: tuple[NamedChannels, ...] = ()
 
 
 def named_channels(matrix: ArrayLike, tolerance: float) -> NamedChannels | None:
@@ -104,7 +104,7 @@ def named_channels(matrix: ArrayLike, tolerance: float) -> NamedChannels | None:
     rivals = [one for one in near if one is not nearest and one.distance < _CLEARLY * nearest.distance]
     if any(float(np.abs(one.matrix - nearest.matrix).max()) > _ALIKE * largest for one in rivals):
         return None
-    return replace(nearest, also=tuple(one.name for one in rivals))
+    return replace(nearest, also=tuple(rivals))
 
 
 def _candidates(n_out: int, n_in: int) -> Iterator[Candidate]:
@@ -114,6 +114,8 @@ def _candidates(n_out: int, n_in: int) -> Iterator[Candidate]:
         if n_out == 3:
             for whose, deviations in _STANDARD_DEVIATIONS:
                 yield _joined(name, f"divided by the standard deviations of {whose}"), plain / _column(deviations)
+                words = f"divided by 255 and by the standard deviations of {whose}"
+                yield _joined(name, words), plain / (255 * _column(deviations))
 
 
 def _joined(name: str, words: str) -> str:

@@ -223,5 +223,5 @@ def _axis_words(known: NamedAxis | None, axis: AxisMap) -> str:
 
 def _channel_words(known: NamedChannels | None, operator: Separable) -> str:
     if known is not None:
-        return " or ".join((known.name, *known.also))
+        return " or ".join(one.name for one in (known, *known.also))
     return "fitted: " + "; ".join(", ".join(f"{weight:.5g}" for weight in row) for row in operator.channel)

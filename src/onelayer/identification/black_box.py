@@ -1,0 +1,238 @@
+"""A function whose code is not looked at: what it is given, what it gives, and how often it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from numpy.typing import NDArray
+
+from onelayer.errors import OnelayerError
+from onelayer.frontends import Container, Given
+from onelayer.identification.refusals import NotAffineError, OverBudgetError
+from onelayer.images import TORCH_DTYPES, given_of, image_of, pixels_of
+from onelayer.operators.contract import FloatArray, samples_of
+
+Levels = NDArray[np.int16]
+"""Images as whole steps from black: 0 … 255 for bytes, 0 … 256 for floating point values, [N, C, H, W]."""
+
+_BATCH = 32
+_BATCH_BYTES = 2**26
+_MOST_CHANNELS = 4
+"""An array whose last axis is longer, and whose first is not, has its channels first."""
+
+
+class BlackBox:
+    """A function of images, asked about images of one kind.
+
+    Floating point images have values that lie on a grid of 256 steps from black to white. These are exact in float32
+    if black and white are 0 and 1, so what the function is given is what is computed with.
+
+    Args:
+        function: Takes one image and gives one: a tensor [C', H', W'], a PIL image or an array [H', W', C'] or
+            [H', W'].
+        given: What it takes.
+        value_range: Black and white.
+        budget: Images that it may be given at most.
+        batched: Whether it takes batches [N, C, H, W], or [N, H, W, C] as arrays; None to try.
+        planes: Whether arrays of one channel are [H, W].
+
+    Raises:
+        OnelayerError: If the function fails, or gives something that is no image.
+        NotAffineError: If it gives different results for the same image, or values that are not finite.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        given: Given,
+        value_range: tuple[float, float],
+        budget: int,
+        *,
+        batched: bool | None,
+        planes: bool,
+    ) -> None:
+        self.function = function
+        self.given = given
+        self.low, self.high = value_range
+        self.levels = 256 if given.is_float else 255
+        steps = torch.from_numpy(self.low + np.arange(self.levels + 1) * ((self.high - self.low) / self.levels))
+        self._values = steps.to(TORCH_DTYPES[given.dtype]).double().numpy()
+        self.budget = budget
+        self.images = self.calls = 0
+        self._planes = planes
+        self._at_once = 1
+        self._watcher: Callable[[str], None] = _unwatched
+        first, second = self._first_images()
+        self.after = self._told(first)
+        once, again, other = self(np.stack([first, first, second]))
+        apart = np.abs(once - again)
+        if apart.any():
+            place = np.unravel_index(int(apart.argmax()), apart.shape)
+            raise NotAffineError(
+                f"the same image came out differently when it was given twice: by {apart.max():.3g} at output "
+                f"{tuple(map(int, place))}",
+                expected="one result for one image",
+                hint="Random transforms cannot be one layer; make it deterministic, or identify it with its random "
+                "choices fixed.",
+            )
+        if batched or (batched is None and self._takes_batches(first, second, np.stack([once, other]))):
+            self._at_once = max(1, min(_BATCH, _BATCH_BYTES // (8 * samples_of(given.shape))))
+
+    @property
+    def batched(self) -> bool:
+        """Whether it is given several images at a time."""
+        return self._at_once > 1
+
+    @property
+    def rounding(self) -> float:
+        """What the rounding of output values to their dtype can be off by, relative to the largest."""
+        return 0.0 if self.after.dtype == "uint8" else float(torch.finfo(getattr(torch, self.after.dtype)).eps)
+
+    def values(self, levels: NDArray[Any]) -> FloatArray:
+        """The values of images, as the function is given them, float64 of the same shape."""
+        values: FloatArray = self._values[levels]
+        return values
+
+    def watch(self, watcher: Callable[[str], None]) -> None:
+        """Have a function told what the images are for, whenever that changes."""
+        self._watcher = watcher
+
+    def reserve(self, count: int, what: str) -> None:
+        """Make sure that so many more images are within the budget.
+
+        Raises:
+            OverBudgetError: If they are not.
+        """
+        self._check(count, what)
+        self._watcher(what)
+
+    def _check(self, count: int, what: str) -> None:
+        if self.images + count > self.budget:
+            raise OverBudgetError(
+                f"{what} takes {count:,} images, after {self.images:,} that were given",
+                expected=f"at most {self.budget:,} in all",
+                hint=f"Allow more with budget={self.images + count + 100}.",
+            )
+
+    def __call__(self, levels: NDArray[Any]) -> FloatArray:
+        """What the function makes of images.
+
+        Args:
+            levels: [N, C, H, W].
+
+        Returns:
+            float64 [N, C', H', W'].
+
+        Raises:
+            OverBudgetError: If the budget does not allow them.
+            OnelayerError: If the function fails, or gives images of different shapes.
+            NotAffineError: If a value is not finite.
+        """
+        self._check(len(levels), "asking on")
+        parts = [self._asked(levels[begin : begin + self._at_once]) for begin in range(0, len(levels), self._at_once)]
+        results = np.concatenate(parts) if parts else np.zeros((0, *self.after.shape))
+        if not np.isfinite(results).all():
+            raise NotAffineError(
+                f"the function gives values that are not finite, for images with values from {self.low:g} to "
+                f"{self.high:g}",
+                expected="finite values",
+            )
+        return results
+
+    def _first_images(self) -> tuple[Levels, Levels]:
+        generator = np.random.default_rng(0)
+        first, second = (generator.integers(0, self.levels + 1, self.given.shape).astype(np.int16) for _ in range(2))
+        return first, second
+
+    def _image(self, levels: NDArray[Any]) -> Any:
+        values = torch.from_numpy(self.values(levels))
+        image = image_of(values, self.given)
+        if isinstance(image, np.ndarray):
+            return np.ascontiguousarray(image[..., 0] if self._planes else image)
+        return image
+
+    def _run(self, levels: NDArray[Any]) -> Any:
+        self.calls += 1
+        try:
+            return self.function(self._image(levels))
+        except OnelayerError:
+            raise
+        except Exception as error:
+            kind = f"{self.given.shape} {self.given.dtype} ({self.given.container})"
+            raise OnelayerError(
+                f"the function failed on an image {kind}: {type(error).__name__}: {error}",
+                expected="a function that takes such images",
+                hint="Name what it takes with `given`: an example image, or onelayer.Given(shape, dtype, container).",
+            ) from error
+
+    def _told(self, levels: Levels) -> Given:
+        """What comes out, from a first image."""
+        self.images += 1
+        result = self._run(levels)
+        if isinstance(result, tuple | list | dict):
+            raise OnelayerError(
+                f"the function gives a {type(result).__name__}",
+                expected="one image",
+                hint="Wrap it: lambda image: function(image)[…].",
+            )
+        if isinstance(result, torch.Tensor):
+            result = result.detach().cpu()
+        dims = getattr(result, "ndim", 3)
+        if dims == 2 and isinstance(result, torch.Tensor):
+            raise _misshapen(result, "a tensor [C, H, W]", "Wrap it: lambda image: function(image)[None].")
+        if dims > 3:
+            raise _misshapen(
+                result, "one image without a batch dimension", "Wrap it: lambda image: function(image)[0]."
+            )
+        if isinstance(result, np.ndarray) and dims == 3 and result.shape[-1] > _MOST_CHANNELS >= result.shape[0]:
+            raise _misshapen(
+                result,
+                "an array [H, W, C]",
+                "If its channels come first, make it a tensor: lambda image: torch.from_numpy(function(image)).",
+            )
+        return given_of(result)
+
+    def _asked(self, levels: NDArray[Any]) -> FloatArray:
+        self.images += len(levels)
+        if len(levels) > 1:
+            return self._read(self._run(levels), len(levels))
+        return self._read(self._run(levels[0]), None)
+
+    def _read(self, result: Any, count: int | None) -> FloatArray:
+        if isinstance(result, torch.Tensor):
+            result = result.detach().cpu()
+        if isinstance(result, np.ndarray) and result.ndim == (2 if count is None else 3):
+            result = result[..., None]
+        if not isinstance(result, torch.Tensor | np.ndarray | PIL.Image.Image):
+            raise OnelayerError(f"the function gives a {type(result).__name__}", expected="one image")
+        pixels = pixels_of(result)
+        expected = self.after.shape if count is None else (count, *self.after.shape)
+        if tuple(pixels.shape) != expected:
+            raise OnelayerError(
+                f"the function gave an image of shape {tuple(pixels.shape)}",
+                expected=f"{expected}, as it gave before: the shape may not depend on the content",
+            )
+        values: FloatArray = pixels.to(torch.float64).numpy().reshape(-1, *self.after.shape)
+        return values
+
+    def _takes_batches(self, first: Levels, second: Levels, singly: FloatArray) -> bool:
+        containers: tuple[Container, ...] = ("tensor", "image", "numpy")
+        if self.given.container not in containers:
+            return False
+        try:
+            together = self._asked(np.stack([first, second]))
+        except Exception:  # noqa: BLE001 - a function that takes no batches may say so in any way
+            return False
+        return bool(np.abs(together - singly).max(initial=0.0) <= 8 * self.rounding * np.abs(singly).max(initial=0.0))
+
+
+def _unwatched(what: str) -> None:
+    """Nobody asked to be told."""
+
+
+def _misshapen(result: Any, expected: str, hint: str) -> OnelayerError:
+    return OnelayerError(f"the function gives shape {tuple(result.shape)}", expected=expected, hint=hint)

@@ -1,0 +1,442 @@
+"""Functions that are only asked, and what is found of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import ndimage
+from torchvision.transforms import v2
+
+import onelayer
+from onelayer.errors import OnelayerError
+from onelayer.frontends import Given
+from onelayer.identification import Identified, NotAffineError, OverBudgetError, identify
+from onelayer.images import pixels_of
+from onelayer.operators import AxisMap, Operator, Separable
+
+SHAPE = (3, 17, 11)
+
+
+def as_function(operator: Operator) -> Callable[[torch.Tensor], torch.Tensor]:
+    """In float32, as libraries have it."""
+    return lambda image: torch.from_numpy(operator.apply(image.numpy()).astype(np.float32))
+
+
+def assert_same(found: Identified, operator: Operator, tolerance: float = 2e-6) -> None:
+    """Weights and bias that differ by float32 rounding at most."""
+    one, other = found.operator.to_dense(), operator.to_dense()
+    np.testing.assert_allclose(one.weight, other.weight, atol=tolerance * np.abs(other.weight).max())
+    np.testing.assert_allclose(one.bias, other.bias, atol=tolerance * max(1.0, float(np.abs(other.bias).max())))
+
+
+def noise_image(kind: Given, seed: int = 5) -> Any:
+    generator = np.random.default_rng(seed)
+    channels, height, width = kind.shape
+    if kind.dtype == "uint8":
+        pixels: NDArray[Any] = generator.integers(0, 256, (height, width, channels), dtype=np.uint8)
+    else:
+        pixels = generator.random((height, width, channels), dtype=np.float32)
+    match kind.container:
+        case "pil":
+            return PIL.Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+        case "numpy":
+            return pixels
+        case _:
+            return torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)))
+
+
+def assert_layer_agrees(found: Identified, function: Callable[[Any], Any], steps: float) -> None:
+    image = noise_image(found.given)
+    expected, got = (pixels_of(part).double() for part in (function(image), found.layer()(image)))
+    torch.testing.assert_close(got, expected, rtol=0.0, atol=steps)
+
+
+# -- separable functions --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "words"),
+    [
+        (AxisMap.resample(17, 5, "bilinear", True), AxisMap.flip(11), ("bilinear antialias 17→5", "flipped")),
+        (AxisMap.crop(17, 3, 9), AxisMap.resample(11, 20, "nearest", False), ("crop 3…11 of 17", "nearest 11→20")),
+        (AxisMap.resample(17, 9, "bicubic", False), AxisMap.identity(11), ("bicubic 17→9", "identity")),
+        (
+            AxisMap.pad(17, 2, 1, "reflect"),
+            AxisMap.pad(11, 0, 2, "edge"),
+            ("identity, padded by 2 and 1 (reflect)", "identity, padded by 0 and 2 (edge)"),
+        ),
+    ],
+)
+def test_separable(rows: AxisMap, cols: AxisMap, words: tuple[str, str]) -> None:
+    channel = np.array([[0.2989, 0.587, 0.114]])
+    true = Separable(channel, rows, cols, np.array([0.25]))
+    found = identify(as_function(true), SHAPE)
+    assert found.how == "separable"
+    assert (found.words["rows"], found.words["columns"]) == words
+    assert found.words["channels"] == "luma (torchvision: 0.2989, 0.587, 0.114)"
+    assert_same(found, true)
+    assert_layer_agrees(found, as_function(true), 2e-6)
+    assert found.images < 300
+
+
+# Without shrinking: an example takes up to a second.
+@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(1, 12)),
+    size=st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)),
+    taps=st.integers(1, 4),
+    transpose=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_separable_function(
+    shape: tuple[int, int, int], size: tuple[int, int, int], taps: int, transpose: bool, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+
+    def axis(n_in: int, n_out: int) -> AxisMap:
+        width = min(taps, n_in)
+        starts = generator.integers(0, n_in - width + 1, n_out)
+        return AxisMap(n_in, starts, generator.uniform(0.1, 1.0, (n_out, width)))
+
+    height, width = (shape[2], shape[1]) if transpose else shape[1:]
+    channel = generator.uniform(0.2, 1.0, (size[0], shape[0]))
+    bias = generator.normal(size=size)
+    true = Separable(channel, axis(height, size[1]), axis(width, size[2]), bias, transpose)
+    found = identify(as_function(true), shape)
+    assert found.how == "separable"
+    # Weights come from products of images of up to 100 levels with outputs that are rounded to float32.
+    assert_same(found, true, 2e-5)
+
+
+def test_height_and_width_swapped() -> None:
+    found = identify(lambda image: torch.rot90(image, 1, (-2, -1)), SHAPE)
+    assert found.words["first"] == "height and width swapped"
+    assert (found.words["rows"], found.words["columns"]) == ("flipped", "identity")
+    image = torch.rand(SHAPE)
+    assert torch.equal(found.layer()(image), torch.rot90(image, 1, (-2, -1)))
+
+
+def test_derivatives_whose_weights_add_up_to_nothing() -> None:
+    function: Callable[[Any], Any] = lambda image: ndimage.sobel(image[..., 0], 0)[..., None]  # noqa: E731
+    found = identify(function, np.zeros((17, 11, 1), np.float32))
+    assert found.how == "separable"
+    assert_layer_agrees(found, function, 1e-5)
+
+
+def test_an_array_of_height_and_width_only() -> None:
+    found = identify(lambda image: ndimage.gaussian_filter(image, 1.5), np.zeros((17, 11), np.float32))
+    assert found.given == Given((1, 17, 11), "float32", "numpy")
+    image = np.random.default_rng(0).random((17, 11), dtype=np.float32)
+    np.testing.assert_allclose(found.layer()(image)[..., 0], ndimage.gaussian_filter(image, 1.5), atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 1), (1, 1, 7), (2, 9, 1)])
+def test_small_images(shape: tuple[int, int, int]) -> None:
+    found = identify(lambda image: image * 2 - 1, shape)
+    assert_same(found, Separable.of_channels(np.eye(shape[0]) * 2, -np.ones(shape[0]), shape[1:]))
+
+
+def test_a_constant() -> None:
+    picture = torch.rand(2, 3, 4)
+    found = identify(lambda _: picture, SHAPE)
+    assert found.how == "constant"
+    torch.testing.assert_close(found.layer()(torch.rand(SHAPE)), picture)
+
+
+def test_imagenet_evaluation() -> None:
+    transform = v2.Compose(
+        [
+            v2.Resize(256, antialias=True),
+            v2.CenterCrop(224),
+            v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    found = identify(lambda image: transform(image), (3, 300, 280))
+    assert found.words["rows"] == "bilinear antialias 300→274, crop 25…248 of 274"
+    assert found.words["columns"] == "bilinear antialias 280→256, crop 16…239 of 256"
+    assert found.words["channels"] == "divided by the standard deviations of ImageNet"
+    assert found.largest_error < 1e-5 * found.output_range
+    assert found.images < 400
+    assert found.calls < 100
+
+
+# -- rounding and clamping ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(13, 9), (40, 30)])
+@pytest.mark.parametrize("name", ["BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS"])
+def test_pillow_resizes_bit_for_bit(name: str, size: tuple[int, int]) -> None:
+    resample = PIL.Image.Resampling[name]
+    image = PIL.Image.new("RGB", (31, 26))
+    found = identify(lambda one: one.resize(size, resample), image)
+    assert found.how == "separable"
+    assert found.largest_error == 0.0
+    # Boxes that do not shrink only choose values, as nearest neighbours.
+    assert ("one after the other" in found.words["rounding"]) == (name != "BOX" or size == (13, 9))
+    assert_layer_agrees(found, lambda one: one.resize(size, resample), 0.0)
+
+
+def test_a_whole_pipeline_of_pil_images_bit_for_bit() -> None:
+    transform = v2.Compose(
+        [
+            v2.Resize(30),
+            v2.CenterCrop(24),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    found = identify(lambda image: transform(image), PIL.Image.new("RGB", (50, 40)))
+    assert found.words["rows"] == "bilinear antialias 40→30, crop 3…26 of 30"
+    assert found.words["channels"] == "divided by 255 and by the standard deviations of ImageNet"
+    assert found.differing == 0.0
+    assert_layer_agrees(found, transform, 0.0)
+
+
+def test_torch_bytes_bit_for_bit() -> None:
+    found = identify(v2.Resize((9, 14), antialias=True), torch.zeros(SHAPE, dtype=torch.uint8))
+    assert found.largest_error == 0.0
+    assert_layer_agrees(found, v2.Resize((9, 14), antialias=True), 0.0)
+
+
+def test_grey_of_pillow() -> None:
+    found = identify(lambda image: image.convert("L"), PIL.Image.new("RGB", (11, 17)))
+    assert found.after == Given((1, 17, 11), "uint8", "pil")
+    assert found.words["channels"] == "luma (Pillow: 19595, 38470, 7471 of 65536)"
+    assert_layer_agrees(found, lambda image: image.convert("L"), 0.0)
+
+
+def test_values_that_are_cut_off() -> None:
+    def function(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.asarray(image * 0.3 + 20, dtype=np.uint8)
+
+    found = identify(function, np.zeros((17, 11, 3), np.uint8))
+    # Cutting off is rounding with half a step less: both explain it.
+    assert found.words["channels"].startswith("scaled by 0.")
+    assert found.differing < 0.02
+
+
+def test_padding_with_a_value() -> None:
+    function = v2.Pad((2, 1, 0, 3), fill=114)
+    found = identify(function, torch.zeros(SHAPE, dtype=torch.uint8))
+    assert found.largest_error == 0.0
+    assert found.words["rows"] == "identity, padded by 1 and 3 (zeros)"
+    assert_layer_agrees(found, function, 0.0)
+
+
+@pytest.mark.parametrize("gain", [1.5, 3.0])
+def test_a_clamp(gain: float) -> None:
+    found = identify(lambda image: (image * gain - 0.2).clamp(0, 1), SHAPE)
+    assert found.words["rounding"] == "clamped to the range that was seen"
+    # White is 1 after the clamp, whatever the gain.
+    assert float(found.layer()(torch.ones(SHAPE)).max()) == 1.0
+    assert_layer_agrees(found, lambda image: (image * gain - 0.2).clamp(0, 1), 1e-6)
+
+
+def test_a_clamp_before_normalisation() -> None:
+    normalise = v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    found = identify(lambda image: normalise((image * 1.5 - 0.2).clamp(0, 1)), SHAPE)
+    assert "clamped" in found.words["rounding"]
+    assert_layer_agrees(found, lambda image: normalise((image * 1.5 - 0.2).clamp(0, 1)), 2e-6)
+
+
+# -- functions that are no products ---------------------------------------------------------------------------------
+
+
+def test_a_rotation() -> None:
+    def function(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(ndimage.rotate(image, 10.0, axes=(0, 1), reshape=False, order=1))
+
+    found = identify(function, np.zeros((34, 41, 3), np.float32))
+    assert found.how == "local"
+    assert found.words["channels"] == "identity"
+    assert found.largest_error < 1e-5
+    assert_layer_agrees(found, function, 2e-6)
+
+
+def test_a_rotation_of_bytes() -> None:
+    def function(image: PIL.Image.Image) -> PIL.Image.Image:
+        return image.rotate(10, PIL.Image.Resampling.BILINEAR)
+
+    found = identify(function, PIL.Image.new("RGB", (41, 34)))
+    assert found.how == "local"
+    # Weights are measured on rounded values: a sum near a half may be rounded to either side.
+    assert found.largest_error <= 1.0
+    assert found.differing < 0.15
+    assert_layer_agrees(found, function, 1.0)
+
+
+def test_weights_that_add_up_to_nothing_and_do_not_separate() -> None:
+    found = identify(lambda image: ndimage.laplace(image[..., 0])[..., None], np.zeros((17, 11, 1), np.float32))
+    assert found.how == "local"
+    assert found.words["space"] == "at most 5 taps per pixel"
+    assert found.largest_error < 1e-5
+
+
+def test_few_values_mixed_at_random() -> None:
+    weight = np.random.default_rng(0).normal(size=(24, 60)) / 8
+    found = identify(
+        lambda image: torch.from_numpy((weight @ image.numpy().ravel()).reshape(2, 3, 4).astype(np.float32)), (3, 4, 5)
+    )
+    assert found.how == "dense"
+    np.testing.assert_allclose(found.operator.to_dense().weight, weight, atol=1e-5)
+
+
+def test_opencv() -> None:
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed; it is among the peers")
+    image = np.zeros((60, 50, 3), np.float32)
+    turn = cv2.getRotationMatrix2D((25, 30), 10, 1)
+    for function in (
+        lambda one: cv2.resize(one, (33, 41), interpolation=cv2.INTER_LINEAR),
+        lambda one: cv2.resize(one, (33, 41), interpolation=cv2.INTER_AREA),
+        lambda one: cv2.resize(one, (33, 41), interpolation=cv2.INTER_CUBIC),
+        lambda one: cv2.warpAffine(one, turn, (50, 60)),
+    ):
+        exact = identify(function, image)
+        assert exact.largest_error < 1e-5 * exact.output_range
+        # 11 bits of fraction, and weights that are measured: at most the last step, and that seldom.
+        rounded = identify(function, image.astype(np.uint8))
+        assert rounded.largest_error <= 2.0
+        assert rounded.differing < 0.25
+
+
+# -- refusals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "violation"),
+    [
+        (lambda image: ndimage.median_filter(image, (3, 3, 1)), "superposition"),
+        (lambda image: image**2.2, "superposition"),
+        (lambda image: (image > 0.5).astype(np.float32), "nearly all outputs are the smallest or the largest"),
+        (lambda image: image / max(float(image.mean()), 1e-6), "superposition"),
+    ],
+)
+def test_functions_that_are_not_affine(function: Callable[[Any], Any], violation: str) -> None:
+    with pytest.raises(NotAffineError, match=violation) as refusal:
+        identify(function, np.zeros((17, 11, 3), np.float32))
+    # Numbers: how far, and over which range.
+    assert any(character.isdigit() for character in refusal.value.problem)
+
+
+@pytest.mark.parametrize(
+    "function", [v2.functional.equalize, lambda image: ((image / 255.0) ** 2.2 * 255 + 0.5).to(torch.uint8)]
+)
+def test_functions_of_bytes_that_are_not_affine(function: Callable[[Any], Any]) -> None:
+    with pytest.raises(NotAffineError, match=r"not affine: superposition .* further off than rounding can explain"):
+        identify(function, torch.zeros(3, 26, 31, dtype=torch.uint8))
+
+
+def test_a_function_that_is_random() -> None:
+    with pytest.raises(NotAffineError, match=r"differently when it was given twice: by 0\.\d+ at output"):
+        identify(lambda image: image + torch.rand(()), SHAPE)
+
+
+def test_values_that_are_not_finite() -> None:
+    with pytest.raises(NotAffineError, match="not finite"):
+        identify(lambda image: torch.log(image), SHAPE)
+
+
+def test_a_shape_that_depends_on_the_content() -> None:
+    with pytest.raises(OnelayerError, match="shape may not depend on the content"):
+        identify(lambda image: image[:, : 3 + int(image[0, 0, 0] * 10)], SHAPE)
+
+
+def test_the_budget() -> None:
+    count = 0
+
+    def function(image: torch.Tensor) -> torch.Tensor:
+        nonlocal count
+        count += 1
+        return image
+
+    with pytest.raises(OverBudgetError, match=r"takes \d+ images, after \d+ that were given; expected at most 40"):
+        identify(function, SHAPE, budget=40, batched=False)
+    assert 0 < count <= 40
+
+
+def test_a_function_that_fails() -> None:
+    def function(_: torch.Tensor) -> torch.Tensor:
+        raise ValueError("only square images")
+
+    with pytest.raises(OnelayerError, match=r"failed on an image \(3, 17, 11\) float32 .*only square images"):
+        identify(function, SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda image: [image], "gives a list"),
+        (lambda image: image[None], "without a batch dimension"),
+        (lambda image: image[0], r"a tensor \[C, H, W\]"),
+        (lambda image: image.numpy(), "channels come first"),
+        (lambda _: 3, "int was given as an image"),
+    ],
+)
+def test_results_that_are_no_images(function: Callable[[Any], Any], words: str) -> None:
+    with pytest.raises(OnelayerError, match=words):
+        identify(function, SHAPE)
+
+
+def test_ranges() -> None:
+    found = identify(lambda image: image / 100, SHAPE, value_range=(-100.0, 100.0))
+    assert_same(found, Separable.of_channels(np.eye(3) / 100, np.zeros(3), SHAPE[1:]))
+    for value_range in ((1.0, 0.0), (0.0, float("inf"))):
+        with pytest.raises(OnelayerError, match="expected low < high"):
+            identify(lambda image: image, SHAPE, value_range=value_range)
+    with pytest.raises(OnelayerError, match=r"expected 0 … 255 for uint8"):
+        identify(lambda image: image, Given(SHAPE, "uint8", "tensor"), value_range=(0.0, 1.0))
+
+
+# -- calls and results ----------------------------------------------------------------------------------------------
+
+
+def test_batches_are_tried() -> None:
+    shapes: list[int] = []
+
+    def function(image: torch.Tensor) -> torch.Tensor:
+        shapes.append(image.dim())
+        return image.flip(-1)
+
+    together = identify(function, SHAPE)
+    assert 4 in shapes
+    assert together.calls < together.images / 3
+    shapes.clear()
+    singly = identify(function, SHAPE, batched=False)
+    assert set(shapes) == {3}
+    assert singly.calls == singly.images == len(shapes)
+
+
+def test_a_function_that_takes_batches_for_something_else_is_given_single_images() -> None:
+    # Of a batch, it would blur across the images.
+    found = identify(lambda image: ndimage.gaussian_filter1d(image, 1.0, axis=0), np.zeros((17, 11, 3), np.float32))
+    assert found.calls >= found.images - 2
+    assert found.words["columns"] == "identity"
+
+
+def test_the_result_as_text() -> None:
+    found = identify(lambda image: image.flip(-1), SHAPE)
+    text = found.to_text()
+    assert "3×17×11 float32 (tensor)" in text
+    assert "columns" in text
+    assert "flipped" in text
+    assert "superposition of noise, largest violation" in text
+    assert str(found) == text
+
+
+def test_a_layer_is_saved_and_verified(tmp_path: Any) -> None:
+    function = v2.Resize((9, 5), antialias=True)
+    found = identify(function, SHAPE)
+    onelayer.save(found.layer(), tmp_path / "layer")
+    loaded = onelayer.load(tmp_path / "layer")
+    images = [torch.rand(SHAPE) for _ in range(3)]
+    certificate = onelayer.verify(loaded, function, images)
+    assert certificate.record.all.max_units < 2e-6
