@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from onelayer.cli import main
 from onelayer.pipelines import Pipeline
 
 REPOSITORY = Path(__file__).parent.parent
@@ -22,6 +25,23 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache, or takes the user's data for its default."""
     monkeypatch.setenv("ONELAYER_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("ONELAYER_DATA", raising=False)
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[int, str]]]:
+    """Runs the command line here; gives its exit code and all that it printed, on one line."""
+    monkeypatch.setenv("COLUMNS", "400")
+    before = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: object) -> tuple[int, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return ended.value.code or 0, re.sub(r"\s+", " ", captured.err + captured.out)  # type: ignore[return-value]
+
+    yield call
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,6 @@ from PIL import Image
 import onelayer
 from onelayer import DenseLayer, pipelines
 from onelayer.certificate import CertificateRecord
-from onelayer.cli import main
 from onelayer.verification import proved_bound
 
 Run = Callable[..., tuple[int, str]]
@@ -34,23 +31,6 @@ blurred = v2.GaussianBlur(31, sigma=3.0)
 random = v2.RandomErasing()
 mirrored = v2.Pad(20, padding_mode="reflect")
 """
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Runs the command line here; gives its exit code and all that it printed, on one line."""
-    monkeypatch.setenv("COLUMNS", "400")
-    before = signal.getsignal(signal.SIGTERM)
-
-    def call(*arguments: object) -> tuple[int, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        captured = capfd.readouterr()
-        return ended.value.code or 0, re.sub(r"\s+", " ", captured.err + captured.out)  # type: ignore[return-value]
-
-    yield call
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Imported for the commands that they add.
-from onelayer.cli import benching, checking, derived, runs  # noqa: F401
+from onelayer.cli import benching, checking, derived, finding, runs  # noqa: F401
 from onelayer.cli.app import main
 
 __all__ = ["main"]

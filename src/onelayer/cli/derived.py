@@ -10,30 +10,27 @@ import typer
 from rich.markup import escape
 
 from onelayer.cli.app import app, examples
+from onelayer.cli.image_options import (
+    SHAPE_HELP,
+    As,
+    Dtype,
+    DtypeOption,
+    Holder,
+    PipelineName,
+    ShapeText,
+    black_image,
+    found_pipeline,
+    kind_of_images,
+    size_text,
+    value_type,
+)
 from onelayer.console import results
 from onelayer.errors import OnelayerError
 
 if TYPE_CHECKING:
-    from onelayer.frontends import Given, PixelType, RoundingMode
-    from onelayer.pipeline_source import FoundPipeline
+    from onelayer.frontends import RoundingMode
 
 # What needs torch is imported inside the commands, so that --help answers at once.
-
-
-class Dtype(StrEnum):
-    """What the values of an image are."""
-
-    uint8 = "uint8"
-    float32 = "float32"
-
-
-class Holder(StrEnum):
-    """What an image comes as."""
-
-    tensor = "tensor"
-    image = "image"
-    pil = "pil"
-    numpy = "numpy"
 
 
 class RoundingName(StrEnum):
@@ -43,21 +40,6 @@ class RoundingName(StrEnum):
     fused = "fused"
 
 
-PipelineName = Annotated[
-    str,
-    typer.Argument(
-        metavar="PIPELINE",
-        help="A built-in name ([bold]report[/bold], [bold]resnet50[/bold], [bold]clip[/bold] …), "
-        "[bold]module:attribute[/bold], [bold]file.py:attribute[/bold] (the file is run), or "
-        "[bold]torchvision:ResNet50_Weights.IMAGENET1K_V2[/bold].",
-        show_default=False,
-    ),
-]
-_SHAPE_HELP = "Channels, height and width of the images, such as [bold]3x375x500[/bold]."
-ShapeText = Annotated[str | None, typer.Option("--shape", help=_SHAPE_HELP, show_default="the pipeline's usual one")]
-DtypeOption = Annotated[
-    Dtype | None, typer.Option("--dtype", help="What the values are.", show_default="uint8 for PIL images, or float32")
-]
 RoundingOption = Annotated[
     RoundingName | None,
     typer.Option(
@@ -65,7 +47,6 @@ RoundingOption = Annotated[
         show_default="exact for uint8, or fused",
     ),
 ]
-As = Annotated[Holder, typer.Option("--as", help="What the images come as.")]
 Figure = Annotated[
     Path | None, typer.Option(help="Also draw it, into a PNG, PDF or SVG file.", show_default=False, dir_okay=False)
 ]
@@ -90,8 +71,8 @@ def explain(
     from onelayer.explanation import explain as explained
 
     _check_figure(figure)
-    found = _found(pipeline)
-    explanation = explained(found.transform, _given(found, shape, dtype, holder), rounding=_rounding(rounding))
+    found = found_pipeline(pipeline)
+    explanation = explained(found.transform, kind_of_images(found, shape, dtype, holder), rounding=_rounding(rounding))
     results.print(explanation)
     if figure is not None:
         _draw(explanation.figure(), figure)
@@ -109,7 +90,7 @@ def compile_pipeline(
     out: Annotated[Path, typer.Option(help="The folder to write.", show_default=False, file_okay=False)],
     shape: Annotated[
         list[str] | None,
-        typer.Option(help=f"{_SHAPE_HELP} May be given several times.", show_default="the pipeline's usual one"),
+        typer.Option(help=f"{SHAPE_HELP} May be given several times.", show_default="the pipeline's usual one"),
     ] = None,
     dtype: DtypeOption = None,
     holder: As = Holder.tensor,
@@ -119,9 +100,9 @@ def compile_pipeline(
     """Derive a pipeline's layer for some image sizes and write it as config.json and safetensors."""
     import onelayer
 
-    found = _found(pipeline)
+    found = found_pipeline(pipeline)
     shapes: list[str | None] = [*shape] if shape else [None]
-    kinds = [_given(found, text, dtype, holder) for text in shapes]
+    kinds = [kind_of_images(found, text, dtype, holder) for text in shapes]
     if (out / "config.json").exists() and not overwrite:
         raise OnelayerError(
             f"there is a layer in {out} already",
@@ -136,8 +117,8 @@ def compile_pipeline(
             after = output.after
             count = "1 stage" if len(stages) == 1 else f"{len(stages)} stages"
             results.print(
-                f"{_size(given.shape)} {given.dtype} {given.container} → "
-                f"{_size(after.shape)} {after.dtype} {after.container}: {count}"
+                f"{size_text(given.shape)} {given.dtype} {given.container} → "
+                f"{size_text(after.shape)} {after.dtype} {after.container}: {count}"
             )
     results.print(f"The layer: [bold]{escape(str(out))}[/bold]", soft_wrap=True)
     results.print(f"Load it with: onelayer.load({str(out)!r})", soft_wrap=True, markup=False)
@@ -176,7 +157,7 @@ def verify(
     from onelayer.verification import verify as verified
 
     _check_figure(figure)
-    found = _found(pipeline)
+    found = found_pipeline(pipeline)
     if layer is not None and rounding is not None:
         raise OnelayerError("both --layer and --rounding were given", expected="one of them: a layer has its rounding")
     replacement = (
@@ -188,7 +169,7 @@ def verify(
             raise OnelayerError("both --images and --shape were given", expected="one of them")
         given = _photographs(images, dtype, holder)
     else:
-        given = [_black(_given(found, shape, dtype, holder))]
+        given = [black_image(kind_of_images(found, shape, dtype, holder))]
     certificate = verified(replacement, found.transform, given)
     results.print(certificate)
     if json is not None:
@@ -197,50 +178,8 @@ def verify(
         _draw(certificate.figure(), figure)
 
 
-def _found(text: str) -> FoundPipeline:
-    from onelayer.pipeline_source import find_pipeline
-
-    return find_pipeline(text)
-
-
-def _given(found: FoundPipeline, shape: str | None, dtype: Dtype | None, holder: Holder) -> Given:
-    from onelayer.frontends import Given
-
-    if shape is None and found.usual_shape is None:
-        raise OnelayerError(
-            f"{found.name} does not say which images it is for", expected="--shape, such as --shape 3x375x500"
-        )
-    whole: Any = _parsed(shape) if shape is not None else found.usual_shape
-    return Given(whole, _value_type(dtype, holder), holder.value)
-
-
-def _value_type(dtype: Dtype | None, holder: Holder) -> PixelType:
-    return (dtype or (Dtype.uint8 if holder is Holder.pil else Dtype.float32)).value
-
-
 def _rounding(name: RoundingName | None) -> RoundingMode | None:
     return None if name is None else name.value
-
-
-def _parsed(shape: str) -> tuple[int, ...]:
-    parts = shape.lower().replace("×", "x").split("x")
-    if len(parts) != 3 or not all(part.isdecimal() and 1 <= int(part) <= 100_000 for part in parts):
-        raise OnelayerError(
-            f"--shape {shape} was given", expected="channels, height and width, such as 3x375x500 (up to 100000 each)"
-        )
-    return tuple(map(int, parts))
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
-
-
-def _black(given: Given) -> Any:
-    import torch
-
-    from onelayer.images import TORCH_DTYPES, image_of
-
-    return image_of(torch.zeros(given.shape, dtype=TORCH_DTYPES[given.dtype]), given)
 
 
 def _photographs(path: Path, dtype: Dtype | None, holder: Holder) -> list[Any]:
@@ -250,7 +189,7 @@ def _photographs(path: Path, dtype: Dtype | None, holder: Holder) -> list[Any]:
     from onelayer.frontends import Given
     from onelayer.images import TORCH_DTYPES, image_of, pixels_of
 
-    named = _value_type(dtype, holder)
+    named = value_type(dtype, holder)
     photographs = []
     for picture in read_photographs(path):
         pixels = F.to_dtype(pixels_of(picture), TORCH_DTYPES[named], scale=True)

@@ -22,8 +22,6 @@ from onelayer.recognition.kronecker import leading
 _SAMPLES = 64
 """Outputs that a rounded row is read from, at least, over several patterns if one gives fewer."""
 _MOST_PATTERNS = 16
-_ROUNDING_STEPS = 0.41
-"""Root mean square of the difference of two rounded values, in steps: √(2/12)."""
 _CERTAIN = 6.0
 """Standard deviations beyond which a response is none of rounding."""
 _NONE_AT_ALL = 1e-6
@@ -117,7 +115,8 @@ class AxisProbes:
         blocks[np.arange(self.length) // block, np.arange(self.length)] = texture
         self.box.reserve(count * self._count, f"finding where {AXES[self.along]} go")
         coarse = self._read(blocks, self._coarse)
-        noise = self._noise()
+        # The response is of unit length: what is read from it has the noise of one output.
+        noise = self.seen.noise
         threshold = max(_CERTAIN * noise, _NONE_AT_ALL * float(np.abs(coarse).max(initial=0.0)))
         clear: np.ndarray = np.abs(coarse) > threshold
         # In steps, small taps next to a block that an output clearly depends on are not clear.
@@ -178,10 +177,6 @@ class AxisProbes:
             for pattern, response in zip(patterns.images, responses, strict=True):
                 read[:, part] += (self._asked(profiles[part], pattern) @ response).T
         return read
-
-    def _noise(self) -> float:
-        # The response is of unit length: what is read from it has the noise of one output.
-        return _ROUNDING_STEPS * self.seen.grain + self.seen.rounding
 
 
 def pattern_of(generator: np.random.Generator, reach: int, shape: tuple[int, ...]) -> Levels:

@@ -139,9 +139,9 @@ class _Levels:
         unseen = np.maximum(_TOP - np.rint((seen.high - seen.low) / step), 0.0)
         origin = seen.low - np.floor(unseen / 2) * step
         table = origin[:, None] + step[:, None] * np.arange(_TOP + 1)
-        for channel, values in enumerate(np.moveaxis(seen.outputs, 1, 0)):
+        for channel in range(len(step)):
             # Steps that were seen are what the function's own arithmetic makes of them.
-            values = np.unique(values)
+            values = seen.values(channel)
             table[channel, np.rint((values - origin[channel]) / step[channel]).astype(int)] = values
         return cls(step, origin, table)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
 from onelayer.frontends import Given
@@ -74,7 +74,7 @@ class Identified:
             console.print(self)
         return "\n".join(line.rstrip() for line in capture.get().rstrip().splitlines())
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> Group:
         table = Table(title="Identified", box=box.SIMPLE_HEAD, show_header=False)
         table.add_column(no_wrap=True)
         table.add_column()
@@ -84,15 +84,16 @@ class Identified:
         for name, words in self.words.items():
             table.add_row(name, words)
         share = self.largest_error / self.output_range if self.output_range else 0.0
-        table.add_row(
-            "largest error", f"{self.largest_error:.3g}, {share:.2g} of the range of the outputs, on fresh images"
-        )
+        table.add_row("largest error", f"{self.largest_error:.3g}, {share:.2g} of the outputs' range, on fresh images")
         table.add_row("typical error", f"{self.typical_error:.3g}")
         table.add_row("values that differ", f"{self.differing:.3%}")
         table.add_row("took", f"{self.images:,} images in {self.calls:,} calls, {self.seconds:.1f} s")
+        tests = Table("Test", box=box.SIMPLE_HEAD)
+        for name in ("Measured", "Allowed"):
+            tests.add_column(name, justify="right", no_wrap=True)
         for one in self.evidence:
-            table.add_row(one.test, f"{one.measured:.3g} of at most {one.allowed:.3g}")
-        return table
+            tests.add_row(one.test, f"{one.measured:.3g}", f"{one.allowed:.3g}")
+        return Group(table, tests)
 
     __str__ = __repr__ = to_text
 

@@ -34,8 +34,6 @@ _SHARE_FOR_BANDS = 3
 """One part in so many of what is left of the budget goes into more textures, at most."""
 _BY_CHANCE = 1e-10
 """How likely it may be that rounding alone makes a band look clear: there are millions of bands and output pixels."""
-_ROUNDING_STEPS = 0.41
-"""Root mean square of the difference of two rounded values, in steps."""
 _CERTAIN, _LIKELY = 6.0, 3.0
 """Standard deviations of rounding beyond which a response is one."""
 _NONE_AT_ALL = 1e-6
@@ -220,7 +218,7 @@ class _LocalProbes:
         pixels = planes.reshape(images, -1).astype(np.float64)
         pixels -= pixels.mean(axis=0)
         first = _fitted(weights, pixels, outputs)
-        noise = _ROUNDING_STEPS * self.seen.grain / np.sqrt((pixels**2).mean() * (images - most))
+        noise = self.seen.noise / np.sqrt((pixels**2).mean() * (images - most))
         first.data[np.abs(first.data) < _LIKELY * noise] = 0.0
         first.eliminate_zeros()
         return _fitted(first, pixels, outputs)
@@ -239,5 +237,4 @@ class _LocalProbes:
         return read
 
     def _threshold(self, found: np.ndarray, deviations: float) -> float:
-        noise = _ROUNDING_STEPS * self.seen.grain + self.seen.rounding
-        return max(deviations * noise, _NONE_AT_ALL * float(np.abs(found).max(initial=0.0)))
+        return max(deviations * self.seen.noise, _NONE_AT_ALL * float(np.abs(found).max(initial=0.0)))

@@ -20,8 +20,10 @@ from onelayer.operators import Operator, Program
 from onelayer.operators.contract import FloatArray
 
 _CALIBRATIONS = 12
-_CHOOSING = (0, 5, 7, 10, 13, 15)
+_CHOOSING = (0, 7, 13, 5, 10, 15)
 """Fresh images by which a program is chosen: of each kind one."""
+_CHOOSING_VALUES = 3_000_000
+"""Output values of these, at most, if one image has not more: many programs are tried."""
 _NO_WORSE = 1.05
 """Typical errors that are alike: the simpler program is taken."""
 _OFFSET_STEPS = 2.5
@@ -84,14 +86,16 @@ class Matching:
             evidence: What was measured in finding them.
         """
         tried: list[tuple[LinearPart, Candidate, float, float]] = []
-        chosen = self._fresh[list(_CHOOSING)], self._truth[list(_CHOOSING)]
+        count = max(1, _CHOOSING_VALUES // self._truth[0].size)
+        chosen = self._fresh[list(_CHOOSING[:count])], self._truth[list(_CHOOSING[:count])]
         for part in parts:
             offsets = self._offsets(part.operator)
             found = (candidates(self.box, self.seen, part.operator, offset) for offset in offsets)
             for candidate in chain.from_iterable(found):
                 errors = self._errors(candidate.program, *chosen)
                 tried.append((part, candidate, float(np.mean(errors)), float(errors.max(initial=0.0))))
-                if self.seen.grain == 0.0 and tried[-1][3] <= self.allowed:
+                if tried[-1][3] <= self.seen.tolerance:
+                    # Nothing explains them better.
                     return self._fit(part, candidate, evidence)
         least = min(typical for *_, typical, _ in tried)
         part, candidate, *_ = next(one for one in tried if one[2] <= _NO_WORSE * least + self.seen.rounding)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import final
 
 import numpy as np
@@ -16,10 +17,16 @@ from onelayer.operators.fixed_point import in_fixed_point
 from onelayer.recognition import NamedAxis, NamedChannels, named_axis, named_channels
 from onelayer.recognition.support import banded, bands
 
-_DEVIATIONS = 12.0
-"""Standard deviations of rounding that a tap may be off by: libraries that resize bytes round twice."""
+_DEVIATIONS = 30.0
+"""Standard deviations of rounding that a tap may be off by and still have the name of a known map: libraries that
+resize bytes round twice, and outputs near each other are not independent. Fresh images decide if it deserves it."""
 _FINE, _COARSE = 2e-6, 1e-3
 """What a tap may be off by besides, relative to the largest: float32 weights, and weights of 11 bits for bytes."""
+
+
+_LIMITS = (1 << 15, 29_000, 1 << 14)
+"""What PyTorch's whole weights for bytes stay below, see :func:`~onelayer.operators.fixed_point.in_fixed_point`; and
+less, where the largest weight was at an end of the axis that has been cropped."""
 
 
 @final
@@ -58,8 +65,8 @@ def of_separable(found: SeparableFound, *, rounded: bool) -> Iterator[LinearPart
         for channels in mixings or (None,):
             if rounded and precision == "float64":
                 # As they resize bytes: whole weights over a power of two, in which halves are exact.
-                for limit in (None, 1 << 15):
-                    yield _part(found, tolerances, _whole(rows, limit), _whole(cols, limit), channels)
+                for of_rows, of_cols in ((None, None), *product(_limits(rows), _limits(cols))):
+                    yield _part(found, tolerances, _whole(rows, of_rows), _whole(cols, of_cols), channels)
             if rows is not None or cols is not None or channels is not None:
                 yield _part(found, tolerances, rows, cols, channels)
     yield _part(found, tolerances, None, None, None)
@@ -117,6 +124,10 @@ def _measured(factor: FloatArray, tolerance: float) -> AxisMap:
 
 def _words(known: NamedAxis | None, axis: AxisMap) -> str:
     return f"measured: {axis.taps} taps, {axis.n_in}→{axis.n_out}" if known is None else known.name
+
+
+def _limits(known: NamedAxis | None) -> tuple[int, ...]:
+    return _LIMITS if known is not None and ", crop" in known.name else _LIMITS[:1]
 
 
 def _whole(known: NamedAxis | None, limit: int | None) -> NamedAxis | None:

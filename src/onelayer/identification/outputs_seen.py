@@ -18,6 +18,8 @@ _ON_A_STEP = 2e-3
 """How far from a whole number of steps a value may be: float32 values a few hundred steps away from zero."""
 _REAL = 1e-5
 """What real arithmetic may be off by, relative to the range of the output."""
+_ROUNDING_STEPS = 0.41
+"""Root mean square of the difference of two rounded values, in steps: √(2/12)."""
 _LAST_BITS = 4.0
 """Roundings to the dtype of the output."""
 
@@ -46,6 +48,11 @@ class OutputsSeen:
         """Whether all images gave the same."""
         return not np.ptp(self.outputs, axis=0).any()
 
+    def values(self, channel: int) -> FloatArray:
+        """Different values of a channel, ascending, but for those of outputs that never change."""
+        values = self.outputs[:, channel]
+        return np.unique(values[:, np.ptp(values, axis=0) > 0.0])
+
     @property
     def range(self) -> float:
         """The largest range of a channel."""
@@ -55,6 +62,11 @@ class OutputsSeen:
     def grain(self) -> float:
         """The largest step."""
         return float(self.step.max())
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of what rounding adds to the difference of two outputs."""
+        return _ROUNDING_STEPS * self.grain + self.rounding
 
     @property
     def tolerance(self) -> float:
@@ -77,8 +89,9 @@ def look(box: BlackBox, seed: int) -> OutputsSeen:
     if box.after.dtype == "uint8":
         step = np.ones(len(low))
     else:
-        # Of noise only: patterns of black and white have few values whatever the function does.
-        step = np.array([_step(outputs[-4:, channel]) for channel in range(len(low))])
+        # Of noise only: patterns of black and white have few values whatever the function does. A frame has its own.
+        varies = np.ptp(outputs, axis=0) > 0.0
+        step = np.array([_step(outputs[-4:, channel, varies[channel]]) for channel in range(len(low))])
     return OutputsSeen(low, high, step, box.rounding * largest, outputs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -18,6 +19,10 @@ from onelayer.recognition.factors import Factors
 _SAMPLES = 4096
 """Outputs that a rounded mixing of channels is read from, at least, as far as there are images to spare."""
 _MOST_IMAGES = 16
+
+
+InSpace = Callable[[FloatArray], FloatArray]
+"""What happens to planes [N, H, W] of one channel, to [N, H', W']."""
 
 
 @final
@@ -93,7 +98,7 @@ def _with_channels(
 
 
 def find_channels(
-    box: BlackBox, point: WorkingPoint, seen: OutputsSeen, in_space: object, seed: int
+    box: BlackBox, point: WorkingPoint, seen: OutputsSeen, in_space: InSpace, seed: int
 ) -> tuple[FloatArray, float]:
     """How channels are mixed, by what happens to one of them in space.
 
@@ -101,7 +106,7 @@ def find_channels(
         box: The function.
         point: Where it is affine.
         seen: What its outputs look like.
-        in_space: What happens to planes [H, W] of a channel, to [H', W'].
+        in_space: What happens to the planes of a channel.
         seed: Of the noise in the images.
 
     Returns:
@@ -110,7 +115,6 @@ def find_channels(
     Raises:
         OverBudgetError: If the budget does not allow it.
     """
-    assert callable(in_space)
     generator = np.random.default_rng([seed, 3])
     channels, (height, width) = box.given.shape[0], box.given.shape[1:]
     outputs_of_a_channel = box.after.shape[1] * box.after.shape[2]
@@ -127,5 +131,4 @@ def find_channels(
         energy = float((expected**2).sum())
         mixing[:, channel] = np.einsum("nchw,nhw->c", outputs, expected) / energy if energy > 0.0 else 0.0
         least = min(least, energy)
-    noise = (0.41 * seen.grain + seen.rounding) / np.sqrt(least) if least > 0.0 else 0.0
-    return mixing, float(noise)
+    return mixing, seen.noise / float(np.sqrt(least)) if least > 0.0 else 0.0

@@ -54,7 +54,7 @@ def comparison_table(
     """
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("Difference", no_wrap=True)
-    for name in ("Largest weight", "RMS weight", "Proved bound\n(units)", "Proved bound\n(grey levels)"):
+    for name in ("Largest\nweight", "RMS\nweight", "Proved bound\n(units)", "Proved bound\n(levels)"):
         table.add_column(name, justify="right", no_wrap=True)
     named = {"learned": learned, "recognised": recognised, "true": true}
     for (first, one), (second, other) in combinations(named.items(), 2):

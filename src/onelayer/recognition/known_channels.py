@@ -29,6 +29,9 @@ _FACTORS: tuple[tuple[str, float], ...] = (
     ("divided by 255", 1.0 / 255.0),
     ("times 255", 255.0),
     ("divided by the standard deviation 0.5", 2.0),
+    ("divided by 255 and by the standard deviation 0.5", 2.0 / 255.0),
+    ("divided by the standard deviation of MNIST", 1.0 / 0.3081),
+    ("divided by 255 and by the standard deviation of MNIST", 1.0 / (255.0 * 0.3081)),
     ("inverted", -1.0),
 )
 _MOST_CHANNELS = 4

@@ -1,0 +1,140 @@
+"""What `onelayer.identify` finds of functions of other libraries, with how many images, and how fast the layer is.
+
+Pillow, torchvision, SciPy and, where they are installed, OpenCV and scikit-image: resizes, warps, filters, and
+functions that are no affine map, whose refusals are part of the record. Times are medians of interleaved calls of the
+function and of the layer, on one thread.
+
+    python benchmarks/identification.py --json docs/results/identification.json
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import PIL.Image
+import torch
+import typer
+from rich.table import Table
+from scipy import ndimage
+from torchvision.transforms import v2
+
+import onelayer
+from onelayer import Given, OnelayerError
+from onelayer.console import results
+from onelayer.environment import measured_here
+from onelayer.images import image_of
+
+_ROUNDS = 21
+Case = tuple[str, Callable[[Any], Any], Given]
+
+
+def main(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Where the record goes.")] = None,
+) -> None:
+    """Identify them all."""
+    torch.set_num_threads(1)
+    # Compiling kernels and loading libraries is no part of the first one's time.
+    onelayer.identify(lambda image: image.flip(-1), (3, 9, 8))
+    rows = [_row(*case) for case in _cases()]
+    table = Table("function", "found", "images", "seconds", "largest error", "differing", "function, ms", "layer, ms")
+    for row in rows:
+        if "refused" in row:
+            table.add_row(row["function"], row["refused"])
+            continue
+        numbers = (row["images"], f"{row['seconds']:.1f}", f"{row['largest_error']:.2g}", f"{row['differing']:.2%}")
+        times = (f"{row['function_ms']:.2f}", f"{row['layer_ms']:.2f}")
+        table.add_row(row["function"], "; ".join(row["found"].values()), *map(str, numbers), *times)
+    results.print(table)
+    if json_file is not None:
+        record = {"rows": rows, "threads": 1, "environment": measured_here().model_dump()}
+        json_file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _row(name: str, function: Callable[[Any], Any], given: Given) -> dict[str, Any]:
+    try:
+        found = onelayer.identify(function, given)
+    except OnelayerError as refusal:
+        return {"function": name, "takes": _text(given), "refused": refusal.problem}
+    image = image_of(torch.randint(0, 256, given.shape, dtype=torch.uint8), Given(given.shape, "uint8", "tensor"))
+    assert isinstance(image, torch.Tensor)
+    image = image_of(image.to(torch.float64) / (1 if given.dtype == "uint8" else 255), given)
+    layer = found.layer()
+    seconds: dict[str, list[float]] = {"function": [], "layer": []}
+    for turn in range(2 * _ROUNDS):
+        for which, run in (("function", function), ("layer", layer)):
+            started = time.perf_counter()
+            run(image)
+            if turn >= _ROUNDS:
+                seconds[which].append(time.perf_counter() - started)
+    return {
+        "function": name,
+        "takes": _text(given),
+        "kind": found.how,
+        "found": found.words,
+        "images": found.images,
+        "calls": found.calls,
+        "seconds": found.seconds,
+        "largest_error": found.largest_error,
+        "output_range": found.output_range,
+        "differing": found.differing,
+        "function_ms": 1e3 * statistics.median(seconds["function"]),
+        "layer_ms": 1e3 * statistics.median(seconds["layer"]),
+    }
+
+
+def _text(given: Given) -> str:
+    return f"{'×'.join(map(str, given.shape))} {given.dtype} ({given.container})"
+
+
+def _cases() -> Iterator[Case]:
+    photograph = (3, 375, 500)
+    evaluation = v2.Compose(
+        [
+            v2.Resize(256, antialias=True),
+            v2.CenterCrop(224),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    for given in (Given(photograph, "float32", "tensor"), Given(photograph, "uint8", "tensor")):
+        yield "torchvision: ImageNet evaluation", lambda image: evaluation(image), given
+    yield "Pillow, torchvision: ImageNet evaluation", lambda image: evaluation(image), Given(photograph, "uint8", "pil")
+    picture = Given((3, 90, 120), "uint8", "pil")
+    for name in ("BOX", "BILINEAR", "BICUBIC", "LANCZOS"):
+        resample = PIL.Image.Resampling[name]
+        yield f"Pillow: resize, {name}", lambda image, how=resample: image.resize((60, 40), how), picture
+    yield "Pillow: rotate by 10°", lambda image: image.rotate(10, PIL.Image.Resampling.BILINEAR), picture
+    yield "Pillow: convert to grey", lambda image: image.convert("L"), picture
+    array, of_bytes = (Given((3, 90, 120), dtype, "numpy") for dtype in ("float32", "uint8"))
+    yield "SciPy: gaussian_filter, 1.5", lambda image: ndimage.gaussian_filter(image, (1.5, 1.5, 0)), array
+    yield "SciPy: rotate by 10°", lambda image: ndimage.rotate(image, 10, reshape=False, order=1), array
+    yield from _of_opencv(array, of_bytes)
+    yield "SciPy: median_filter, 3×3", lambda image: ndimage.median_filter(image, (3, 3, 1)), array
+    yield "torchvision: equalize", v2.functional.equalize, Given((3, 90, 120), "uint8", "tensor")
+    yield "NumPy: gamma 2.2", lambda image: image**2.2, array
+
+
+def _of_opencv(array: Given, of_bytes: Given) -> Iterator[Case]:
+    try:
+        import cv2
+    except ImportError:
+        results.print("OpenCV is not installed: its functions are left out.")
+        return
+    cv2.setNumThreads(1)
+    turn = cv2.getRotationMatrix2D((60, 45), 10, 1)
+    for given in (array, of_bytes):
+        for name in ("INTER_LINEAR", "INTER_AREA", "INTER_CUBIC"):
+            how = getattr(cv2, name)
+            resize = lambda image, how=how: cv2.resize(image, (60, 40), interpolation=how)  # noqa: E731
+            yield f"OpenCV: resize, {name}, {given.dtype}", resize, given
+        yield f"OpenCV: warpAffine, 10°, {given.dtype}", lambda image: cv2.warpAffine(image, turn, (120, 90)), given
+
+
+if __name__ == "__main__":
+    typer.run(main)
