@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,28 +21,10 @@ from PIL import Image
 
 import onelayer
 from onelayer import layer_files, pipelines, steps
-from onelayer.cli import main
 from onelayer.history import read_history
-from onelayer.records import BenchmarkRecord, MetricsRecord, RunRecord
+from onelayer.records import BenchmarkRecord, MetricsRecord, OtherRecipesRecord, RunRecord
 
 Run = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Runs the command line here; gives its exit code and all that it printed, on one line."""
-    monkeypatch.setenv("COLUMNS", "400")
-    before = signal.getsignal(signal.SIGTERM)
-
-    def call(*arguments: object) -> tuple[int, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        captured = capfd.readouterr()
-        return ended.value.code or 0, re.sub(r"\s+", " ", captured.err + captured.out)  # type: ignore[return-value]
-
-    yield call
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +61,12 @@ def test_reproduce_leaves_everything_the_report_has(finished: Path, image_folder
     names = {path.name for path in finished.iterdir()}
     assert names >= {
         "report.html", "history.csv", "train.png", "comparison.png", "metrics.json", "benchmark.json", "layer",
+        "recipes.json", "recipes",
     }  # fmt: skip
+    # Twenty-eight images do not tell the directions of 3,072 values.
+    assert not (finished / "directions.json").exists()
+    compared = MetricsRecord.read(finished / "metrics.json").layers
+    assert [layer.layer for layer in compared] == ["learned", "least-squares", "adam-whitened", "derived"]
     record = RunRecord.read(finished / "run.json")
     assert record.quick
     assert (record.data.train, record.data.validation, record.data.test) == (28, 4, 8)
@@ -152,6 +139,31 @@ def test_resume_does_what_is_missing_and_no_more(run: Run, finished: Path) -> No
     same = {name for name in after if after[name] == before[name]}
     assert same >= {"metrics.json", "history.csv", "layer/model.safetensors", "comparison.safetensors"}
     assert "benchmark.json" not in same
+
+
+def test_resume_learns_the_recipe_that_is_missing_and_compares_again(run: Run, finished: Path) -> None:
+    before = contents(finished)
+    record = OtherRecipesRecord.read(finished / "recipes.json")
+    shutil.rmtree(finished / "recipes" / "adam-whitened")
+    OtherRecipesRecord(layers=record.layers[:1]).write(finished / "recipes.json")
+    (finished / "metrics.json").unlink()
+    assert run("compare", finished)[0] == 0
+    assert len(MetricsRecord.read(finished / "metrics.json").layers) == 3
+    assert run("reproduce", "--resume", "--out", finished)[0] == 0
+    after = contents(finished)
+    assert after.keys() == before.keys()
+    same = {name for name in after if after[name] == before[name]}
+    assert same >= {"recipes/adam-whitened/layer/model.safetensors", "comparison.safetensors", "benchmark.json"}
+    assert OtherRecipesRecord.read(finished / "recipes.json").layers[0] == record.layers[0]
+
+
+def test_a_run_without_other_recipes_is_compared_as_it_is(run: Run, finished: Path) -> None:
+    shutil.rmtree(finished / "recipes")
+    (finished / "recipes.json").unlink()
+    assert run("compare", finished)[0] == 0
+    assert [layer.layer for layer in MetricsRecord.read(finished / "metrics.json").layers] == ["learned", "derived"]
+    assert run("report", finished)[0] == 0
+    assert "Other recipes" not in (finished / "report.html").read_text(encoding="utf-8")
 
 
 def test_more_epochs_on_resume_go_on_learning(run: Run, finished: Path) -> None:

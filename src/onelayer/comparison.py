@@ -68,12 +68,7 @@ def compare(
             f"{len(pixels)} images and {len(layers)} layers to compare", expected="at least one of each"
         )
     with torch.inference_mode(), progress() as shown:
-        metrics = tuple(
-            _metrics(
-                name, pipeline, layer, pixels, shown.track(range(0, len(pixels), _BATCH), description=f"compare {name}")
-            )
-            for name, layer in layers.items()
-        )
+        metrics = _metrics(pipeline, layers, pixels, shown.track(range(0, len(pixels), _BATCH), description="compare"))
         indices = tuple(int(index) for index in np.linspace(0, len(pixels) - 1, min(examples, len(pixels))).round())
         images = unit_range(torch.from_numpy(pixels[[*indices, metrics[0].worst_image]]))
         pictures = {"inputs": images, "truth": pipeline(images)}
@@ -87,26 +82,43 @@ def compare(
     )
 
 
+class _Measured:
+    """What is measured of one layer, batch by batch."""
+
+    def __init__(self, scale: GreyScale) -> None:
+        self.scale = scale
+        self.measurement = Measurement()
+        self.worst, self.worst_image = -1.0, 0
+
+    def update(self, prediction: torch.Tensor, truth: torch.Tensor, start: int) -> None:
+        """Add a batch, whose first image is that of index ``start``."""
+        largest = self.measurement.update(prediction, truth, self.scale)
+        self.measurement.update_similarity(prediction, truth, self.scale)
+        if float(largest.max()) > self.worst:
+            self.worst, self.worst_image = float(largest.max()), start + int(largest.argmax())
+
+
 def _metrics(
-    name: str, pipeline: Pipeline, layer: nn.Module, pixels: NDArray[np.uint8], starts: Iterable[int]
-) -> LayerMetrics:
-    measurement, scale = Measurement(), GreyScale.of_unit_range(pipeline.output_shape[0])
-    worst, worst_image = -1.0, 0
+    pipeline: Pipeline, layers: Mapping[str, nn.Module], pixels: NDArray[np.uint8], starts: Iterable[int]
+) -> tuple[LayerMetrics, ...]:
+    scale = GreyScale.of_unit_range(pipeline.output_shape[0])
+    measured = {name: _Measured(scale) for name in layers}
     for start in starts:
         images = unit_range(torch.from_numpy(np.array(pixels[start : start + _BATCH])))
-        truth, prediction = pipeline(images), layer(images)
-        largest = measurement.update(prediction, truth, scale)
-        measurement.update_similarity(prediction, truth, scale)
-        if float(largest.max()) > worst:
-            worst, worst_image = float(largest.max()), start + int(largest.argmax())
-    return LayerMetrics(
-        layer=name,
-        mse=measurement.mse,
-        psnr_db=measurement.psnr_db,
-        ssim=measurement.ssim,
-        max_grey_levels=measurement.max_grey_levels,
-        worst_image=worst_image,
-        bound_grey_levels=_proved(layer, pipeline),
+        truth = pipeline(images)
+        for name, layer in layers.items():
+            measured[name].update(layer(images), truth, start)
+    return tuple(
+        LayerMetrics(
+            layer=name,
+            mse=each.measurement.mse,
+            psnr_db=each.measurement.psnr_db,
+            ssim=each.measurement.ssim,
+            max_grey_levels=each.measurement.max_grey_levels,
+            worst_image=each.worst_image,
+            bound_grey_levels=_proved(layers[name], pipeline),
+        )
+        for name, each in measured.items()
     )
 
 

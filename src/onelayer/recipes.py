@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -12,29 +12,32 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 
+from onelayer import layer_files
 from onelayer.certificate import Certificate
-from onelayer.console import console
-from onelayer.errors import OnelayerError
-from onelayer.history import Epoch, read_history, write_history
+from onelayer.errors import Interrupted, OnelayerError
+from onelayer.history import Epoch, read_history
+from onelayer.learning.callbacks import EpochFile
+from onelayer.learning.conversion import layer_of, operator_of
 from onelayer.learning.dense_layer import DenseLayer
-from onelayer.learning.fit import Device, Learned, fit, fit_module
-from onelayer.learning.least_squares import LeastSquares
-from onelayer.learning.regression import DecayingRegression, unit_range
-from onelayer.learning.whitening import WhitenedLayer
+from onelayer.learning.directions import IMAGES, Directions
+from onelayer.learning.fit import Device, Learned, fit
+from onelayer.learning.image_sums import ImageSums
+from onelayer.learning.least_squares_fit import fit_least_squares
+from onelayer.learning.regression import unit_range
+from onelayer.learning.whitened_fit import fit_whitened
+from onelayer.learning.whitening import most_images
 from onelayer.operators import Dense
-from onelayer.operators.contract import FloatArray
 from onelayer.pipelines import Pipeline
-from onelayer.records import Recipe, Shape, TrainingSettings, TrainingSummary
+from onelayer.records import OtherLayer, OtherRecipesRecord, Recipe, Shape, TrainingSettings
 from onelayer.run_folder import RunFolder
 from onelayer.verification import verify
 
 WHITENED = TrainingSettings(epochs=5, patience=5)
 """Of ``adam-whitened``, if nothing else is said: all of a few epochs, as its learning rate falls over them."""
 
-_AT_ONCE = 2048
-"""Images that the function is given at a time."""
+FEW = IMAGES
+"""Images that least squares finds the layer from already. Directions are told from no more: sums go on from there."""
 
 _VALIDATION = 10
 """One image in so many is kept for validation, if none are given."""
@@ -63,7 +66,7 @@ class LearnedLayer:
 
     def layer(self) -> DenseLayer:
         """The layer in float32, which :func:`onelayer.save` takes."""
-        return _layer_of(self.operator, torch.float32)
+        return layer_of(self.operator, torch.float32)
 
 
 def learn(
@@ -114,92 +117,112 @@ def learn_by(
     device: Device,
     *,
     resume: bool = False,
+    beside: Sequence[EpochFile[Any]] = (),
 ) -> Learned:
     """Learn in a run folder: arguments, files and errors are those of :func:`onelayer.learning.fit.fit`.
 
     Returns:
-        How it went, and the layer: of float32 for the report's recipe, of float64 for the others.
+        How it went, and the layer: of float32 for the report's recipe, of float64 for the others, of which nothing is
+        kept beside.
     """
     match recipe:
         case "report":
-            return fit(pipeline, train, validation, settings, folder, device, resume=resume)
+            return fit(pipeline, train, validation, settings, folder, device, resume=resume, beside=beside)
         case "adam-whitened":
-            return _by_whitened_adam(pipeline, train, validation, settings, folder, device, resume=resume)
+            return fit_whitened(ImageSums(pipeline, train), validation, settings, folder, device, resume=resume)
         case "least-squares":
-            return _by_least_squares(pipeline, train, validation, folder)
+            return fit_least_squares(ImageSums(pipeline, train), validation, folder)
 
 
-def operator_of(layer: DenseLayer) -> Dense:
-    """A layer as an operator in float64."""
-    weight, bias = (parameter.detach().double().numpy() for parameter in (layer.weight, layer.bias))
-    return Dense(weight, bias, layer.input_shape, layer.output_shape)
+@dataclass(frozen=True)
+class Other:
+    """A layer to learn beside a run's own.
+
+    Attributes:
+        name: What it is called in records, and its folder.
+        recipe: How.
+        images: From so many of the run's training images, the first.
+    """
+
+    name: str
+    recipe: Recipe
+    images: int
 
 
-def _layer_of(operator: Dense, dtype: torch.dtype) -> DenseLayer:
-    layer = DenseLayer(operator.in_shape, operator.out_shape).to(dtype)
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(operator.weight.copy()))
-        layer.bias.copy_(torch.from_numpy(operator.bias.copy()))
-    return layer.eval()
+def others_beside(own: Recipe, pipeline: Pipeline, train: int) -> tuple[Other, ...]:
+    """What is learned beside a run's own layer, from the fewest images to the most.
+
+    Least squares from few images and from all, and Adam on whitened images, from as many as memory holds; without what
+    the run's own recipe has found already, and without the few where there are no more.
+
+    Args:
+        own: The run's own recipe.
+        pipeline: The ground truth.
+        train: How many training images there are.
+    """
+    few = [Other(f"least-squares-{FEW}", "least-squares", FEW)] if train > FEW else []
+    every: list[Other] = [
+        Other("least-squares", "least-squares", train),
+        Other("adam-whitened", "adam-whitened", min(train, most_images(pipeline))),
+    ]
+    return tuple(sorted([*few, *(other for other in every if other.recipe != own)], key=lambda other: other.images))
 
 
-def summed(pipeline: Pipeline, pixels: NDArray[np.uint8]) -> LeastSquares:
-    """The sums that least squares takes, over images and what becomes of them."""
-    sums = LeastSquares(pipeline.input_shape, pipeline.output_shape)
-    begins = range(0, len(pixels), _AT_ONCE)
-    for begin in track(begins, "Summing", console=console, transient=True, disable=len(begins) < 3):
-        images = unit_range(torch.from_numpy(np.array(pixels[begin : begin + _AT_ONCE])))
-        sums.partial_fit(images.numpy(), pipeline(images).numpy())
-    return sums
-
-
-def _by_least_squares(
-    pipeline: Pipeline, train: NDArray[np.uint8], validation: NDArray[np.uint8], folder: RunFolder
-) -> Learned:
-    begin = time.perf_counter()
-    operator, _ = summed(pipeline, train).solve()
-    seconds = time.perf_counter() - begin
-    here, there = (_mse(operator, pipeline, part[: len(validation)]) for part in (train, validation))
-    write_history(folder.history, [Epoch(1, here, there, seconds)])
-    summary = TrainingSummary(
-        device="cpu",
-        epochs_run=1,
-        best_epoch=1,
-        best_validation_mse=there,
-        last_validation_mse=there,
-        stop_reason="all epochs done",
-        seconds=seconds,
-        parameters=operator.weight.size + operator.bias.size,
-    )
-    return Learned(_layer_of(operator, torch.float64), summary)
-
-
-def _by_whitened_adam(
-    pipeline: Pipeline,
-    train: NDArray[np.uint8],
+def learn_others(
+    others: Sequence[Other],
+    sums: ImageSums,
+    directions: Directions | None,
     validation: NDArray[np.uint8],
-    settings: TrainingSettings,
+    whitened: TrainingSettings,
     folder: RunFolder,
     device: Device,
-    *,
-    resume: bool,
-) -> Learned:
-    begin = time.perf_counter()
-    sums = summed(pipeline, train)
-    generator = torch.Generator().manual_seed(settings.seed)
-    shapes = pipeline.input_shape, pipeline.output_shape
-    whitened = WhitenedLayer(*shapes, sums.mean, sums.factor(), sums.mean_output, generator)
-    before = time.perf_counter() - begin
-    module = DecayingRegression(whitened, pipeline, settings.lr)
-    summary = fit_module(module, train, validation, settings, folder, device, resume=resume)
-    summary = summary.model_copy(update={"seconds": summary.seconds + before})
-    return Learned(_layer_of(whitened.unwhitened(), torch.float64), summary)
+) -> None:
+    """Learn layers beside a run's own, as far as they are not there yet.
 
+    Each is saved and recorded before the next begins; one that was interrupted goes on from its last epoch. Sums over
+    the images are shared.
 
-def _mse(operator: Dense, pipeline: Pipeline, pixels: NDArray[np.uint8]) -> float:
-    images = unit_range(torch.from_numpy(np.array(pixels)))
-    error: FloatArray = operator.apply(images.numpy()) - pipeline(images).numpy()
-    return float(np.mean(error**2))
+    Args:
+        others: From the fewest images to the most.
+        sums: Of the training images, over no more than the fewest yet.
+        directions: In which the errors of the layers are told as well; None where they are not known.
+        validation: uint8 [M, C, H, W].
+        whitened: The options of Adam on whitened images.
+        folder: The run folder.
+        device: Where Adam works.
+
+    Raises:
+        OnelayerError: If a loss became infinite or NaN in the first epoch.
+        Interrupted: If a signal came while Adam was learning.
+    """
+    done = OtherRecipesRecord.read(folder.other_recipes).layers if folder.other_recipes.exists() else ()
+    missing = [other for other in others if other.name not in {layer.name for layer in done}]
+    if not missing:
+        return
+    most = most_images(sums.pipeline)
+    for other in missing:
+        own = folder.other_layer(other.name)
+        own.path.mkdir(parents=True, exist_ok=True)
+        if other.recipe == "least-squares":
+            learned = fit_least_squares(sums, validation, own, images=other.images)
+        else:
+            learned = fit_whitened(sums, validation[:most], whitened, own, device, images=other.images, resume=True)
+        if learned.summary.stop_reason == "interrupted":
+            raise Interrupted(f"Learning by {other.recipe} stopped after {learned.summary.epochs_run} whole epochs.")
+        layer_files.save(learned.layer, own.layer, pipeline=sums.pipeline.name)
+        found = OtherLayer(
+            name=other.name,
+            recipe=other.recipe,
+            images=other.images,
+            epochs=learned.summary.epochs_run,
+            seconds=learned.summary.seconds,
+            device=learned.summary.device,
+            directions=directions.errors(learned.layer) if directions is not None else None,
+        )
+        done = (*done, found)
+        OtherRecipesRecord(layers=done).write(folder.other_recipes)
+        for unneeded in (own.checkpoints, own.logs):
+            shutil.rmtree(unneeded, ignore_errors=True)
 
 
 def _pipeline(transform: Callable[[torch.Tensor], torch.Tensor], shape: Shape) -> Pipeline:

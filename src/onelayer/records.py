@@ -177,6 +177,66 @@ class RunRecord(Record):
     """None until learning has ended."""
 
 
+class DirectionErrors(Part):
+    """How far a layer's weights W are from those of the transforms, W*, in the directions in which images vary.
+
+    These are the unit eigenvectors v of the images' covariance, in groups; λ is the variance in a direction. Errors are
+    means over the output values.
+    """
+
+    squared: tuple[float, ...]
+    """By group: the mean of ((W − W*)·v)² over its directions."""
+    left: tuple[float, ...]
+    """By group: its part of the mean squared error over the images, the sum of λ·((W − W*)·v)² over its directions."""
+    offset: float
+    """What is left of that error: the squared error of the mean image, bias included."""
+
+
+class DirectionsEpoch(Part):
+    """One epoch's errors. Epochs are counted from 1; 0 is before the first step."""
+
+    epoch: Annotated[int, Field(ge=0)]
+    errors: DirectionErrors
+
+
+class DirectionsRecord(Record):
+    """directions.json: what gradient descent has learned by when. From the direction of most variance to that of least.
+
+    There is none for transforms that are not affine, or cannot be derived.
+    """
+
+    recipe: Recipe
+    images: int
+    """Of the training part, whose covariance it is."""
+    sizes: tuple[Annotated[int, Field(ge=1)], ...]
+    """Directions of each group."""
+    eigenvalues: tuple[Annotated[float, Field(ge=0)], ...]
+    """Of each group the mean variance, in units of the [0, 1] range, squared."""
+    epochs: tuple[DirectionsEpoch, ...]
+
+
+class OtherLayer(Part):
+    """A layer learned beside the run's own, on the same images."""
+
+    name: str
+    """As in metrics.json, and of its folder."""
+    recipe: Recipe
+    images: int
+    epochs: int
+    """1 for least squares: one pass."""
+    seconds: float
+    """Sums over images that another layer needed too count for each of them."""
+    device: str
+    directions: DirectionErrors | None
+    """In the groups of directions.json; None where that is not known."""
+
+
+class OtherRecipesRecord(Record):
+    """recipes.json: in the order in which they were learned."""
+
+    layers: tuple[OtherLayer, ...]
+
+
 class LayerMetrics(Part):
     """One layer against the original pipeline over the test part."""
 

@@ -1,7 +1,8 @@
-"""The report from data to page: learn, compare, benchmark, write."""
+"""The report from data to page: learn, by other recipes too, compare, benchmark, write."""
 
 from __future__ import annotations
 
+import gc
 import shlex
 from collections.abc import Callable
 
@@ -10,10 +11,19 @@ from rich.markup import escape
 from onelayer.console import console, results
 from onelayer.errors import Interrupted
 from onelayer.learn_request import LearnRequest
+from onelayer.learning.study import ImageStudy
 from onelayer.records import BenchmarkRecord, MetricsRecord
 from onelayer.report import benchmark_table, build_report, metrics_table
 from onelayer.run_folder import RunFolder
-from onelayer.steps import bench_step, compare_step, learn_step, resolve_device
+from onelayer.steps import (
+    bench_step,
+    compare_step,
+    comparison_missing,
+    learn_step,
+    other_recipes_missing,
+    other_recipes_step,
+    resolve_device,
+)
 
 
 def reproduce(request: LearnRequest) -> RunFolder:
@@ -34,8 +44,13 @@ def reproduce(request: LearnRequest) -> RunFolder:
     """
     folder = RunFolder(request.out)
     try:
-        _step("Learning", lambda: learn_step(request))
-        if not folder.metrics.exists():
+        study = ImageStudy()
+        _step("Learning", lambda: learn_step(request, study))
+        if other_recipes_missing(folder):
+            device = resolve_device(request.device)
+            _step("Other recipes", lambda: other_recipes_step(folder, device, study, request.data))
+        study.forget()
+        if comparison_missing(folder):
             _step("Comparing", lambda: compare_step(folder, request.data))
         if not folder.benchmark.exists():
             _step("Timing", lambda: bench_step(folder, resolve_device(request.device), request.data))
@@ -53,3 +68,5 @@ def reproduce(request: LearnRequest) -> RunFolder:
 def _step(name: str, step: Callable[[], object]) -> None:
     console.rule(name, align="left")
     step()
+    # A trainer and what it learned from hold each other; the next step needs their memory.
+    gc.collect()

@@ -22,9 +22,14 @@ class RunFolder:
         self.record = path / "run.json"
         self.history = path / "history.csv"
         self.train_figure = path / "train.png"
+        self.directions = path / "directions.json"
+        self.directions_figure = path / "directions.png"
+        self.other_recipes = path / "recipes.json"
+        self.other_layers = path / "recipes"
         self.metrics = path / "metrics.json"
         self.examples = path / "comparison.safetensors"
         self.comparison_figure = path / "comparison.png"
+        self.predictions_figure = path / "predictions.png"
         self.weights_figure = path / "weights.png"
         self.benchmark = path / "benchmark.json"
         self.benchmark_figure = path / "benchmark.png"
@@ -91,12 +96,21 @@ class RunFolder:
             else:
                 path.unlink(missing_ok=True)
 
+    def other_layer(self, name: str) -> RunFolder:
+        """Where a layer that is learned beside the run's own has its files: those of a run, as far as they are kept."""
+        return RunFolder(self.other_layers / name)
+
     def remove_results(self) -> bool:
-        """Remove what was measured on the layer, when another layer takes its place; whether there was any of it."""
+        """Remove what was measured on the layer, when another layer takes its place; whether there was any of it.
+
+        Layers learned beside it by other recipes stay: they do not depend on it.
+        """
         results = (
+            self.directions_figure,
             self.metrics,
             self.examples,
             self.comparison_figure,
+            self.predictions_figure,
             self.weights_figure,
             self.benchmark,
             self.benchmark_figure,

@@ -1,4 +1,4 @@
-"""The steps of a run: learn, compare, benchmark. Each reads what those before it wrote."""
+"""The steps of a run: learn, learn by other recipes, compare, benchmark. Each reads what those before it wrote."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import math
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 import torch
 from pydantic import ValidationError
+from torch import nn
 
 from onelayer import compiling, layer_files, pipelines
 from onelayer.bench.report_table import REPEATS, run_report_table
@@ -20,15 +22,19 @@ from onelayer.environment import measured_here
 from onelayer.errors import Interrupted, OnelayerError
 from onelayer.learn_request import DeviceChoice, LearnRequest
 from onelayer.learning.dense_layer import DenseLayer
+from onelayer.learning.directions import DirectionsFile
 from onelayer.learning.fit import not_finite
+from onelayer.learning.study import ImageStudy
 from onelayer.pipelines import Pipeline
-from onelayer.recipes import WHITENED, learn_by
-from onelayer.records import Recipe, RunRecord, TrainingSettings
+from onelayer.recipes import WHITENED, Other, learn_by, learn_others, others_beside
+from onelayer.records import MetricsRecord, OtherRecipesRecord, Recipe, RunRecord, TrainingSettings
 from onelayer.run_folder import RunFolder
 
 Device = Literal["cpu", "cuda"]
 
 QUICK_EPOCHS = 3
+_QUICK_WHITENED_EPOCHS = 10
+"""More than with all images, because they are short: with fewer steps the rate falls before anything is learned."""
 _QUICK_IMAGES = {"train": 4000, "validation": 1000, "test": 1024}
 
 
@@ -64,8 +70,13 @@ def settings_of(options: Mapping[str, float | None], base: TrainingSettings) -> 
         ) from None
 
 
-def learn_step(request: LearnRequest) -> RunRecord:
+def learn_step(request: LearnRequest, study: ImageStudy | None = None) -> RunRecord:
     """Learn the layer of a run, or go on learning it; nothing to do is no error.
+
+    Args:
+        request: What to learn, on what, and where.
+        study: Of the training images. If given, the error in each direction of the images is kept as well after every
+            epoch of the report's recipe, where that can be told.
 
     Returns:
         The run's record, with its training summary.
@@ -88,7 +99,7 @@ def learn_step(request: LearnRequest) -> RunRecord:
     record.write(folder.record)
     if folder.remove_results():
         console.print("What was measured on the layer so far is removed: another layer takes its place.")
-    return _learn(folder, record, images, device, resume=request.resume)
+    return _learn(folder, record, images, device, resume=request.resume, study=study)
 
 
 def _check_devices(settings: TrainingSettings, device: Device) -> None:
@@ -167,11 +178,15 @@ def _finished(record: RunRecord) -> bool:
     return record.training is not None and record.training.stop_reason != "interrupted"
 
 
-def _learn(folder: RunFolder, record: RunRecord, images: ImageParts, device: Device, *, resume: bool) -> RunRecord:
-    pipeline = pipelines.named(record.pipeline.name)
-    learned = learn_by(
-        record.recipe, pipeline, images.train, images.validation, record.settings, folder, device, resume=resume
-    )
+def _learn(
+    folder: RunFolder, record: RunRecord, images: ImageParts, device: Device, *, resume: bool, study: ImageStudy | None
+) -> RunRecord:
+    pipeline, parts = pipelines.named(record.pipeline.name), (images.train, images.validation)
+    directions = None
+    if study is not None and record.recipe == "report":
+        _, directions = study.of(pipeline, images.train)
+    beside = [DirectionsFile(folder.directions, directions, record.recipe)] if directions is not None else []
+    learned = learn_by(record.recipe, pipeline, *parts, record.settings, folder, device, resume=resume, beside=beside)
     layer_files.save(learned.layer, folder.layer, pipeline=pipeline.name)
     record = record.model_copy(update={"training": learned.summary})
     record.write(folder.record)
@@ -225,14 +240,56 @@ def _room(pipeline: Pipeline) -> int:
     return 3 * 3 * weights + weights + 50 * 2**20
 
 
+def other_recipes_step(folder: RunFolder, device: Device, study: ImageStudy, data: str | None = None) -> None:
+    """Learn what the other recipes find in a run's images, as far as that was not learned yet.
+
+    Writes ``recipes.json`` and the layers, in ``recipes/``.
+
+    Raises:
+        OnelayerError: If the images are not to be found.
+        Interrupted: If a signal ended it early.
+    """
+    record = RunRecord.read(folder.record)
+    images, pipeline = images_of(record, data), pipelines.named(record.pipeline.name)
+    epochs = _QUICK_WHITENED_EPOCHS if record.quick else WHITENED.epochs
+    whitened = WHITENED.model_copy(update={"epochs": epochs, "seed": record.settings.seed})
+    sums, directions = study.of(pipeline, images.train)
+    learn_others(_others(record), sums, directions, images.validation, whitened, folder, device)
+
+
+def other_recipes_missing(folder: RunFolder) -> bool:
+    """Whether there is anything to do for :func:`other_recipes_step`."""
+    return not {other.name for other in _others(RunRecord.read(folder.record))} <= _names_of_others(folder)
+
+
+def _others(record: RunRecord) -> tuple[Other, ...]:
+    return others_beside(record.recipe, pipelines.named(record.pipeline.name), record.data.train)
+
+
+def _names_of_others(folder: RunFolder) -> set[str]:
+    record = OtherRecipesRecord.read(folder.other_recipes) if folder.other_recipes.exists() else None
+    return {layer.name for layer in record.layers} if record is not None else set()
+
+
 def compare_step(folder: RunFolder, data: str | None = None) -> None:
-    """Compare a run's layer, and the derived one, with its pipeline on the test images.
+    """Compare a run's layer, those of other recipes, and the derived one with its pipeline on the test images.
 
     Writes ``metrics.json`` and the pictures of it.
     """
     record, pipeline, layer = _learned(folder)
-    layers = {"learned": layer, "derived": compiling.compile(pipeline.transform)}
+    layers: dict[str, nn.Module] = {"learned": layer}
+    if folder.other_recipes.exists():
+        for other in OtherRecipesRecord.read(folder.other_recipes).layers:
+            layers[other.name] = _layer_in(folder.other_layer(other.name).layer, pipeline)
+    layers["derived"] = compiling.compile(pipeline.transform)
     compare(pipeline, layers, images_of(record, data).test).write(folder)
+
+
+def comparison_missing(folder: RunFolder) -> bool:
+    """Whether there is no comparison yet, or one from before other recipes were learned."""
+    if not folder.metrics.exists():
+        return True
+    return not _names_of_others(folder) <= {layer.layer for layer in MetricsRecord.read(folder.metrics).layers}
 
 
 def bench_step(folder: RunFolder, device: Device, data: str | None = None, *, repeats: int | None = None) -> None:
@@ -250,12 +307,18 @@ def bench_step(folder: RunFolder, device: Device, data: str | None = None, *, re
 
 def _learned(folder: RunFolder) -> tuple[RunRecord, Pipeline, DenseLayer]:
     record = RunRecord.read(folder.record)
-    pipeline, layer = pipelines.named(record.pipeline.name), layer_files.load_dense(folder.layer).float()
+    pipeline = pipelines.named(record.pipeline.name)
+    return record, pipeline, _layer_in(folder.layer, pipeline)
+
+
+def _layer_in(path: Path, pipeline: Pipeline) -> DenseLayer:
+    """A layer that was learned for a pipeline, in float32."""
+    layer = layer_files.load_dense(path).float()
     found, expected = (layer.input_shape, layer.output_shape), (pipeline.input_shape, pipeline.output_shape)
     if found != expected:
         raise OnelayerError(
-            f"the layer in {folder.layer} maps {found[0]} to {found[1]}",
+            f"the layer in {path} maps {found[0]} to {found[1]}",
             expected=f"{expected[0]} to {expected[1]}, as pipeline {pipeline.name!r} does",
             hint="Learn it again with --overwrite.",
         )
-    return record, pipeline, layer
+    return layer

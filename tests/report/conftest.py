@@ -19,9 +19,14 @@ from onelayer.records import (
     BenchmarkRow,
     BenchmarkWay,
     DataSummary,
+    DirectionErrors,
+    DirectionsEpoch,
+    DirectionsRecord,
     Environment,
     LayerMetrics,
     MetricsRecord,
+    OtherLayer,
+    OtherRecipesRecord,
     PipelineSummary,
     RunRecord,
     Timing,
@@ -142,12 +147,63 @@ def make_history(epochs: int = 57) -> list[Epoch]:
     return [Epoch(n, 1e-2 / n**1.5, 1.2e-2 / n**1.5, 12.5) for n in range(1, epochs + 1)]
 
 
+def make_errors(*roots: float, offset: float = 0.0) -> DirectionErrors:
+    """Errors of four groups of 1, 2, 7 and 90 directions, whose variances are 1, 0.1, 0.01 and 0.0001."""
+    squared = tuple(root**2 for root in roots)
+    left = tuple(size * value * each for size, value, each in zip(SIZES, VARIANCES, squared, strict=True))
+    return DirectionErrors(squared=squared, left=left, offset=offset)
+
+
+SIZES, VARIANCES = (1, 2, 7, 90), (1.0, 0.1, 0.01, 0.0001)
+
+
+def make_directions(*epochs: tuple[int, DirectionErrors], **changes: object) -> DirectionsRecord:
+    """The direction of most variance is learned at once, the last ones never."""
+    kept = epochs or (
+        (0, make_errors(0.1, 0.1, 0.1, 0.1)),
+        (1, make_errors(0.005, 0.08, 0.1, 0.1)),
+        (47, make_errors(0.002, 0.004, 0.05, 0.095)),
+        (57, make_errors(0.003, 0.003, 0.04, 0.094)),
+    )
+    values = {
+        "recipe": "report",
+        "images": 5000,
+        "sizes": SIZES,
+        "eigenvalues": VARIANCES,
+        "epochs": tuple(DirectionsEpoch(epoch=epoch, errors=errors) for epoch, errors in kept),
+    }
+    return DirectionsRecord.model_validate(values | changes)
+
+
+def make_others(*, known: bool = True) -> OtherRecipesRecord:
+    """Least squares, which is good at all directions, and Adam on whitened images."""
+    return OtherRecipesRecord(
+        layers=tuple(
+            OtherLayer(
+                name=recipe,
+                recipe=recipe,
+                images=images,
+                epochs=epochs,
+                seconds=seconds,
+                device="cpu",
+                directions=make_errors(*[root] * 4) if known else None,
+            )
+            for recipe, images, epochs, seconds, root in (
+                ("least-squares", 45_000, 1, 15.0, 1e-8),
+                ("adam-whitened", 45_000, 5, 61.0, 1e-4),
+            )
+        )
+    )
+
+
 @dataclass
 class Parts:
     """What to save; None leaves the file out."""
 
     run: RunRecord | None = field(default_factory=make_run)
     history: list[Epoch] | None = field(default_factory=make_history)
+    directions: DirectionsRecord | None = None
+    others: OtherRecipesRecord | None = None
     metrics: MetricsRecord | None = field(default_factory=make_metrics)
     tensors: dict[str, np.ndarray] | None = None
     benchmark: BenchmarkRecord | None = field(default_factory=lambda: make_benchmark(make_times()))
@@ -159,6 +215,10 @@ class Parts:
             self.run.write(folder.record)
         if self.history is not None:
             write_history(folder.history, self.history)
+        if self.directions is not None:
+            self.directions.write(folder.directions)
+        if self.others is not None:
+            self.others.write(folder.other_recipes)
         if self.metrics is not None:
             self.metrics.write(folder.metrics)
             save_file(self.tensors or make_tensors(self.run or make_run(), self.metrics), folder.examples)
@@ -180,6 +240,9 @@ def make() -> SimpleNamespace:
         times=make_times,
         benchmark=make_benchmark,
         history=make_history,
+        errors=make_errors,
+        directions=make_directions,
+        others=make_others,
         ways=WAYS,
         on_device=ON_DEVICE,
         derived=DERIVED,

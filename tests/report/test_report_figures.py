@@ -12,7 +12,7 @@ from PIL import Image
 
 from onelayer.history import Epoch
 from onelayer.report import Pictures, draw_benchmark, draw_comparison, draw_training
-from onelayer.report.figures import draw_weights, encode_png
+from onelayer.report.figures import draw_predictions, draw_weights, encode_png
 from onelayer.report.formats import grey_levels
 
 
@@ -74,9 +74,9 @@ def pictures_of(make, input_shape, output_shape, *, layers=("learned",), example
     return Pictures(tensors["inputs"], tensors["truth"], shown), metrics
 
 
-def drawn_grid(figure, rows, columns):
-    """The axes of the grid come before those of the colour bars."""
-    return np.array(figure.axes[: rows * columns]).reshape(rows, columns)
+def drawn_grid(figure, images, rows):
+    """By image, then from top to bottom. The axes of the grid come before those of the colour bars."""
+    return np.array(figure.axes[: rows * images]).reshape(rows, images).T
 
 
 def pixels(axes):
@@ -94,17 +94,17 @@ def test_comparison_shows_every_pixel(make, input_shape, output_shape):
     pictures, metrics = pictures_of(make, input_shape, output_shape, layers=("learned", "derived"))
     figure = draw_comparison(pictures, metrics)
     grid = drawn_grid(figure, 6, 6)
-    for row in range(6):
-        columns = [pictures.inputs, pictures.truth, pictures.layers["learned"], None, pictures.layers["derived"], None]
-        for column, images in enumerate(columns):
+    for column in range(6):
+        rows = [pictures.inputs, pictures.truth, pictures.layers["learned"], None, pictures.layers["derived"], None]
+        for row, images in enumerate(rows):
             if images is None:
-                error = 255 * np.abs(columns[column - 1][row].astype(float) - pictures.truth[row]).max(axis=0)
-                np.testing.assert_allclose(pixels(grid[row, column]), error)
-                assert grid[row, column].get_title().endswith(f", max. {grey_levels(error.max())}")
+                error = 255 * np.abs(rows[row - 1][column].astype(float) - pictures.truth[column]).max(axis=0)
+                np.testing.assert_allclose(pixels(grid[column, row]), error)
+                assert grid[column, row].get_title().endswith(f", max. {grey_levels(error.max())}")
             else:
-                image = images[row].clip(0, 1)
+                image = images[column].clip(0, 1)
                 expected = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
-                np.testing.assert_array_equal(pixels(grid[row, column]), expected)
+                np.testing.assert_array_equal(pixels(grid[column, row]), expected)
     encode_png(figure)
 
 
@@ -120,7 +120,7 @@ def test_comparison_states_the_error_of_each_image(make):
 def test_examples_share_a_scale_and_the_worst_image_has_its_own(make):
     pictures, metrics = pictures_of(make, (3, 8, 8), (1, 8, 8), layers=("learned", "derived"))
     grid = drawn_grid(draw_comparison(pictures, metrics), 6, 6)
-    limits = np.array([[grid[row, column].get_images()[0].get_clim() for column in (3, 5)] for row in range(6)])
+    limits = np.array([[grid[column, row].get_images()[0].get_clim() for row in (3, 5)] for column in range(6)])
     errors = [255 * np.abs(layer.astype(float) - pictures.truth) for layer in pictures.layers.values()]
     assert (limits[..., 0] == 0).all()
     np.testing.assert_allclose(limits[:5, :, 1], max(error[:5].max() for error in errors))
@@ -131,13 +131,14 @@ def test_rows_and_columns_are_named(make):
     pictures, metrics = pictures_of(make, (3, 17, 11), (2, 5, 5))
     figure = draw_comparison(pictures, metrics)
     grid = drawn_grid(figure, 6, 4)
-    named = [axes.get_ylabel() for axes in grid[:, 0]]
+    named = [axes.get_title() for axes in grid[:, 0]]
     assert named == [*(f"test image {index}" for index in (0, 7, 8, 9, 3)), "worst image: 4711"]
-    headings = [axes.texts[0].get_text() for axes in grid[0]]
+    headings = [axes.get_ylabel() for axes in grid[0]]
     assert headings[0] == "input\n3×17×11"
     assert headings[2] == "learned layer\n2×5×5, first channel"
     assert headings[3] == "absolute error\nlargest of the channels"
-    assert [bar.get_ylabel() for bar in figure.axes[-2:]] == ["error of the examples", "of the worst (own scale)"]
+    bars = [bar.get_xlabel() for bar in figure.axes[-2:]]
+    assert bars == ["error of the examples, in grey levels", "of the worst (own scale)"]
 
 
 def test_an_exact_layer_is_drawn_without_error(make):
@@ -148,6 +149,19 @@ def test_an_exact_layer_is_drawn_without_error(make):
     assert axes.get_title() == "MSE 0\n∞ dB, max. 0"
     assert not pixels(axes).any()
     encode_png(figure)
+
+
+def test_predictions_of_some_layers_with_the_error_of_each(make):
+    pictures, metrics = pictures_of(make, (3, 9, 5), (1, 7, 4), layers=("learned", "one", "$two$"))
+    grid = drawn_grid(draw_predictions(pictures, metrics, ["$two$", "one"]), 6, 3)
+    for column in range(6):
+        for row, images in enumerate((pictures.truth, pictures.layers["$two$"], pictures.layers["one"])):
+            np.testing.assert_array_equal(pixels(grid[column, row]), images[column, 0].clip(0, 1))
+        error = 255 * np.abs(pictures.layers["one"][column].astype(float) - pictures.truth[column]).max()
+        assert grid[column, 2].get_title().endswith(f", max. {grey_levels(error)}")
+    assert [axes.get_ylabel() for axes in grid[0]] == ["ground truth\n1×7×4", "\\$two\\$\n1×7×4", "one\n1×7×4"]
+    assert grid[0, 0].get_title() == "test image 0"
+    assert grid[5, 0].get_title() == "worst image: 4711"
 
 
 def test_a_layer_named_like_a_formula_is_drawn_as_it_stands(make):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import lightning.pytorch as pl
 import torch
@@ -15,6 +15,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from onelayer.history import Epoch, write_history
 from onelayer.learning.regression import TRAIN_MSE, VALIDATION_MSE
 from onelayer.whole_file import write_whole
+
+Row = TypeVar("Row")
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -82,10 +84,10 @@ class RunCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict | moved)
 
 
-class HistoryFile(pl.Callback):
-    """Keeps ``history.csv`` up to date, one row per epoch.
+class EpochFile(pl.Callback, Generic[Row]):
+    """A file with a row for every epoch.
 
-    The rows travel in the checkpoint, so a resumed run continues the table of the checkpoint that it resumes from.
+    The rows travel in the checkpoint, so a resumed run continues the file of the checkpoint that it resumes from.
 
     Args:
         path: The file.
@@ -93,8 +95,63 @@ class HistoryFile(pl.Callback):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.epochs: list[Epoch] = []
+        self.rows: list[Row] = []
+
+    def write(self) -> None:
+        """Write all rows, replacing the file."""
+        raise NotImplementedError
+
+    def to_plain(self, row: Row) -> Any:
+        """A row as numbers in plain containers."""
+        raise NotImplementedError
+
+    def from_plain(self, plain: Any) -> Row:
+        """The row that :meth:`to_plain` took apart."""
+        raise NotImplementedError
+
+    def add(self, trainer: pl.Trainer, row: Row) -> None:
+        """Add a row, and write; of several processes only the first writes."""
+        self.rows.append(row)
+        if trainer.is_global_zero:
+            self.write()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows, as plain numbers."""
+        return {"epochs": [self.to_plain(row) for row in self.rows]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The rows of the checkpoint."""
+        self.rows = [self.from_plain(plain) for plain in state_dict["epochs"]]
+
+    def go_back_to(self, checkpoint: dict[str, Any] | None) -> None:
+        """Write the rows that a checkpoint carries, and only these; None if there is no checkpoint."""
+        self.rows = [] if checkpoint is None else self.saved_in(checkpoint)
+        self.write()
+
+    def saved_in(self, checkpoint: dict[str, Any]) -> list[Row]:
+        """The rows that a checkpoint carries."""
+        state = checkpoint["callbacks"].get(self.state_key, {"epochs": []})
+        return [self.from_plain(plain) for plain in state["epochs"]]
+
+
+class HistoryFile(EpochFile[Epoch]):
+    """Keeps ``history.csv`` up to date."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self._started = 0.0
+
+    def write(self) -> None:
+        """Write all epochs."""
+        write_history(self.path, self.rows)
+
+    def to_plain(self, row: Epoch) -> Any:
+        """A list of its numbers."""
+        return [row.epoch, row.train_mse, row.validation_mse, row.seconds]
+
+    def from_plain(self, plain: Any) -> Epoch:
+        """From such a list."""
+        return Epoch(*plain)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Starts the clock of the epoch."""
@@ -103,28 +160,6 @@ class HistoryFile(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Adds the row: validation has run by now, checkpoints are written after this."""
         metrics = trainer.callback_metrics
-        epoch = Epoch(
-            trainer.current_epoch + 1,
-            float(metrics[TRAIN_MSE]),
-            float(metrics[VALIDATION_MSE]),
-            time.perf_counter() - self._started,
-        )
-        self.epochs.append(epoch)
-        if trainer.is_global_zero:
-            write_history(self.path, self.epochs)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The rows, as plain numbers."""
-        return {"epochs": [[row.epoch, row.train_mse, row.validation_mse, row.seconds] for row in self.epochs]}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The rows of the checkpoint."""
-        self.epochs = _rows(state_dict)
-
-    def saved_in(self, checkpoint: dict[str, Any]) -> list[Epoch]:
-        """The rows that a checkpoint carries."""
-        return _rows(checkpoint["callbacks"][self.state_key])
-
-
-def _rows(state_dict: dict[str, Any]) -> list[Epoch]:
-    return [Epoch(*row) for row in state_dict["epochs"]]
+        seconds = time.perf_counter() - self._started
+        errors = float(metrics[TRAIN_MSE]), float(metrics[VALIDATION_MSE])
+        self.add(trainer, Epoch(trainer.current_epoch + 1, *errors, seconds))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from onelayer.errors import Interrupted, OnelayerError
-from onelayer.history import Epoch, write_history
+from onelayer.history import Epoch
 from onelayer.learning.batches import ImageBatches
-from onelayer.learning.callbacks import EpochBar, HistoryFile, RunCheckpoint, WholeCheckpoints
+from onelayer.learning.callbacks import EpochBar, EpochFile, HistoryFile, RunCheckpoint, WholeCheckpoints
 from onelayer.learning.dense_layer import DenseLayer
 from onelayer.learning.regression import VALIDATION_MSE, Regression
 from onelayer.pipelines import Pipeline
@@ -54,6 +54,7 @@ def fit(
     device: Device,
     *,
     resume: bool = False,
+    beside: Sequence[EpochFile[Any]] = (),
 ) -> Learned:
     """Learn a dense layer in place of a pipeline.
 
@@ -69,6 +70,7 @@ def fit(
         folder: The run folder; it must exist.
         device: Where to learn.
         resume: Go on from the last checkpoint of the folder, if there is one.
+        beside: What else is kept of every epoch. The time that it takes is no part of the epoch's.
 
     Raises:
         OnelayerError: If the loss became infinite or NaN before the first epoch ended; if ``resume`` finds a checkpoint
@@ -78,7 +80,7 @@ def fit(
     generator = torch.Generator().manual_seed(settings.seed)
     layer = DenseLayer(pipeline.input_shape, pipeline.output_shape, generator)
     module = Regression(layer, pipeline, settings.lr)
-    summary = fit_module(module, train, validation, settings, folder, device, resume=resume)
+    summary = fit_module(module, train, validation, settings, folder, device, resume=resume, beside=beside)
     return Learned(layer, summary)
 
 
@@ -91,6 +93,7 @@ def fit_module(
     device: Device,
     *,
     resume: bool = False,
+    beside: Sequence[EpochFile[Any]] = (),
 ) -> TrainingSummary:
     """Learn whatever layer a module has; arguments, files and errors are those of :func:`fit`.
 
@@ -114,7 +117,9 @@ def fit_module(
             strategy="auto" if settings.devices == 1 else "ddp_spawn",
             max_epochs=settings.epochs,
             callbacks=[
+                # First, so that its clock stops before the others begin.
                 history,
+                *beside,
                 stopping,
                 RunCheckpoint(folder.checkpoints, "best", VALIDATION_MSE),
                 # After the best, so that it carries the best's score.
@@ -133,17 +138,20 @@ def fit_module(
     # What the checkpoints know is what is kept: a signal may fall between the history's row and the checkpoint, and
     # with several devices the callback that saw the epochs lived in another process.
     best_saved, last_saved = _read(folder.checkpoints / "best.ckpt"), _read(last)
-    to_best, to_last = (history.saved_in(saved) if saved else [] for saved in (best_saved, last_saved))
-    epochs = max(to_best, to_last, key=len)  # or between the two checkpoints
-    write_history(folder.history, epochs)
+    # A signal may also fall between the two checkpoints.
+    checkpoints = [saved for saved in (best_saved, last_saved) if saved is not None]
+    latest = max(checkpoints, key=lambda saved: len(history.saved_in(saved)), default=None)
+    for file in (history, *beside):
+        file.go_back_to(latest)
+    epochs = history.rows
     stop_reason = _stop_reason(
         epochs,
         interrupted=interrupted,
         patience_ran_out=last_saved is not None and _patience_ran_out(last_saved, stopping),
     )
-    if best_saved is None or not to_best[-1].finite:
+    best = history.saved_in(best_saved)[-1] if best_saved is not None else None
+    if best_saved is None or best is None or not best.finite:
         raise _nothing_kept(stop_reason, settings)
-    best = to_best[-1]
     layer.load_state_dict(_layer_state(best_saved))
     layer.cpu().eval()
     last_mse = epochs[-1].validation_mse

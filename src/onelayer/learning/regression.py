@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -34,19 +36,24 @@ class Regression(pl.LightningModule):
         self.pipeline = pipeline
         self.lr = lr
 
-    def _mse(self, pixels: torch.Tensor) -> torch.Tensor:
-        images = unit_range(pixels)
-        return nn.functional.mse_loss(self.layer(images), self.pipeline(images))
+    def pairs(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the layer is given, and what it shall give, of a batch of images, uint8 [B, C, H, W]."""
+        images = unit_range(batch)
+        return images, self.pipeline(images)
 
-    def training_step(self, pixels: torch.Tensor) -> torch.Tensor:
-        """MSE of one batch, uint8 [B, C, H, W]."""
-        loss = self._mse(pixels)
-        self.log(TRAIN_MSE, loss, on_step=False, on_epoch=True, batch_size=len(pixels), sync_dist=True)
+    def _mse(self, batch: torch.Tensor) -> torch.Tensor:
+        inputs, targets = self.pairs(batch)
+        return nn.functional.mse_loss(self.layer(inputs), targets)
+
+    def training_step(self, batch: torch.Tensor) -> torch.Tensor:
+        """MSE of one batch."""
+        loss = self._mse(batch)
+        self.log(TRAIN_MSE, loss, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         return loss
 
-    def validation_step(self, pixels: torch.Tensor) -> None:
-        """Adds one batch, uint8 [B, C, H, W], to the validation MSE."""
-        self.log(VALIDATION_MSE, self._mse(pixels), batch_size=len(pixels), sync_dist=True, prog_bar=True)
+    def validation_step(self, batch: torch.Tensor) -> None:
+        """Adds one batch to the validation MSE."""
+        self.log(VALIDATION_MSE, self._mse(batch), batch_size=len(batch), sync_dist=True, prog_bar=True)
 
     def adam(self) -> torch.optim.Optimizer:
         """Adam, in one fused kernel: the same arithmetic in one pass over the weights instead of several."""
@@ -57,12 +64,18 @@ class Regression(pl.LightningModule):
         return self.adam()
 
 
-class DecayingRegression(Regression):
-    """The same, with a learning rate that falls to zero over all epochs, along a cosine.
+class WhitenedRegression(Regression):
+    """The same for images that were whitened before, with a learning rate that falls to zero over all epochs.
 
     Steps of Adam have the size of its learning rate however small the error has become, which is the floor of what a
-    constant one can reach.
+    constant one can reach. So it falls, along a cosine.
     """
+
+    def pairs(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The two of a batch of rows of :func:`onelayer.learning.whitening.whitened_rows`, as bytes."""
+        input_shape, output_shape = self.pipeline.input_shape, self.pipeline.output_shape
+        rows, inputs = batch.view(torch.float32), math.prod(input_shape)
+        return rows[:, :inputs].reshape(-1, *input_shape), rows[:, inputs:].reshape(-1, *output_shape)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam, and its schedule."""

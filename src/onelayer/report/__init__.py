@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onelayer.report.build import build_report
-from onelayer.report.figures import draw_benchmark, draw_comparison, draw_training
+from onelayer.report.figures import draw_benchmark, draw_comparison, draw_directions, draw_training
 from onelayer.report.pictures import Pictures, read_pictures
 from onelayer.report.tables import benchmark_table, metrics_table
 
@@ -13,6 +13,7 @@ __all__ = [
     "build_report",
     "draw_benchmark",
     "draw_comparison",
+    "draw_directions",
     "draw_training",
     "metrics_table",
     "read_pictures",

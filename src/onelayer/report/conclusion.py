@@ -17,9 +17,17 @@ from onelayer.report.formats import (
 )
 from onelayer.report.quality import GREY_LEVELS, psnr
 from onelayer.report.standing import LAYERS, Duel, devices, duels, fastest, layers, rows_of
+from onelayer.report.story import best_cure
 
 if TYPE_CHECKING:
-    from onelayer.records import BenchmarkRecord, BenchmarkWay, LayerMetrics, MetricsRecord, RunRecord
+    from onelayer.records import (
+        BenchmarkRecord,
+        BenchmarkWay,
+        LayerMetrics,
+        MetricsRecord,
+        OtherRecipesRecord,
+        RunRecord,
+    )
 
 CLEARLY_OFF = 8
 """Grey levels from which on an error at one place of an image is called out."""
@@ -31,27 +39,39 @@ _PHRASES = {
 }
 
 
-def headline(metrics: MetricsRecord | None, benchmark: BenchmarkRecord | None) -> list[str]:
-    """The answer in short: how exact each layer is, then how fast on each device that was measured."""
+def headline(
+    metrics: MetricsRecord | None, benchmark: BenchmarkRecord | None, others: OtherRecipesRecord | None = None
+) -> list[str]:
+    """The answer in short: how exact each layer is, then how fast on each device that was measured.
+
+    Of layers that other recipes found the best is named, if it is clearly better than the run's own.
+    """
     if metrics is None:
         accuracy = ["How exact the layer is has not been measured yet."]
     else:
-        accuracy = [_fidelity(metrics, layer) for layer in metrics.layers]
+        accuracy = [_fidelity(metrics, layer) for layer in _without(others, metrics)]
+        cure = best_cure(metrics, others)
+        accuracy[1:1] = [cure] if cure else []
     if benchmark is None:
         return [*accuracy, "How fast it is has not been measured yet."]
     speed = [_standings(benchmark, device, layer) for device in devices(benchmark) for layer in layers(benchmark)]
     return [*accuracy, *(sentence for sentence in speed if sentence)]
 
 
-def accuracy(metrics: MetricsRecord) -> list[str]:
-    """How far each layer is from the transforms, on average and at its worst."""
-    sentences = [f"{_fidelity(metrics, layer)}{_worst(layer)}{_promise(layer)}" for layer in metrics.layers]
+def accuracy(metrics: MetricsRecord, others: OtherRecipesRecord | None = None) -> list[str]:
+    """How far layers are from the transforms, on average and at worst; without those that other recipes found."""
+    sentences = [f"{_fidelity(metrics, layer)}{_worst(layer)}{_promise(layer)}" for layer in _without(others, metrics)]
     if any(layer.psnr_db is not None and layer.bound_grey_levels is None for layer in metrics.layers):
         sentences.append(
             "A small average error is no guarantee for every image: an image unlike those of this test part "
             "may come out worse than any shown here."
         )
     return sentences
+
+
+def _without(others: OtherRecipesRecord | None, metrics: MetricsRecord) -> list[LayerMetrics]:
+    names = {other.name for other in others.layers} if others else set()
+    return [layer for layer in metrics.layers if layer.layer not in names]
 
 
 def speed(record: BenchmarkRecord) -> list[str]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
+ABSENT = "–"
+"""What stands in a table where there is nothing."""
+
 DEVICES = {"cpu": "CPU", "cuda": "CUDA"}
 """Names of devices in running text."""
 
@@ -49,6 +52,13 @@ def grey_levels_at_most(value: float) -> str:
     """A proved bound in grey levels, two digits, rounded up: what is proved must hold for what is printed."""
     rounded = Context(prec=2, rounding=ROUND_CEILING).create_decimal(value)
     return scientific(float(rounded)) if 0 < value < 0.01 else f"{rounded.normalize():f}"
+
+
+def percent(share: float) -> str:
+    """A share in whole percent; neither nothing nor all by rounding alone."""
+    if 0 < share < 0.005:
+        return "less than 1%"
+    return "more than 99%" if 0.995 <= share < 1 else f"{100 * share:.0f}%"
 
 
 def similarity(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from onelayer.report import conclusion, formats
+from onelayer.report import conclusion, formats, story
 from onelayer.report.standing import devices, rows_of, timed_ways
-from onelayer.report.tables import ABSENT, METRICS_HEADER, metrics_rows, time_table
+from onelayer.report.tables import METRICS_HEADER, metrics_rows, time_table
 
 if TYPE_CHECKING:
-    from onelayer.records import BenchmarkRecord, RunRecord
+    from onelayer.records import BenchmarkRecord, DirectionsRecord, LayerMetrics, OtherRecipesRecord, RunRecord
     from onelayer.report.saved import Comparison, SavedRun
 
 
@@ -24,7 +25,9 @@ class Images:
     """The figures as PNG; None for a part that was not run."""
 
     training: bytes | None
+    directions: bytes | None
     comparison: bytes | None
+    predictions: bytes | None
     weights: bytes | None
     benchmark: bytes | None
 
@@ -32,6 +35,7 @@ class Images:
 def render(saved: SavedRun, images: Images) -> str:
     """Render the page. The same records and figures give the same text on any day and any machine."""
     run, comparison, benchmark = saved.run, saved.comparison, saved.benchmark
+    directions, others = saved.directions, saved.others
     metrics = comparison.metrics if comparison else None
     return _ENVIRONMENT.get_template("report.html.j2").render(
         run=run,
@@ -40,18 +44,26 @@ def render(saved: SavedRun, images: Images) -> str:
         name=saved.name,
         argument=shlex.quote(saved.name),
         quick=run.quick or (benchmark is not None and benchmark.quick),
-        headline=conclusion.headline(metrics, benchmark),
-        accuracy=conclusion.accuracy(metrics) if metrics else [],
+        headline=conclusion.headline(metrics, benchmark, others),
+        accuracy=conclusion.accuracy(metrics, others) if metrics else [],
         speed=conclusion.speed(benchmark) if benchmark else [],
         learning=conclusion.training(run),
+        directions=story.directions(directions, run, saved.history, others) if directions else [],
+        spectrum_images=directions.images if directions else 0,
+        others=others,
+        others_header=story.OTHERS_HEADER,
+        others_rows=story.others_rows(run, metrics, others) if metrics and others else [],
+        cures=story.cures(metrics, others) if metrics and others else [],
         metrics_header=METRICS_HEADER,
         metrics_rows=metrics_rows(metrics) if metrics else [],
         times=time_table(benchmark) if benchmark else None,
         ways=timed_ways(benchmark) if benchmark else (),
-        absent=ABSENT,
+        absent=formats.ABSENT,
         images=images,
         training_alt=_training_alt(run),
-        comparison_alt=_comparison_alt(comparison) if comparison else "",
+        directions_alt=_directions_alt(directions) if directions else "",
+        comparison_alt=_comparison_alt(comparison, others) if comparison else "",
+        predictions_alt=_predictions_alt(comparison, others) if comparison and others else "",
         weights_alt=_weights_alt(comparison) if comparison else "",
         benchmark_alt=_benchmark_alt(benchmark) if benchmark else "",
     )
@@ -68,13 +80,34 @@ def _training_alt(run: RunRecord) -> str:
     )
 
 
-def _comparison_alt(comparison: Comparison) -> str:
-    layers = "; ".join(
+def _directions_alt(record: DirectionsRecord) -> str:
+    last = record.epochs[-1]
+    ends = [formats.scientific(math.sqrt(last.errors.squared[at])) for at in (0, -1)]
+    first, smallest = (formats.scientific(record.eigenvalues[at]) for at in (0, -1))
+    return (
+        f"Above, the variance of the images in {sum(record.sizes):,} directions on logarithmic scales, falling from "
+        f"{first} to {smallest}. Below, the error of the weights in each, one line per epoch: after epoch {last.epoch} "
+        f"{ends[0]} in the first direction and {ends[1]} in the last."
+    )
+
+
+def _comparison_alt(comparison: Comparison, others: OtherRecipesRecord | None) -> str:
+    names = {other.name for other in others.layers} if others else set()
+    layers = "; ".join(_reached(layer) for layer in comparison.metrics.layers if layer.layer not in names)
+    return f"Input, ground truth, prediction and error of {len(comparison.pictures.inputs)} test images. {layers}."
+
+
+def _predictions_alt(comparison: Comparison, others: OtherRecipesRecord) -> str:
+    names = {other.name for other in others.layers}
+    layers = "; ".join(_reached(layer) for layer in comparison.metrics.layers if layer.layer in names)
+    return f"Ground truth and predictions of {len(comparison.pictures.inputs)} test images. {layers}."
+
+
+def _reached(layer: LayerMetrics) -> str:
+    return (
         f"{layer.layer} layer: PSNR {formats.decibels(layer.psnr_db)}, largest error "
         f"{formats.grey_levels(layer.max_grey_levels)} of 255 grey levels in test image {layer.worst_image}"
-        for layer in comparison.metrics.layers
     )
-    return f"Input, ground truth, prediction and error of {len(comparison.pictures.inputs)} test images. {layers}."
 
 
 def _weights_alt(comparison: Comparison) -> str:

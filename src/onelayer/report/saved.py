@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from onelayer.errors import OnelayerError
 from onelayer.history import Epoch, read_history
-from onelayer.records import BenchmarkRecord, MetricsRecord, RunRecord
+from onelayer.records import (
+    BenchmarkRecord,
+    DirectionErrors,
+    DirectionsRecord,
+    MetricsRecord,
+    OtherRecipesRecord,
+    RunRecord,
+)
 from onelayer.report.pictures import Pictures, read_pictures
 
 if TYPE_CHECKING:
@@ -32,6 +39,8 @@ class SavedRun:
     """The folder's own name, without those above it."""
     run: RunRecord
     history: list[Epoch]
+    directions: DirectionsRecord | None
+    others: OtherRecipesRecord | None
     comparison: Comparison | None
     benchmark: BenchmarkRecord | None
 
@@ -43,10 +52,13 @@ def read_saved(folder: RunFolder) -> SavedRun:
         OnelayerError: If there is no run.json, or if any record that is there cannot be read or contradicts another.
     """
     run = RunRecord.read(folder.record)
+    others = OtherRecipesRecord.read(folder.other_recipes) if folder.other_recipes.exists() else None
     return SavedRun(
         name=folder.path.resolve().name,
         run=run,
         history=read_history(folder.history) if folder.history.exists() else [],
+        directions=_read_directions(folder.directions, others) if folder.directions.exists() else None,
+        others=others,
         comparison=_read_comparison(folder, run) if folder.metrics.exists() else None,
         benchmark=_read_benchmark(folder.benchmark) if folder.benchmark.exists() else None,
     )
@@ -57,6 +69,25 @@ def _read_comparison(folder: RunFolder, run: RunRecord) -> Comparison:
     if not metrics.layers:
         raise OnelayerError(f"{folder.metrics} compares no layer", hint=f"Run `onelayer compare {folder.path}` again.")
     return Comparison(metrics, read_pictures(folder.examples, run.pipeline, metrics))
+
+
+def _read_directions(path: Path, others: OtherRecipesRecord | None) -> DirectionsRecord | None:
+    record = DirectionsRecord.read(path)
+    groups = len(record.sizes)
+    every = [epoch.errors for epoch in record.epochs]
+    every += [layer.directions for layer in (others.layers if others else ()) if layer.directions is not None]
+    if not groups or len(record.eigenvalues) != groups or not all(_fits(errors, groups) for errors in every):
+        raise OnelayerError(
+            f"{path} and the records beside it are not of the same directions, or hold impossible errors",
+            expected=f"{groups} groups of directions, with errors of at least 0",
+            hint=f"Run `onelayer reproduce --overwrite --out {path.parent}`.",
+        )
+    return record if record.epochs else None
+
+
+def _fits(errors: DirectionErrors, groups: int) -> bool:
+    values = (*errors.squared, *errors.left, errors.offset)
+    return len(errors.squared) == len(errors.left) == groups and min(values) >= 0
 
 
 def _read_benchmark(path: Path) -> BenchmarkRecord:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onelayer.report.formats import (
+    ABSENT,
     DEVICES,
     decibels,
     factor,
@@ -25,7 +26,6 @@ from onelayer.report.standing import LAYERS, devices, fastest, layers, rivals, r
 if TYPE_CHECKING:
     from onelayer.records import BenchmarkRecord, BenchmarkRow, BenchmarkWay, MetricsRecord
 
-ABSENT = "–"
 _SIGNS = {"fastest": "*", "tie": "=", "": " "}
 _NAME_WIDTH = 10
 """Characters of a terminal column's name in one line: a table of five such columns fits into 80."""
