@@ -1,6 +1,6 @@
 """What `onelayer.identify` finds of functions of other libraries, with how many images, and how fast the layer is.
 
-Pillow, torchvision, SciPy and, where they are installed, OpenCV and scikit-image: resizes, warps, filters, and
+Pillow, torchvision, SciPy and, where it is installed, OpenCV: resizes, warps, filters, and
 functions that are no affine map, whose refusals are part of the record. Times are medians of interleaved calls of the
 function and of the layer, on one thread.
 

@@ -87,6 +87,16 @@ def test_names(axis: AxisMap, name: str) -> None:
     np.testing.assert_allclose(found.map.to_dense(), axis.to_dense(), atol=1e-12)
 
 
+@pytest.mark.parametrize(("n_in", "n_out"), [(9, 4), (90, 40), (17, 11), (64, 63), (5, 1)])
+def test_means_over_intervals_are_known(n_in: int, n_out: int) -> None:
+    # So many copies of each sample that intervals hold whole copies.
+    means = np.repeat(np.eye(n_in), n_out, axis=0).reshape(n_out, n_in, n_in).mean(axis=1)
+    found = named_axis(means, 1e-9)
+    assert found is not None
+    assert found.name.startswith("box" if n_in % n_out == 0 else f"area {n_in}→{n_out}")
+    np.testing.assert_allclose(found.map.to_dense(), means, atol=1e-12)
+
+
 def test_what_is_nothing_known_has_no_name() -> None:
     blur = AxisMap.convolve(9, [0.15, 0.5, 0.35], "zero").to_dense()
     assert named_axis(blur, 0.01) is None
@@ -95,7 +105,7 @@ def test_what_is_nothing_known_has_no_name() -> None:
 
 
 def test_two_maps_that_noise_hides_are_not_told_apart() -> None:
-    one, other = (AxisMap.resample(12, 9, name, True).to_dense() for name in ("bilinear", "hamming"))
+    one, other = (AxisMap.resample(12, 5, name, True).to_dense() for name in ("bilinear", "hamming"))
     half = (one + other) / 2
     assert named_axis(half, float(np.abs(one - other).max())) is None
 

@@ -24,7 +24,7 @@ from onelayer.identification.matching import Fit, Matching
 from onelayer.identification.operators_found import LinearPart, of_local, of_separable
 from onelayer.identification.outputs_seen import OutputsSeen, look
 from onelayer.identification.refusals import NotAffineError, OverBudgetError
-from onelayer.identification.separable_probes import find_separable
+from onelayer.identification.separable_probes import SeparableFound, find_separable
 from onelayer.images import given_of
 from onelayer.operators import AxisMap, Dense, Separable
 from onelayer.operators.contract import FloatArray, samples_of
@@ -125,7 +125,7 @@ def _first_that_holds(
     """The simplest kind of operator that explains the answers to fresh images."""
     failed: list[str] = []
     too_many: OverBudgetError | None = None
-    for way in (_constant, _separable, _local, _dense):
+    for way in (_constant, _separable, _swapped, _local, _dense):
         try:
             how, parts, evidence = way(box, point, seen, seed)
         except OverBudgetError as error:
@@ -163,10 +163,20 @@ def _constant(box: BlackBox, point: WorkingPoint, seen: OutputsSeen, seed: int) 
 
 
 def _separable(box: BlackBox, point: WorkingPoint, seen: OutputsSeen, seed: int) -> Way:
-    found, evidence = find_separable(box, point, seen, seed)
-    parts = [part for one in found for part in of_separable(one, rounded=seen.grain > 0.0)]
+    found, evidence = find_separable(box, point, seen, seed, transpose=False)
+    return "separable", _parts_of(found, seen), evidence
+
+
+def _swapped(box: BlackBox, point: WorkingPoint, seen: OutputsSeen, seed: int) -> Way:
+    """With height and width swapped. Only where they are, there is evidence to tell of besides the upright way's."""
+    found, evidence = find_separable(box, point, seen, seed, transpose=True)
+    return "separable", _parts_of(found, seen), evidence if found is not None else ()
+
+
+def _parts_of(found: SeparableFound | None, seen: OutputsSeen) -> list[LinearPart]:
+    parts = [] if found is None else of_separable(found, rounded=seen.grain > 0.0)
     # Taps that have names are exact, so what has the most names is the likeliest.
-    return "separable", sorted(parts, key=lambda part: -part.names), evidence
+    return sorted(parts, key=lambda part: -part.names)
 
 
 def _local(box: BlackBox, point: WorkingPoint, seen: OutputsSeen, seed: int) -> Way:

@@ -44,31 +44,32 @@ class SeparableFound:
 
 
 def find_separable(
-    box: BlackBox, point: WorkingPoint, seen: OutputsSeen, seed: int
-) -> tuple[list[SeparableFound], tuple[Evidence, ...]]:
+    box: BlackBox, point: WorkingPoint, seen: OutputsSeen, seed: int, *, transpose: bool
+) -> tuple[SeparableFound | None, tuple[Evidence, ...]]:
     """The factors of a function whose axes separate.
 
+    Args:
+        box: The function.
+        point: Where it is affine.
+        seen: What its outputs look like.
+        seed: Of the images.
+        transpose: Whether to look for one that swaps height and width.
+
     Returns:
-        What was found: nothing where the axes do not separate, and two where images are so small that height and width
-        could be swapped or not; and what was measured of that.
+        What was found, None where the axes do not separate; and what was measured of that. Few outputs may seem to
+        separate both ways, so what was found is still to be compared with the function.
 
     Raises:
         OverBudgetError: If the budget does not allow it.
     """
-    measured: list[Evidence] = []
-    found: list[SeparableFound] = []
-    for transpose in (False, True):
-        ways = {1: 2, 2: 1} if transpose else {1: 1, 2: 2}
-        probes = {along: AxisProbes(box, point, seen, along, onto, seed) for along, onto in ways.items()}
-        evidence = {along: probe.product_error() for along, probe in probes.items()}
-        if not measured or all(one.passed for one in evidence.values()):
-            measured = list(evidence.values())
-        if all(one.passed for one in evidence.values()):
-            axes = {ways[along]: probe.found(evidence[along]) for along, probe in probes.items()}
-            found.append(_with_channels(box, point, seen, axes, transpose, seed))
-            if min(box.after.shape[1:]) > 1:
-                break
-    return found, tuple(measured)
+    ways = {1: 2, 2: 1} if transpose else {1: 1, 2: 2}
+    probes = {along: AxisProbes(box, point, seen, along, onto, seed) for along, onto in ways.items()}
+    evidence = {along: probe.product_error() for along, probe in probes.items()}
+    measured = tuple(evidence.values())
+    if not all(one.passed for one in measured):
+        return None, measured
+    axes = {ways[along]: probe.found(evidence[along]) for along, probe in probes.items()}
+    return _with_channels(box, point, seen, axes, transpose, seed), measured
 
 
 def _with_channels(

@@ -117,13 +117,10 @@ class LeastSquares:
         Raises:
             OnelayerError: If there was no image yet.
         """
-        covariance = self.covariance()
+        factor, ridge = self._factored(ridge)
         mean = self._inputs / self.count
         shifted = self._outputs / self.count
         crossed = self._crossed / self.count - np.outer(shifted, mean)
-        if ridge is None:
-            ridge = _ridge(covariance)
-        factor, ridge = _factor(covariance, ridge)
         weight = cho_solve((factor, True), crossed.T, check_finite=False).T
         bias = shifted - weight @ (mean + 0.5)
         return Dense(np.ascontiguousarray(weight), bias, self.in_shape, self.out_shape), ridge
@@ -134,25 +131,22 @@ class LeastSquares:
         Raises:
             OnelayerError: If there was no image yet.
         """
-        covariance = self.covariance()
-        return np.tril(_factor(covariance, _ridge(covariance))[0])
+        return self._factored(None)[0]
+
+    def _factored(self, ridge: float | None) -> tuple[FloatArray, float]:
+        """The factor, and the ridge that it took."""
+        while True:
+            # Anew for each ridge: the factor takes its place in memory.
+            covariance = self.covariance()
+            if ridge is None:
+                ridge = _STEADY * float(np.finfo(np.float64).eps) * float(np.trace(covariance))
+            ridge = max(ridge, float(np.finfo(np.float64).tiny))
+            covariance[np.diag_indices_from(covariance)] += ridge
+            try:
+                return cho_factor(covariance, lower=True, overwrite_a=True, check_finite=False)[0], ridge
+            except LinAlgError:
+                ridge *= 2
 
     def _refuse_none(self) -> None:
         if not self.count:
             raise OnelayerError("there are no images yet", expected="at least one, given to partial_fit")
-
-
-def _ridge(covariance: FloatArray) -> float:
-    return _STEADY * float(np.finfo(np.float64).eps) * float(np.trace(covariance))
-
-
-def _factor(covariance: FloatArray, ridge: float) -> tuple[FloatArray, float]:
-    """Of the lower triangle, which is overwritten, and the ridge that it took."""
-    ridge = max(ridge, float(np.finfo(np.float64).tiny))
-    diagonal = covariance.diagonal().copy()
-    while True:
-        np.fill_diagonal(covariance, diagonal + ridge)
-        try:
-            return cho_factor(covariance, lower=True, check_finite=False)[0], ridge
-        except LinAlgError:
-            ridge *= 2

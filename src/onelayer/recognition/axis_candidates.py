@@ -92,6 +92,18 @@ def _resizes(n_in: int, n_out: int, precision: Precision) -> Iterator[Candidate]
     for name, interpolation, antialias in _FILTERS:
         known = AxisMap.resample(n_in, n_out, interpolation, antialias, precision=precision)
         yield f"{name} {n_in}→{n_out}", known
+    if n_out < n_in:
+        yield f"area {n_in}→{n_out}", _area(n_in, n_out)
+
+
+def _area(n_in: int, n_out: int) -> AxisMap:
+    """Means over intervals of equal length, input samples counted by their overlap, as OpenCV's INTER_AREA shrinks."""
+    length = n_in / n_out
+    ends = np.arange(n_out + 1) * length
+    samples = np.floor(ends[:-1, None]).astype(np.intp) + np.arange(ceil(length) + 1)
+    overlap = np.minimum(samples + 1, ends[1:, None]) - np.maximum(samples, ends[:-1, None])
+    # The last interval may reach a sample past the end, of which it has nothing.
+    return AxisMap.from_taps(n_in, np.minimum(samples, n_in - 1), np.maximum(overlap, 0.0) / length)
 
 
 def _step(centres: FloatArray) -> tuple[float, float, float]:
