@@ -97,6 +97,15 @@ def test_means_over_intervals_are_known(n_in: int, n_out: int) -> None:
     np.testing.assert_allclose(found.map.to_dense(), means, atol=1e-12)
 
 
+def test_zeros() -> None:
+    axis, channels = named_axis(np.full((3, 4), 1e-13), 0.0), named_channels(np.zeros((2, 3)), 0.1)
+    assert axis is not None
+    assert channels is not None
+    assert (axis.name, channels.name) == ("zeros", "zeros")
+    assert not axis.map.to_dense().any()
+    assert axis.distance == 1e-13
+
+
 def test_what_is_nothing_known_has_no_name() -> None:
     blur = AxisMap.convolve(9, [0.15, 0.5, 0.35], "zero").to_dense()
     assert named_axis(blur, 0.01) is None

@@ -9,19 +9,15 @@ from typing import final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onelayer.errors import OnelayerError
 from onelayer.operators import AxisMap
 from onelayer.operators.contract import FloatArray
 from onelayer.operators.padding import Padding
 from onelayer.operators.resampling import Precision
 from onelayer.recognition.axis_candidates import Candidate, unpadded_candidates
+from onelayer.recognition.nearness import CLEARLY, is_meaningful, measured
 
 SAME = 1e-6
 """Two known maps no tap of which differs by more are one map by two names: libraries round differently."""
-_MEANINGFUL = 0.5
-"""A tolerance of more than this part of the largest tap would let almost anything pass."""
-_CLEARLY = 1.5
-"""How many times as far another known map has to be, for the nearest to be the right one."""
 _MODES: tuple[Padding, ...] = ("edge", "symmetric", "reflect")
 
 
@@ -62,20 +58,15 @@ def named_axis(matrix: ArrayLike, tolerance: float, precision: Precision = "floa
     Raises:
         OnelayerError: If the matrix is none, is empty or not finite, or the tolerance is negative.
     """
-    taps = np.asarray(matrix, dtype=np.float64)
-    if taps.ndim != 2 or taps.size == 0 or not np.isfinite(taps).all() or not tolerance >= 0.0:
-        raise OnelayerError(
-            f"a matrix of shape {taps.shape} and the tolerance {tolerance} were given",
-            expected="finite taps [n_out, n_in] and a tolerance ≥ 0",
-        )
-    largest = float(np.abs(taps).max())
-    if largest > 0.0 and tolerance >= _MEANINGFUL * largest:
+    taps = measured(matrix, tolerance)
+    if not is_meaningful(tolerance, taps):
         return None
     # What rounding in float64 makes of taps is no difference.
     tolerance = max(tolerance, 1e-12)
     read = np.flatnonzero(np.abs(taps).max(axis=1) > tolerance)
     if len(read) == 0:
-        return NamedAxis("zeros", AxisMap(taps.shape[1], np.zeros(len(taps), np.int64), taps[:, :1] * 0.0), largest)
+        nothing = AxisMap(taps.shape[1], np.zeros(len(taps), np.int64), np.zeros((len(taps), 1)))
+        return NamedAxis("zeros", nothing, float(np.abs(taps).max()))
     before, after = int(read[0]), len(taps) - 1 - int(read[-1])
     inner = taps[before : len(taps) - after]
     if len(inner) != len(read):
@@ -107,7 +98,7 @@ def _best(taps: FloatArray, tolerance: float, candidates: Iterator[Candidate]) -
     names = [one for one in near if one[2].allclose(nearest, SAME)]
     distance, name, known = names[0]
     others = [one[0] for one in near if not one[2].allclose(nearest, SAME)]
-    if min(others, default=np.inf) < _CLEARLY * distance:
+    if min(others, default=np.inf) < CLEARLY * distance:
         return None
     return NamedAxis(name, known, distance, tuple(dict.fromkeys(other for _, other, _ in names[1:] if other != name)))
 

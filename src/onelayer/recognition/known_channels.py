@@ -10,8 +10,8 @@ from typing import final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onelayer.errors import OnelayerError
 from onelayer.operators.contract import FloatArray
+from onelayer.recognition.nearness import CLEARLY, is_meaningful, measured
 
 _GREYS: tuple[tuple[str, tuple[float, float, float]], ...] = (
     ("luma (torchvision: 0.2989, 0.587, 0.114)", (0.2989, 0.587, 0.114)),
@@ -36,10 +36,6 @@ _FACTORS: tuple[tuple[str, float], ...] = (
 )
 _MOST_CHANNELS = 4
 """More have too many orders to try."""
-_MEANINGFUL = 0.5
-"""A tolerance of more than this part of the largest weight would let almost anything pass."""
-_CLEARLY = 1.5
-"""How many times as far another known mixing has to be, for the nearest to be the right one."""
 _ALIKE = 1e-3
 """Definitions of one thing differ by less than this part of the largest weight, such as luma with four digits or three.
 """
@@ -84,17 +80,12 @@ def named_channels(matrix: ArrayLike, tolerance: float) -> NamedChannels | None:
     Raises:
         OnelayerError: If the matrix is none, is empty or not finite, or the tolerance is negative.
     """
-    weights = np.asarray(matrix, dtype=np.float64)
-    if weights.ndim != 2 or weights.size == 0 or not np.isfinite(weights).all() or not tolerance >= 0.0:
-        raise OnelayerError(
-            f"a matrix of shape {weights.shape} and the tolerance {tolerance} were given",
-            expected="finite weights [C', C] and a tolerance ≥ 0",
-        )
+    weights = measured(matrix, tolerance)
+    if not is_meaningful(tolerance, weights):
+        return None
     largest = float(np.abs(weights).max())
     if largest == 0.0:
         return NamedChannels("zeros", np.zeros_like(weights), 0.0)
-    if tolerance >= _MEANINGFUL * largest:
-        return None
     tolerance = max(tolerance, 1e-12 * largest)
     near = []
     for name, known in _candidates(*weights.shape):
@@ -104,7 +95,7 @@ def named_channels(matrix: ArrayLike, tolerance: float) -> NamedChannels | None:
     if not near:
         return _scaled(weights, tolerance)
     nearest = min(near, key=lambda one: one.distance)
-    rivals = [one for one in near if one is not nearest and one.distance < _CLEARLY * nearest.distance]
+    rivals = [one for one in near if one is not nearest and one.distance < CLEARLY * nearest.distance]
     if any(float(np.abs(one.matrix - nearest.matrix).max()) > _ALIKE * largest for one in rivals):
         return None
     return replace(nearest, also=tuple(rivals))
