@@ -1,7 +1,7 @@
 """What `onelayer.identify` finds of functions of other libraries, with how many images, and how fast the layer is.
 
-Pillow, torchvision, SciPy and, where it is installed, OpenCV: resizes, warps, filters, and
-functions that are no affine map, whose refusals are part of the record. Times are medians of interleaved calls of the
+Pillow, torchvision, SciPy and, where it is installed, OpenCV: resizes, warps, filters, and functions that are no affine
+map, whose refusals are part of the record. Times are medians of interleaved calls of the
 function and of the layer, on one thread.
 
     python benchmarks/identification.py --json docs/results/identification.json
@@ -133,6 +133,7 @@ def _of_opencv(array: Given, of_bytes: Given) -> Iterator[Case]:
             how = getattr(cv2, name)
             resize = lambda image, how=how: cv2.resize(image, (60, 40), interpolation=how)  # noqa: E731
             yield f"OpenCV: resize, {name}, {given.dtype}", resize, given
+        yield f"OpenCV: GaussianBlur, 5×5, {given.dtype}", lambda image: cv2.GaussianBlur(image, (5, 5), 0), given
         yield f"OpenCV: warpAffine, 10°, {given.dtype}", lambda image: cv2.warpAffine(image, turn, (120, 90)), given
 
 

@@ -217,6 +217,36 @@ def test_grey_of_pillow() -> None:
     assert_layer_agrees(found, lambda image: image.convert("L"), 0.0)
 
 
+@pytest.mark.parametrize(
+    ("taps", "words"),
+    [
+        ([1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16], "measured, in parts of 256: 5 taps, 40→40"),
+        ([1 / 5] * 5, "measured, in parts of 5: 5 taps, 40→40"),
+    ],
+)
+def test_filters_of_bytes_bit_for_bit(taps: list[float], words: str) -> None:
+    """As OpenCV's GaussianBlur and blur compute: sums of whole numbers, rounded once."""
+
+    def function(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        filtered = image.astype(np.float64)
+        for axis in (0, 1):
+            filtered = ndimage.correlate1d(filtered, taps, axis, mode="mirror")
+        rounded: NDArray[np.uint8] = np.floor(filtered + 0.5 + 1e-9).astype(np.uint8)
+        return rounded
+
+    found = identify(function, np.zeros((40, 50, 3), np.uint8))
+    assert found.words["rows"] == words
+    assert found.largest_error == 0.0
+    assert_layer_agrees(found, function, 0.0)
+
+
+def test_channels_of_bytes_in_another_order() -> None:
+    # Large enough for singular values that are found one by one, of which there is one only.
+    found = identify(lambda image: image[..., ::-1], np.zeros((70, 80, 3), np.uint8))
+    assert found.words["channels"] == "channels in the order 2, 1, 0"
+    assert found.differing == 0.0
+
+
 def test_values_that_are_cut_off() -> None:
     def function(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.asarray(image * 0.3 + 20, dtype=np.uint8)
@@ -336,6 +366,16 @@ def test_functions_that_are_not_affine(function: Callable[[Any], Any], violation
 def test_functions_of_bytes_that_are_not_affine(function: Callable[[Any], Any]) -> None:
     with pytest.raises(NotAffineError, match=r"not affine: superposition .* further off than rounding can explain"):
         identify(function, torch.zeros(3, 26, 31, dtype=torch.uint8))
+
+
+def test_a_crop_that_depends_on_the_content() -> None:
+    def without_frame(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        rows = np.flatnonzero(image.any(axis=(1, 2)))
+        inner = image[rows[0] : rows[-1] + 1] if len(rows) else image
+        return inner[np.arange(16) * len(inner) // 16]
+
+    with pytest.raises(OnelayerError, match="fresh images off by up to"):
+        identify(without_frame, np.zeros((40, 50, 3), np.uint8))
 
 
 def test_a_function_that_is_random() -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from onelayer.operators import AxisMap, Dense, Separable
 from onelayer.recognition import comparison_table, proved_bound
-from onelayer.recognition.kronecker import nearest_product, rearranged
+from onelayer.recognition.kronecker import leading, nearest_product, rearranged
 
 
 def product_weights(seed: int, outputs: tuple[int, int, int], inputs: tuple[int, int, int]) -> np.ndarray:
@@ -16,6 +16,13 @@ def product_weights(seed: int, outputs: tuple[int, int, int], inputs: tuple[int,
     factors = (generator.normal(size=(ours, theirs)) for ours, theirs in zip(outputs, inputs, strict=True))
     weights: np.ndarray = np.einsum("pc,qh,rw->pqrchw", *factors)
     return weights
+
+
+@pytest.mark.parametrize("matrix", [np.eye(1, 90).T @ np.ones((1, 80)), np.zeros((90, 80)), np.eye(90, 80)])
+def test_singular_values_of_matrices_that_iterations_fail_on(matrix: np.ndarray) -> None:
+    values, first = leading(matrix)
+    np.testing.assert_allclose(values, np.linalg.svd(matrix)[1][: len(values)], atol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(first @ matrix), values[0], atol=1e-12)
 
 
 @pytest.mark.parametrize(

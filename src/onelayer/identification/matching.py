@@ -20,7 +20,7 @@ from onelayer.operators import Operator, Program
 from onelayer.operators.contract import FloatArray
 
 _CALIBRATIONS = 12
-_CHOOSING = (0, 7, 13, 5, 10, 15)
+_CHOOSING = (0, 5, 11, 3, 8, 13)
 """Fresh images by which a program is chosen: of each kind one."""
 _CHOOSING_VALUES = 3_000_000
 """Output values of these, at most, if one image has not more: many programs are tried."""

@@ -29,6 +29,10 @@ _LIMITS = (1 << 15, 29_000, 1 << 14)
 less, where the largest weight was at an end of the axis that has been cropped."""
 
 
+_PARTS = (256, 3, 5, 7, 9)
+"""What filters of bytes have as weights: whole ones of 8 bits, or means of a few values."""
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class LinearPart:
@@ -69,6 +73,11 @@ def of_separable(found: SeparableFound, *, rounded: bool) -> Iterator[LinearPart
                     yield _part(found, tolerances, _whole(rows, of_rows), _whole(cols, of_cols), channels)
             if rows is not None or cols is not None or channels is not None:
                 yield _part(found, tolerances, rows, cols, channels)
+        if rounded and (rows is None or cols is None) and precision == "float64":
+            for parts in _PARTS:
+                whole = rows or _in_parts(found.factors.rows, parts), cols or _in_parts(found.factors.cols, parts)
+                for channels in mixings or (None,):
+                    yield _part(found, tolerances, *whole, channels)
     yield _part(found, tolerances, None, None, None)
 
 
@@ -120,6 +129,13 @@ def _part(
 def _measured(factor: FloatArray, tolerance: float) -> AxisMap:
     """Without taps at the ends of the bands that are no larger than what they may be off by."""
     return banded(np.where(bands(factor, tolerance / 4), factor, 0.0))
+
+
+def _in_parts(factor: FloatArray, parts: int) -> NamedAxis:
+    """With weights that are whole multiples of a part of 1."""
+    whole = banded(np.rint(parts * factor) / parts)
+    name = f"measured, in parts of {parts}: {whole.taps} taps, {whole.n_in}→{whole.n_out}"
+    return NamedAxis(name, whole, float(np.abs(whole.to_dense() - factor).max(initial=0.0)))
 
 
 def _words(known: NamedAxis | None, axis: AxisMap) -> str:

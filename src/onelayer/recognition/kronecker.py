@@ -8,7 +8,7 @@ with Kronecker products*, 1993, for two of them). So the nearest product is the 
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import ArpackError, svds
 
 from onelayer.operators import Dense
 from onelayer.operators.contract import FloatArray
@@ -45,9 +45,16 @@ def leading(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
 
     The values descend.
     """
-    if min(matrix.shape) <= _SMALL or not matrix.any():
-        left, values, _ = np.linalg.svd(matrix, full_matrices=False)
-        return values[:LEADING], left[:, 0]
+    if min(matrix.shape) > _SMALL and matrix.any():
+        try:
+            return _iterated(matrix)
+        except ArpackError:
+            pass  # of a matrix of exactly one singular value, for example
+    left, values, _ = np.linalg.svd(matrix, full_matrices=False)
+    return values[:LEADING], left[:, 0]
+
+
+def _iterated(matrix: FloatArray) -> tuple[FloatArray, FloatArray]:
     # A fixed start makes the result the same every time; one without symmetry is orthogonal to no singular vector.
     start = np.random.default_rng(0).standard_normal(min(matrix.shape))
     left, values, _ = svds(matrix, k=LEADING, v0=start)
