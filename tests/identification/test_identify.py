@@ -241,7 +241,6 @@ def test_filters_of_bytes_bit_for_bit(taps: list[float], words: str) -> None:
 
 
 def test_channels_of_bytes_in_another_order() -> None:
-    # Large enough for singular values that are found one by one, of which there is one only.
     found = identify(lambda image: image[..., ::-1], np.zeros((70, 80, 3), np.uint8))
     assert found.words["channels"] == "channels in the order 2, 1, 0"
     assert found.differing == 0.0
