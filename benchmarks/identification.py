@@ -24,13 +24,13 @@ from scipy import ndimage
 from torchvision.transforms import v2
 
 import onelayer
-from onelayer import Given, OnelayerError
+from onelayer import ImageSpec, OnelayerError
 from onelayer.console import results
 from onelayer.environment import measured_here
-from onelayer.images import image_of
+from onelayer.images.containers import image_of
 
 _ROUNDS = 21
-Case = tuple[str, Callable[[Any], Any], Given]
+Case = tuple[str, Callable[[Any], Any], ImageSpec]
 
 
 def main(
@@ -55,12 +55,12 @@ def main(
         json_file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _row(name: str, function: Callable[[Any], Any], given: Given) -> dict[str, Any]:
+def _row(name: str, function: Callable[[Any], Any], given: ImageSpec) -> dict[str, Any]:
     try:
         found = onelayer.identify(function, given)
     except OnelayerError as refusal:
         return {"function": name, "takes": _text(given), "refused": refusal.problem}
-    image = image_of(torch.randint(0, 256, given.shape, dtype=torch.uint8), Given(given.shape, "uint8", "tensor"))
+    image = image_of(torch.randint(0, 256, given.shape, dtype=torch.uint8), ImageSpec(given.shape, "uint8", "tensor"))
     assert isinstance(image, torch.Tensor)
     image = image_of(image.to(torch.float64) / (1 if given.dtype == "uint8" else 255), given)
     layer = found.layer()
@@ -87,7 +87,7 @@ def _row(name: str, function: Callable[[Any], Any], given: Given) -> dict[str, A
     }
 
 
-def _text(given: Given) -> str:
+def _text(given: ImageSpec) -> str:
     return f"{'×'.join(map(str, given.shape))} {given.dtype} ({given.container})"
 
 
@@ -102,25 +102,29 @@ def _cases() -> Iterator[Case]:
             v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         ]
     )
-    for given in (Given(photograph, "float32", "tensor"), Given(photograph, "uint8", "tensor")):
+    for given in (ImageSpec(photograph, "float32", "tensor"), ImageSpec(photograph, "uint8", "tensor")):
         yield "torchvision: ImageNet evaluation", lambda image: evaluation(image), given
-    yield "Pillow, torchvision: ImageNet evaluation", lambda image: evaluation(image), Given(photograph, "uint8", "pil")
-    picture = Given((3, 90, 120), "uint8", "pil")
+    yield (
+        "Pillow, torchvision: ImageNet evaluation",
+        lambda image: evaluation(image),
+        ImageSpec(photograph, "uint8", "pil"),
+    )
+    picture = ImageSpec((3, 90, 120), "uint8", "pil")
     for name in ("BOX", "BILINEAR", "BICUBIC", "LANCZOS"):
         resample = PIL.Image.Resampling[name]
         yield f"Pillow: resize, {name}", lambda image, how=resample: image.resize((60, 40), how), picture
     yield "Pillow: rotate by 10°", lambda image: image.rotate(10, PIL.Image.Resampling.BILINEAR), picture
     yield "Pillow: convert to grey", lambda image: image.convert("L"), picture
-    array, of_bytes = (Given((3, 90, 120), dtype, "numpy") for dtype in ("float32", "uint8"))
+    array, of_bytes = (ImageSpec((3, 90, 120), dtype, "numpy") for dtype in ("float32", "uint8"))
     yield "SciPy: gaussian_filter, 1.5", lambda image: ndimage.gaussian_filter(image, (1.5, 1.5, 0)), array
     yield "SciPy: rotate by 10°", lambda image: ndimage.rotate(image, 10, reshape=False, order=1), array
     yield from _of_opencv(array, of_bytes)
     yield "SciPy: median_filter, 3×3", lambda image: ndimage.median_filter(image, (3, 3, 1)), array
-    yield "torchvision: equalize", v2.functional.equalize, Given((3, 90, 120), "uint8", "tensor")
+    yield "torchvision: equalize", v2.functional.equalize, ImageSpec((3, 90, 120), "uint8", "tensor")
     yield "NumPy: gamma 2.2", lambda image: image**2.2, array
 
 
-def _of_opencv(array: Given, of_bytes: Given) -> Iterator[Case]:
+def _of_opencv(array: ImageSpec, of_bytes: ImageSpec) -> Iterator[Case]:
     try:
         import cv2
     except ImportError:

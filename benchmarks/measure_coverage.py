@@ -19,11 +19,11 @@ from coverage_table.photographs import SIZES, of_folder
 from coverage_table.records import LIMIT, CoverageRecord, Size
 
 from onelayer import pipelines
+from onelayer.atomic_write import write_whole
 from onelayer.console import console, progress, results
 from onelayer.data.photographs import bundled
 from onelayer.environment import measured_here
 from onelayer.errors import OnelayerError
-from onelayer.whole_file import write_whole
 
 
 def _sizes(text: str) -> tuple[Size, ...]:

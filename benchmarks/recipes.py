@@ -26,8 +26,8 @@ from onelayer import pipelines
 from onelayer.console import results
 from onelayer.data import load_images
 from onelayer.environment import measured_here
-from onelayer.learning.regression import unit_range
-from onelayer.records import Recipe
+from onelayer.reproduction.learning.regression import unit_range
+from onelayer.reproduction.records import Recipe
 
 _FEW = 5000
 _AT_ONCE = 1000

@@ -26,14 +26,14 @@ from torch.utils.data import DistributedSampler
 
 from onelayer import pipelines
 from onelayer.data import load_images
+from onelayer.dense_layer import DenseLayer
 from onelayer.environment import measured_here
-from onelayer.learning.batches import VALIDATION_BATCH
-from onelayer.learning.dense_layer import DenseLayer
-from onelayer.learning.fit import fit
-from onelayer.learning.regression import unit_range
 from onelayer.pipelines import Pipeline
-from onelayer.records import TrainingSettings
-from onelayer.run_folder import RunFolder
+from onelayer.reproduction.learning.batches import VALIDATION_BATCH
+from onelayer.reproduction.learning.fit import fit
+from onelayer.reproduction.learning.regression import unit_range
+from onelayer.reproduction.records import TrainingSettings
+from onelayer.reproduction.run_folder import RunFolder
 
 
 def bare(

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,17 @@ from onelayer.cli import main
 from onelayer.pipelines import Pipeline
 
 REPOSITORY = Path(__file__).parent.parent
+
+# Tests say what they need of Hypothesis by a profile, never by a number of examples of their own.
+hypothesis.settings.register_profile("fast", max_examples=25, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("exhaustive", max_examples=500, deadline=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose how many examples Hypothesis tries: many in a run of the exhaustive tests, few otherwise."""
+    wanted = config.getoption("-m") or ""
+    is_exhaustive = "exhaustive" in wanted and "not exhaustive" not in wanted
+    hypothesis.settings.load_profile("exhaustive" if is_exhaustive else "fast")
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 import onelayer
 from onelayer import OnelayerError
-from onelayer.compiling import FewLayers
+from onelayer.layer import FewLayers
 
 IMAGE = torch.rand(3, 40, 31, generator=torch.Generator().manual_seed(0))
 

@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 import onelayer
 from onelayer import Pipeline, pipelines
+from onelayer.algebra import Stage
 from onelayer.data.photographs import bundled
-from onelayer.frontends import Given
-from onelayer.frontends.registry import HANDLERS
-from onelayer.frontends.values import mixed
-from onelayer.operators import Stage
+from onelayer.frontends import ImageSpec
+from onelayer.frontends.base import HANDLERS
+from onelayer.frontends.torchvision.color import mixed
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -113,7 +113,7 @@ class Off(torch.nn.Module):
 def test_differences_are_found_and_are_parts_of_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
     from coverage_table.measuring import measure_pipeline
 
-    def handler(_: Off, given: Given) -> tuple[list[Stage], Given]:
+    def handler(_: Off, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
         return mixed(given, 4 * np.eye(3), np.zeros(3)) if given.is_float else ([], given)
 
     monkeypatch.setitem(HANDLERS, Off, handler)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pickle
 
 from onelayer import OnelayerError
-from onelayer.operators import TooLargeError
+from onelayer.algebra import TooLargeError
 
 
 def test_says_what_was_given_what_was_expected_and_what_to_do() -> None:

@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional as F
 
 from onelayer import OnelayerError, pipelines
 from onelayer import compile as compile_
-from onelayer.frontends import Given
+from onelayer.frontends import ImageSpec
 from onelayer.layer import PLANS
 
 IMAGENET = v2.Compose(
@@ -53,7 +53,7 @@ def test_float_tensors(size: tuple[int, int], batch: tuple[int, ...]) -> None:
 
 def test_the_report_is_one_stage_without_images_of_weights() -> None:
     layer = compile_(pipelines.report_transform())
-    simplified = layer.program(Given((3, 32, 32), "float32", "tensor"))
+    simplified = layer.program(ImageSpec((3, 32, 32), "float32", "tensor"))
     assert len(simplified.program.stages) == 1
     images = random_image(32, 32, batch=(5,))
     torch.testing.assert_close(layer(images), pipelines.report_transform()(images), rtol=0, atol=2e-6)

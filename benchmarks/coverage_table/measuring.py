@@ -16,10 +16,10 @@ import onelayer
 from coverage_table.compositions import random_composition
 from coverage_table.records import LIMIT, CompositionRow, Difference, PipelineRow, Size
 from onelayer import Pipeline
+from onelayer.algebra import Operator, Separable
 from onelayer.data.photographs import Photograph
-from onelayer.frontends import Given, derive
-from onelayer.frontends.registry import name_of
-from onelayer.operators import Operator, Separable
+from onelayer.frontends import ImageSpec, derive
+from onelayer.frontends.base import name_of
 
 Transform = Callable[..., Any]
 
@@ -82,7 +82,7 @@ def measure_pipeline(
     if not measured:
         raise onelayer.OnelayerError(f"{pipeline.name} takes images of none of the sizes: {'; '.join(refused)}")
     worst = max(measured, key=lambda one: one.difference.largest)
-    given = Given(pipeline.input_shape, "float32", "tensor")
+    given = ImageSpec(pipeline.input_shape, "float32", "tensor")
     before, after = derive(transform, given).program, layer.program(given).program
     return PipelineRow(
         name=pipeline.name,

@@ -20,18 +20,20 @@ from onelayer.errors import OnelayerError
 
 if TYPE_CHECKING:
     from onelayer import pipelines
-    from onelayer.certificate import Certificate
-    from onelayer.compiling import compile  # noqa: A004 - as in torch.compile
+    from onelayer.dense_layer import DenseLayer
     from onelayer.explanation import Explanation, explain
-    from onelayer.frontends import Given, register
+    from onelayer.frontends import ImageSpec, register
     from onelayer.identification import Identified, NotAffineError, identify
-    from onelayer.layer import OneLayer
-    from onelayer.layer_files import load, save
-    from onelayer.learning.dense_layer import DenseLayer
+    from onelayer.layer import (
+        OneLayer,
+        compile,  # noqa: A004 - as in torch.compile
+    )
     from onelayer.pipelines import Pipeline
-    from onelayer.recipes import LearnedLayer, learn
     from onelayer.recognition import NotRecognisedError, Recognised, recognise
+    from onelayer.reproduction.recipes import LearnedLayer, learn
+    from onelayer.serialize import load, save
     from onelayer.verification import verify
+    from onelayer.verification.certificate import Certificate
 
 __version__ = version("onelayer")
 
@@ -39,8 +41,8 @@ __all__ = [
     "Certificate",
     "DenseLayer",
     "Explanation",
-    "Given",
     "Identified",
+    "ImageSpec",
     "LearnedLayer",
     "NotAffineError",
     "NotRecognisedError",
@@ -63,26 +65,26 @@ __all__ = [
 
 # Loaded when first asked for: torch takes seconds to import, and `onelayer --help` does not need it.
 _HOMES = {
-    "Certificate": "onelayer.certificate",
-    "DenseLayer": "onelayer.learning.dense_layer",
+    "Certificate": "onelayer.verification.certificate",
+    "DenseLayer": "onelayer.dense_layer",
     "Explanation": "onelayer.explanation",
-    "Given": "onelayer.frontends",
+    "ImageSpec": "onelayer.frontends",
     "Identified": "onelayer.identification",
-    "LearnedLayer": "onelayer.recipes",
+    "LearnedLayer": "onelayer.reproduction.recipes",
     "NotAffineError": "onelayer.identification",
     "NotRecognisedError": "onelayer.recognition",
     "OneLayer": "onelayer.layer",
     "Pipeline": "onelayer.pipelines",
     "Recognised": "onelayer.recognition",
-    "compile": "onelayer.compiling",
+    "compile": "onelayer.layer",
     "explain": "onelayer.explanation",
     "identify": "onelayer.identification",
-    "learn": "onelayer.recipes",
-    "load": "onelayer.layer_files",
+    "learn": "onelayer.reproduction.recipes",
+    "load": "onelayer.serialize",
     "pipelines": "onelayer.pipelines",
     "recognise": "onelayer.recognition",
     "register": "onelayer.frontends",
-    "save": "onelayer.layer_files",
+    "save": "onelayer.serialize",
     "verify": "onelayer.verification",
 }
 

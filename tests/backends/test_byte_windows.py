@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onelayer.backends.byte_windows import BYTES, FAR_OUTPUTS, NEAR_OUTPUTS, Windows, blocks_of, windows_of
-from onelayer.operators import AxisMap
-from onelayer.operators.contract import IntArray
-from onelayer.operators.fixed_point import in_fixed_point, whole_weights
+from onelayer.algebra import AxisMap
+from onelayer.algebra.fixed_point import in_fixed_point, whole_weights
+from onelayer.algebra.operator import IntArray
+from onelayer.backends.cpu.byte_windows import BYTES, FAR_OUTPUTS, NEAR_OUTPUTS, Windows, blocks_of, windows_of
 
 
 def read(windows: Windows, n_in: int, n_out: int) -> IntArray:

@@ -15,21 +15,22 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from onelayer.backends import Setting, choose, lower, numba_cpu
-from onelayer.backends.byte_segments import byte_segments_of
-from onelayer.operators import (
+from onelayer.algebra import (
     AxisMap,
-    FloatStep,
+    Float32Sum,
+    FloatOp,
     Lookup,
     Program,
     Quantize,
     Separable,
-    SingleSums,
     Stage,
     Taps,
 )
-from onelayer.operators.fixed_point import in_fixed_point
-from onelayer.operators.single_taps import resized_in_singles
+from onelayer.algebra.fixed_point import in_fixed_point
+from onelayer.algebra.float32_taps import resized_in_singles
+from onelayer.backends import LoweringTarget, choose, lower
+from onelayer.backends.cpu import program as numba_cpu
+from onelayer.backends.cpu.byte_segments import byte_segments_of
 
 CPU = torch.device("cpu")
 
@@ -76,8 +77,8 @@ def in_singles(
     cols, rows = cols.selected(np.arange(to[1])[places[1]]), rows.selected(np.arange(to[0])[places[0]])
     same, narrow = AxisMap.identity(channels), AxisMap.identity(cols.n_out)
     return [
-        SingleSums(same, AxisMap.identity(height), cols, apart),
-        SingleSums(same, rows, narrow, apart),
+        Float32Sum(same, AxisMap.identity(height), cols, apart),
+        Float32Sum(same, rows, narrow, apart),
         Quantize("half_even"),
     ]
 
@@ -85,7 +86,7 @@ def in_singles(
 def luma(size: tuple[int, int], apart: int, channels: int = 1) -> list[Stage]:
     weights = np.tile(np.array([0.2989, 0.587, 0.114], np.float32), (channels, 1))
     taps = Taps(3, np.zeros(channels, np.int64), np.full(channels, 3), weights)
-    return [SingleSums(taps, AxisMap.identity(size[0]), AxisMap.identity(size[1]), apart), Quantize("truncate")]
+    return [Float32Sum(taps, AxisMap.identity(size[0]), AxisMap.identity(size[1]), apart), Quantize("truncate")]
 
 
 def pillow_luma(size: tuple[int, int]) -> list[Stage]:
@@ -101,7 +102,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def run(program: Program, images: torch.Tensor, result: torch.dtype = torch.uint8, threads: int = 1) -> torch.Tensor:
-    setting = Setting(CPU, torch.uint8, result, threads)
+    setting = LoweringTarget(CPU, torch.uint8, result, threads)
     assert choose("numba", program, CPU, torch.uint8).name == "numba"
     return lower("numba", program, setting)(images)
 
@@ -306,7 +307,7 @@ def test_sums_in_float32_from_far_apart() -> None:
 
 
 def test_rows_in_float32_alone() -> None:
-    rows = SingleSums(
+    rows = Float32Sum(
         AxisMap.select(3, [2, 0]), resized_in_singles(17, 9, "bilinear", True), AxisMap.select(11, [3, 10, 4, 4]), 4
     )
     check([rows, UP_TO_EVEN], noise(3, 17, 11))
@@ -332,10 +333,10 @@ REFUSED: dict[str, tuple[Stage, ...]] = {
     "another rounding": (Separable.of_axes(3, SAME, NARROWER), Quantize("half_even")),
     "adds": (Separable(np.eye(3), AxisMap.identity(17), AxisMap.identity(11), np.ones(3)),),
     "swaps": (Separable.of_axes(3, AxisMap.identity(11), AxisMap.identity(17), transpose=True),),
-    "float arithmetic": (Lookup(np.arange(256) / 255), FloatStep("divide", np.array([0.3]))),
+    "float arithmetic": (Lookup(np.arange(256) / 255), FloatOp("divide", np.array([0.3]))),
     "finer than float32": (Lookup(np.arange(256) / 255),),
     "nothing": (),
-    "floating point sums": (SingleSums(AxisMap.identity(3), SAME, resized_in_singles(11, 5, "bilinear", True), 4),),
+    "floating point sums": (Float32Sum(AxisMap.identity(3), SAME, resized_in_singles(11, 5, "bilinear", True), 4),),
 }
 
 

@@ -23,10 +23,7 @@ from torchvision.transforms import v2
 
 import onelayer
 from onelayer import OnelayerError
-from onelayer.backends import choose, numba_calls, numba_cpu, result_memory
-from onelayer.backends.numba_cpu import lower, why_not
-from onelayer.backends.setting import Setting
-from onelayer.operators import (
+from onelayer.algebra import (
     AxisMap,
     Clamp,
     Dense,
@@ -38,10 +35,16 @@ from onelayer.operators import (
     SpatialSparse,
     Stage,
 )
+from onelayer.backends import choose
+from onelayer.backends.cpu import launch as numba_calls
+from onelayer.backends.cpu import program as numba_cpu
+from onelayer.backends.cpu import result_memory
+from onelayer.backends.cpu.program import lower, why_not
+from onelayer.backends.target import LoweringTarget
 
 CPU = torch.device("cpu")
-FLOAT32 = Setting(CPU, torch.float32, torch.float32)
-BYTES = Setting(CPU, torch.float32, torch.uint8)
+FLOAT32 = LoweringTarget(CPU, torch.float32, torch.float32)
+BYTES = LoweringTarget(CPU, torch.float32, torch.uint8)
 
 
 def normal(*shape: int) -> np.ndarray:
@@ -379,7 +382,7 @@ def test_from_many_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_work_that_is_shared_is_all_done_once() -> None:
-    from onelayer.backends.threads import share
+    from onelayer.backends.cpu.threads import share
 
     left, done, ended = list(range(2000)), [], threading.Semaphore(0)
 
@@ -449,7 +452,7 @@ def test_results_of_other_dtypes(name: str, dtype: torch.dtype) -> None:
     in_shape, stages = STAGES[name]
     program = Program(in_shape, tuple(stages))
     images = torch.rand(2, *in_shape)
-    outputs = lower(program, Setting(CPU, torch.float32, dtype))(images)
+    outputs = lower(program, LoweringTarget(CPU, torch.float32, dtype))(images)
     # Rounded from float32 to the nearest, as PyTorch does.
     assert torch.equal(outputs, lower(program, FLOAT32)(images).to(dtype))
 
@@ -478,5 +481,5 @@ def test_no_more_threads_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
     program = Program((3, 17, 11), tuple(STAGES["resize"][1]))
     lower(program, FLOAT32)(images)
     for threads in (1, 2, 3):
-        lower(program, Setting(CPU, torch.float32, torch.float32, threads))(images)
+        lower(program, LoweringTarget(CPU, torch.float32, torch.float32, threads))(images)
     assert others[-2:] == [1, 2]

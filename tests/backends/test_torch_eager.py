@@ -9,24 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from onelayer.backends.torch_eager import lower
-from onelayer.backends.torch_factors import BLOCK
-from onelayer.operators import (
+from onelayer.algebra import (
     AxisMap,
     Clamp,
     Dense,
+    Float32Sum,
     Gamma,
     Lookup,
     Program,
     Quantize,
     Range,
     Separable,
-    SingleSums,
     SpatialSparse,
     Stage,
     Taps,
     simplify,
 )
+from onelayer.backends.pytorch.factors import BLOCK
+from onelayer.backends.pytorch.program import lower
 
 CPU = torch.device("cpu")
 GENERATOR = np.random.default_rng(0)
@@ -188,7 +188,7 @@ def test_sums_in_float32_with_and_without_the_kernel(apart: int, along: int) -> 
     taps = Taps(17, random.integers(0, 6, 9), counts, random.normal(size=(9, 11)).astype(np.float32))
     factors: list[AxisMap | Taps] = [AxisMap.identity(3), AxisMap.flip(17), AxisMap.select(17, [3, 16, 0, 5, 5])]
     factors[along] = taps
-    operator = SingleSums(factors[0], factors[1], factors[2], apart)
+    operator = Float32Sum(factors[0], factors[1], factors[2], apart)
     program = Program(operator.in_shape, (operator,))
     step = lower(program, torch.device("cpu"), torch.float64)
     for batch in ((), (2,), (0,), (2, 3)):

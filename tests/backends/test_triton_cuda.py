@@ -24,8 +24,9 @@ from torchvision.transforms import v2
 
 import onelayer
 from onelayer import OnelayerError, pipelines
-from onelayer.backends import choose, triton_cuda
-from onelayer.operators import AxisMap, Program, Separable
+from onelayer.algebra import AxisMap, Program, Separable
+from onelayer.backends import choose
+from onelayer.backends.triton import launch as triton_cuda
 
 FOLDER = Path(__file__).parent / "under_interpreter"
 IDENTITY = Program((1, 2, 2), (Separable.identity((1, 2, 2)),))
@@ -88,7 +89,7 @@ def test_importing_onelayer_imports_no_kernel(tmp_path: Path) -> None:
         "from onelayer.backends import triton_cuda\n"
         "from torchvision.transforms import v2\n"
         "onelayer.compile(v2.Resize(4))(torch.zeros(1, 3, 9, 8))\n"
-        "raise SystemExit(any(name.startswith('onelayer.backends.triton_kernels') for name in sys.modules))"
+        "raise SystemExit(any(name.startswith('onelayer.backends.triton.kernels') for name in sys.modules))"
     )
     ended = run(["-c", code], tmp_path)
     assert ended.returncode == 0, ended.stderr[-2000:]
@@ -194,6 +195,6 @@ def test_chosen_on_a_gpu() -> None:
     )
     assert choose("auto", program, torch.device("cuda"), torch.float32).name == "triton"
     images = np.random.default_rng(0).random((2, 3, 9, 8), dtype=np.float32)
-    setting = onelayer.backends.Setting(torch.device("cuda"), torch.float32, torch.float32)
+    setting = onelayer.backends.LoweringTarget(torch.device("cuda"), torch.float32, torch.float32)
     outputs = triton_cuda.lower(program, setting)(torch.from_numpy(images).cuda())
     np.testing.assert_allclose(outputs.cpu().numpy(), program.apply(images), rtol=0, atol=2e-6)

@@ -18,7 +18,7 @@ from onelayer.bench.peers_results import write_results
 from onelayer.bench.peers_table import case_table, page
 from onelayer.environment import measured_here
 from onelayer.records import Timing
-from onelayer.report.figures import encode_png
+from onelayer.reproduction.report.figures import encode_png
 
 
 def timing(median: float) -> Timing:

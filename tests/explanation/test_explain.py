@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as F
 from onelayer import OnelayerError, pipelines
 from onelayer import compile as compile_
 from onelayer.explanation import Explanation, explain
-from onelayer.frontends import Given, UnsupportedTransformError
+from onelayer.frontends import ImageSpec, UnsupportedTransformError
 
 REPORT = pipelines.report_transform()
 BICUBIC = v2.Compose(
@@ -150,7 +150,7 @@ def test_a_change_of_dtype_alone_reads_and_writes() -> None:
 
 def test_inside_a_preset_the_narrower_dtype_is_counted() -> None:
     preset = ResNet50_Weights.IMAGENET1K_V2.transforms()
-    explanation = explain(preset, Given((3, 375, 500), "uint8", "pil"), rounding="fused")
+    explanation = explain(preset, ImageSpec((3, 375, 500), "uint8", "pil"), rounding="fused")
     (row,) = explanation.transforms
     assert [part.stages for part in row.parts] == [(0,)] * 4
     # Resize, crop, scale, normalise; all but the last write bytes.
@@ -194,8 +194,8 @@ def test_images_in_place_of_their_shape() -> None:
     assert explain(resize, tensor) == expected
     assert explain(resize, torch.zeros(4, 3, 17, 11, dtype=torch.uint8)) == expected
     assert explain(resize, tv_tensors.Image(tensor)).given.container == "image"
-    assert explain(resize, PIL.Image.new("RGB", (11, 17))).given == Given((3, 17, 11), "uint8", "pil")
-    assert explain(resize, np.zeros((17, 11, 3), np.uint8)).given == Given((3, 17, 11), "uint8", "numpy")
+    assert explain(resize, PIL.Image.new("RGB", (11, 17))).given == ImageSpec((3, 17, 11), "uint8", "pil")
+    assert explain(resize, np.zeros((17, 11, 3), np.uint8)).given == ImageSpec((3, 17, 11), "uint8", "numpy")
 
 
 def test_a_compiled_layer() -> None:

@@ -16,10 +16,10 @@ from scipy import sparse
 from torchvision.transforms import InterpolationMode, v2
 
 from onelayer import OnelayerError, pipelines
+from onelayer.algebra import AxisMap, Clamp, Dense, Lookup, Operator, Program, Separable, Shape, SpatialSparse
 from onelayer.explanation import explain
 from onelayer.explanation.figure import draw
 from onelayer.explanation.weights import Window, first_run, weights_of
-from onelayer.operators import AxisMap, Clamp, Dense, Lookup, Operator, Program, Separable, Shape, SpatialSparse
 
 # Sums of a few dozen products of float64 weights of order one.
 ROUNDING = 1e-12

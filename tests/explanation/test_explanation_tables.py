@@ -12,10 +12,10 @@ from torch import nn
 from torchvision.transforms import v2
 
 from onelayer import pipelines
+from onelayer.algebra import Stage
 from onelayer.explanation import Explanation, explain
-from onelayer.frontends import Given, register
-from onelayer.frontends.registry import HANDLERS
-from onelayer.operators import Stage
+from onelayer.frontends import ImageSpec, register
+from onelayer.frontends.base import HANDLERS
 
 
 class Cells(HTMLParser):
@@ -105,7 +105,7 @@ class Nasty(nn.Module):
 
 def test_names_are_no_markup() -> None:
     @register(Nasty)
-    def handler(_: Nasty, given: Given) -> tuple[list[Stage], Given]:
+    def handler(_: Nasty, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
         return [], given
 
     try:

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from onelayer.frontends import Derived, Given, derive
-from onelayer.images import given_of
-from onelayer.operators import Shape
+from onelayer.algebra import Shape
+from onelayer.frontends import Derived, ImageSpec, derive
+from onelayer.images.containers import spec_of
 
 
 def pixels(shape: Shape, low: int = 0, high: int = 255) -> NDArray[np.uint8]:
@@ -38,7 +38,7 @@ def reach(image: NDArray[np.float64]) -> float:
 
 def assert_kind(derived: Derived, result: Any) -> None:
     """What is said to leave the pipeline is what leaves it."""
-    assert derived.after == given_of(result)
+    assert derived.after == spec_of(result)
     assert derived.program.out_shape == derived.after.shape
 
 
@@ -49,11 +49,11 @@ def assert_floats() -> Callable[..., None]:
     def check(transform: Callable[..., Any], shape: Shape, exact: float | None = 1e-13) -> None:
         image = np.random.default_rng(0).random(shape)
         if exact is not None:
-            derived = derive(transform, Given(shape, "float64", "tensor"))
+            derived = derive(transform, ImageSpec(shape, "float64", "tensor"))
             expected = as_array(transform(torch.from_numpy(image)))
             # In float64 only roundings of 1e-16 each are left, unless the pipeline itself goes to float32.
             np.testing.assert_allclose(derived.program.apply(image), expected, rtol=0, atol=exact * reach(expected))
-        derived = derive(transform, Given(shape, "float32", "tensor"))
+        derived = derive(transform, ImageSpec(shape, "float32", "tensor"))
         single = image.astype(np.float32)
         result = transform(torch.from_numpy(single))
         assert_kind(derived, result)
@@ -68,7 +68,7 @@ def assert_floats() -> Callable[..., None]:
 def assert_bytes() -> Callable[..., None]:
     """uint8 tensors or PIL images, of values low … high; ``levels`` are those of uint8."""
 
-    def check(transform: Callable[..., Any], given: Given, levels: float, low: int = 0, high: int = 255) -> None:
+    def check(transform: Callable[..., Any], given: ImageSpec, levels: float, low: int = 0, high: int = 255) -> None:
         image = pixels(given.shape, low, high)
         derived = derive(transform, given)
         result = transform(as_pil(image) if given.container == "pil" else torch.from_numpy(image))

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as f2
 
 import onelayer
 from onelayer import OnelayerError
-from onelayer.frontends import Given, derive
+from onelayer.frontends import ImageSpec, derive
 
 IMAGE = torch.rand(3, 17, 11, generator=torch.Generator().manual_seed(0))
 BYTES = (IMAGE * 255).to(torch.uint8)
@@ -73,11 +73,11 @@ def test_stacked(transform: Any) -> None:
 
 def test_each_crop_has_its_program() -> None:
     layer = onelayer.compile(v2.Compose([v2.ToImage(), v2.TenCrop(5), v2.RandomVerticalFlip(p=1)]))
-    outputs = layer.source.outputs(Given((3, 17, 11), "float32", "tensor"))
+    outputs = layer.source.outputs(ImageSpec((3, 17, 11), "float32", "tensor"))
     assert outputs.joined == "tuple"
     assert [len(output.simplified.program.stages) for output in outputs.each] == [1] * 10
     with pytest.raises(OnelayerError, match="10 images of one"):
-        layer.program(Given((3, 17, 11), "float32", "tensor"))
+        layer.program(ImageSpec((3, 17, 11), "float32", "tensor"))
 
 
 @pytest.mark.parametrize(
@@ -103,4 +103,4 @@ def test_pictures_are_not_stacked() -> None:
 
 def test_one_program_cannot_hold_them() -> None:
     with pytest.raises(OnelayerError, match="several images"):
-        derive(v2.FiveCrop(5), Given((3, 17, 11), "float32", "tensor"))
+        derive(v2.FiveCrop(5), ImageSpec((3, 17, 11), "float32", "tensor"))

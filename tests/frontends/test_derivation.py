@@ -16,12 +16,13 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 
+from onelayer.algebra import Quantize, Separable, Stage
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Given, UnsupportedTransformError, derive, register, registry
-from onelayer.operators import Quantize, Separable, Stage
+from onelayer.frontends import ImageSpec, UnsupportedTransformError, derive, register
+from onelayer.frontends import base as registry
 
-BYTES = Given((3, 17, 11), "uint8", "tensor")
-FLOATS = Given((3, 17, 11), "float32", "tensor")
+BYTES = ImageSpec((3, 17, 11), "uint8", "tensor")
+FLOATS = ImageSpec((3, 17, 11), "float32", "tensor")
 
 
 def test_nested_pipelines_are_counted_through() -> None:
@@ -37,9 +38,9 @@ def test_nested_pipelines_are_counted_through() -> None:
     assert [step.place for step in derived.steps] == [0, 1, 2, 3, 4]
     assert [step.stages for step in derived.steps] == [range(1), range(1, 1), range(1, 2), range(2, 3), range(3, 4)]
     assert derived.steps[3].text == "Normalize(mean=[0.5], std=[0.5], inplace=False)"
-    assert derived.steps[0].after == Given((3, 12, 8), "uint8", "tensor") == derived.steps[1].before
+    assert derived.steps[0].after == ImageSpec((3, 12, 8), "uint8", "tensor") == derived.steps[1].before
     assert derived.steps[2].after == replace(derived.steps[2].before, dtype="float32")
-    assert (derived.given, derived.after) == (BYTES, Given((3, 4, 4), "float32", "tensor"))
+    assert (derived.given, derived.after) == (BYTES, ImageSpec((3, 4, 4), "float32", "tensor"))
     assert not any(isinstance(stage, Quantize) for stage in derived.program.stages)
 
 
@@ -89,7 +90,7 @@ def test_random_pipelines(data: st.DataObject) -> None:
         parts.append(data.draw(transforms_for(*expected.shape[-3:])))
         expected = parts[-1](expected)
         largest = max(largest, float(expected.abs().max()))
-    derived = derive(v2.Compose(parts), Given(shape, "float64", "tensor"))
+    derived = derive(v2.Compose(parts), ImageSpec(shape, "float64", "tensor"))
     assert derived.after.shape == tuple(expected.shape[-3:])
     # In float64, so that torch's float32 weights and places of samples hide nothing: roundings of 1e-16 of the largest
     # value on the way are left, enlarged up to five times by each deviation of 0.2 that is divided by.
@@ -102,7 +103,7 @@ class Halved(nn.Module):
         return image / 2
 
 
-def halved(_: Any, given: Given) -> tuple[list[Stage], Given]:
+def halved(_: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
     channels = given.shape[0]
     return [Separable.of_channels(np.eye(channels) / 2, np.zeros(channels), given.shape[1:])], given
 
@@ -176,4 +177,4 @@ def test_subclasses(assert_floats: Any) -> None:
 )
 def test_what_cannot_be_given(shape: Any, dtype: Any, container: Any) -> None:
     with pytest.raises(OnelayerError, match="given"):
-        Given(shape, dtype, container)
+        ImageSpec(shape, dtype, container)

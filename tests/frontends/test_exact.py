@@ -19,10 +19,11 @@ from torchvision.transforms.v2 import functional as f2
 
 import onelayer
 from onelayer import pipelines
+from onelayer.algebra import Range, simplify
 from onelayer.data.photographs import bundled
-from onelayer.frontends import Given, UnsupportedTransformError, derive, dialects
-from onelayer.images import given_of
-from onelayer.operators import Range, simplify
+from onelayer.frontends import ImageSpec, UnsupportedTransformError, derive
+from onelayer.frontends.torchvision import rounding_rules as dialects
+from onelayer.images.containers import spec_of
 from onelayer.selfcheck.checking import difference_of
 
 NORMAL = v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -96,7 +97,7 @@ def test_every_bit_is_the_originals(transform: Callable[..., Any], image: Any, b
 
 @pytest.mark.parametrize(("transform", "image"), CASES.values(), ids=CASES.keys())
 def test_rules_keep_every_bit(transform: Callable[..., Any], image: Any) -> None:
-    given = given_of(image)
+    given = spec_of(image)
     program = derive(transform, given, "exact").program
     simplified = simplify(program, Range.of(given.shape[0], 0.0, 255.0)).program
     content = np.random.default_rng(3).choice([0.0, 255.0, 17.0], (2, *given.shape))
@@ -119,36 +120,39 @@ def test_every_pipeline_on_photographs(name: str, holder: str) -> None:
 def test_bytes_are_exact_by_default_and_floats_are_not() -> None:
     layer = onelayer.compile(v2.Resize((9, 5), Mode.BICUBIC))
     image = noise(3, 17, 11)
-    assert layer.source.outputs(given_of(image)).each[0].rounding == "exact"
-    assert layer.source.outputs(given_of(image.float())).each[0].rounding == "fused"
+    assert layer.source.outputs(spec_of(image)).each[0].rounding == "exact"
+    assert layer.source.outputs(spec_of(image.float())).each[0].rounding == "fused"
     fused = onelayer.compile(v2.Resize((9, 5), Mode.BICUBIC), rounding="fused")
-    assert fused.source.outputs(given_of(image)).each[0].rounding == "fused"
+    assert fused.source.outputs(spec_of(image)).each[0].rounding == "fused"
     assert not torch.equal(fused(image), layer(image)), "noise shows what is rounded between the passes"
     with pytest.raises(onelayer.OnelayerError, match="'nearest' was asked for"):
         onelayer.compile(v2.Resize(9), rounding="nearest")  # type: ignore[call-overload]
 
 
-SMALL = Given((3, 5, 5), "uint8", "tensor")
-REFUSED: dict[str, tuple[Any, Given]] = {
-    "blur": (v2.GaussianBlur(3, 1.0), Given((3, 17, 11), "uint8", "tensor")),
-    "rotation": (partial(f2.rotate, angle=30.0, interpolation=Mode.BILINEAR), Given((3, 17, 11), "uint8", "tensor")),
-    "sharpness": (partial(f2.adjust_sharpness, sharpness_factor=2.0), Given((3, 17, 11), "uint8", "pil")),
-    "saturation": (partial(f2.adjust_saturation, saturation_factor=2.0), Given((3, 17, 11), "uint8", "tensor")),
-    "v1, not antialiased": (v1.Resize(9, antialias=False), Given((3, 17, 11), "uint8", "tensor")),
-    "five channels, one column": (v2.Resize((9, 1)), Given((5, 17, 11), "uint8", "tensor")),
+SMALL = ImageSpec((3, 5, 5), "uint8", "tensor")
+REFUSED: dict[str, tuple[Any, ImageSpec]] = {
+    "blur": (v2.GaussianBlur(3, 1.0), ImageSpec((3, 17, 11), "uint8", "tensor")),
+    "rotation": (
+        partial(f2.rotate, angle=30.0, interpolation=Mode.BILINEAR),
+        ImageSpec((3, 17, 11), "uint8", "tensor"),
+    ),
+    "sharpness": (partial(f2.adjust_sharpness, sharpness_factor=2.0), ImageSpec((3, 17, 11), "uint8", "pil")),
+    "saturation": (partial(f2.adjust_saturation, saturation_factor=2.0), ImageSpec((3, 17, 11), "uint8", "tensor")),
+    "v1, not antialiased": (v1.Resize(9, antialias=False), ImageSpec((3, 17, 11), "uint8", "tensor")),
+    "five channels, one column": (v2.Resize((9, 1)), ImageSpec((5, 17, 11), "uint8", "tensor")),
     "half precision": (
         v2.Compose([v2.ToDtype(torch.float16, scale=True), NORMAL]),
-        Given((3, 5, 5), "uint8", "tensor"),
+        ImageSpec((3, 5, 5), "uint8", "tensor"),
     ),
     "gamma of floats": (
         v2.Compose([TO_FLOAT, partial(f2.adjust_gamma, gamma=2.0)]),
-        Given((3, 5, 5), "uint8", "tensor"),
+        ImageSpec((3, 5, 5), "uint8", "tensor"),
     ),
 }
 
 
 @pytest.mark.parametrize(("transform", "given"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_cannot_be_had_bit_for_bit_is_refused(transform: Any, given: Given) -> None:
+def test_what_cannot_be_had_bit_for_bit_is_refused(transform: Any, given: ImageSpec) -> None:
     with pytest.raises(UnsupportedTransformError, match="bit for bit") as caught:
         derive(transform, given, "exact")
     assert "rounding='fused'" in str(caught.value.hint)
@@ -168,8 +172,8 @@ def test_a_handler_of_ones_own_is_not_taken_for_exact() -> None:
             return (image // 2).to(torch.uint8)
 
     @onelayer.register(Halved)
-    def halved(_: Any, given: Given) -> Any:
-        return [onelayer.operators.Separable.of_channels(np.eye(3) / 2, np.zeros(3), given.shape[1:])], given
+    def halved(_: Any, given: ImageSpec) -> Any:
+        return [onelayer.algebra.Separable.of_channels(np.eye(3) / 2, np.zeros(3), given.shape[1:])], given
 
     with pytest.raises(UnsupportedTransformError, match="its rounding is not known"):
         onelayer.compile(Halved())(noise(3, 17, 11))

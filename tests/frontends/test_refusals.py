@@ -16,14 +16,14 @@ from torchvision.transforms import functional as f1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 
-from onelayer.frontends import Given, UnsupportedTransformError, derive
+from onelayer.frontends import ImageSpec, UnsupportedTransformError, derive
 
-FLOATS = Given((3, 17, 11), "float32", "tensor")
+FLOATS = ImageSpec((3, 17, 11), "float32", "tensor")
 BYTES = replace(FLOATS, dtype="uint8")
 PICTURE = replace(BYTES, container="pil")
 
 
-def refusal(transform: Callable[..., Any], given: Given) -> UnsupportedTransformError:
+def refusal(transform: Callable[..., Any], given: ImageSpec) -> UnsupportedTransformError:
     with pytest.raises(UnsupportedTransformError) as caught:
         derive(v2.Compose([v2.Identity(), v2.Compose([v2.RandomHorizontalFlip(p=1), transform])]), given)
     error = caught.value
@@ -141,7 +141,7 @@ def test_unknown_and_not_affine(transform: Callable[..., Any], name: str) -> Non
     ],
     ids=repr,
 )
-def test_what_does_not_fit(transform: Callable[..., Any], given: Given, said: str) -> None:
+def test_what_does_not_fit(transform: Callable[..., Any], given: ImageSpec, said: str) -> None:
     assert said in str(refusal(transform, given))
 
 

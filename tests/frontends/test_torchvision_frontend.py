@@ -17,9 +17,9 @@ from torchvision.transforms import functional as f1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 
-from onelayer.frontends import Given, derive
-from onelayer.images import given_of
-from onelayer.operators import Clamp, Lookup, Quantize
+from onelayer.algebra import Clamp, Lookup, Quantize
+from onelayer.frontends import ImageSpec, derive
+from onelayer.images.containers import spec_of
 
 Mode = v2.InterpolationMode
 AWKWARD = [(3, 17, 11), (3, 40, 23), (1, 17, 11), (3, 1, 1)]
@@ -184,7 +184,7 @@ def test_linear_transformation(assert_floats: Any, kind: Any) -> None:
 def test_bytes(
     assert_bytes: Any, transform: Callable[..., Any], levels: int, container: Any, shape: tuple[int, int, int]
 ) -> None:
-    assert_bytes(transform, Given(shape, "uint8", container), levels)
+    assert_bytes(transform, ImageSpec(shape, "uint8", container), levels)
 
 
 @pytest.mark.parametrize("container", ["tensor", "pil"])
@@ -193,7 +193,7 @@ def test_overshooting_filters_on_bytes(assert_bytes: Any, mode: Mode, container:
     # Values in the middle stay clear of the saturation between the two passes, which is left out with the rounding.
     for size in [(30, 9), (9, 30)]:
         transform = v2.Resize(size, interpolation=mode)
-        given = Given((3, 17, 11), "uint8", container)
+        given = ImageSpec((3, 17, 11), "uint8", container)
         assert_bytes(transform, given, 2, low=80, high=175)
         stages = derive(transform, given).program.stages
         assert [type(stage) for stage in stages[1:]] == [Clamp, Quantize]
@@ -203,33 +203,33 @@ def test_overshooting_filters_on_bytes(assert_bytes: Any, mode: Mode, container:
 def test_overshoot_saturates_at_the_end(assert_bytes: Any, container: Any) -> None:
     # Along one axis there is one pass, and the whole range can be asked for.
     transform = v2.Resize((17, 60), interpolation=Mode.BICUBIC)
-    assert_bytes(transform, Given((3, 17, 11), "uint8", container), 1)
-    assert len(derive(transform, Given((3, 17, 11), "float32", "tensor")).program.stages) == 1
+    assert_bytes(transform, ImageSpec((3, 17, 11), "uint8", container), 1)
+    assert len(derive(transform, ImageSpec((3, 17, 11), "float32", "tensor")).program.stages) == 1
 
 
 @pytest.mark.parametrize("mode", [Mode.BOX, Mode.HAMMING, Mode.NEAREST, Mode.NEAREST_EXACT], ids=str)
 def test_filters_of_pillow(assert_bytes: Any, mode: Mode) -> None:
     levels = 0 if mode in (Mode.NEAREST, Mode.NEAREST_EXACT) else 2
     for size in [(30, 9), (9, 30), (50, 60)]:
-        assert_bytes(v2.Resize(size, interpolation=mode), Given((3, 17, 11), "uint8", "pil"), levels)
+        assert_bytes(v2.Resize(size, interpolation=mode), ImageSpec((3, 17, 11), "uint8", "pil"), levels)
 
 
 def test_pillow_takes_the_nearest_sample_at_every_size(assert_bytes: Any) -> None:
     # Sums of a step in float64 decide ties, so sizes with many are tried.
     for length in range(1, 90):
-        assert_bytes(v1.Resize((length, 90 - length), Mode.NEAREST), Given((1, 45, 30), "uint8", "pil"), 0)
+        assert_bytes(v1.Resize((length, 90 - length), Mode.NEAREST), ImageSpec((1, 45, 30), "uint8", "pil"), 0)
 
 
 def test_pillow_always_widens(assert_bytes: Any) -> None:
     with pytest.warns(UserWarning, match="antialias is ignored"):
-        assert_bytes(v2.Resize((5, 7), antialias=False), Given((3, 17, 11), "uint8", "pil"), 2)
+        assert_bytes(v2.Resize((5, 7), antialias=False), ImageSpec((3, 17, 11), "uint8", "pil"), 2)
 
 
 def test_bytes_without_antialiasing(assert_bytes: Any) -> None:
     for mode in (Mode.BILINEAR, Mode.NEAREST):
-        assert_bytes(v2.Resize((5, 7), mode, antialias=False), Given((3, 17, 11), "uint8", "tensor"), 1)
+        assert_bytes(v2.Resize((5, 7), mode, antialias=False), ImageSpec((3, 17, 11), "uint8", "tensor"), 1)
     bicubic = v2.Resize((30, 7), Mode.BICUBIC, antialias=False)
-    assert_bytes(bicubic, Given((3, 17, 11), "uint8", "tensor"), 1, low=80, high=175)
+    assert_bytes(bicubic, ImageSpec((3, 17, 11), "uint8", "tensor"), 1, low=80, high=175)
 
 
 @pytest.mark.parametrize(
@@ -243,26 +243,26 @@ def test_bytes_without_antialiasing(assert_bytes: Any) -> None:
     ids=repr,
 )
 def test_pil_to_float(assert_bytes: Any, transform: Callable[..., Any]) -> None:
-    assert_bytes(transform, Given((3, 17, 11), "uint8", "pil"), 0)
-    assert_bytes(transform, Given((1, 1, 1), "uint8", "pil"), 0)
+    assert_bytes(transform, ImageSpec((3, 17, 11), "uint8", "pil"), 0)
+    assert_bytes(transform, ImageSpec((1, 1, 1), "uint8", "pil"), 0)
 
 
 def test_conversions_of_containers(assert_bytes: Any, assert_floats: Any) -> None:
     with pytest.warns(UserWarning, match="deprecated"):
         to_tensor = v2.ToTensor()
-    assert_bytes(to_tensor, Given((3, 5, 7), "uint8", "pil"), 0)
-    assert_bytes(to_tensor, Given((3, 5, 7), "uint8", "tensor"), 0)
+    assert_bytes(to_tensor, ImageSpec((3, 5, 7), "uint8", "pil"), 0)
+    assert_bytes(to_tensor, ImageSpec((3, 5, 7), "uint8", "tensor"), 0)
     assert_floats(to_tensor, (3, 5, 7))
     for kind in (v1, v2):
         there_and_back = kind.Compose([kind.ToPILImage(), kind.Resize(4), v2.ToImage()])
-        assert_bytes(there_and_back, Given((1, 5, 7), "uint8", "tensor"), 2)
+        assert_bytes(there_and_back, ImageSpec((1, 5, 7), "uint8", "tensor"), 2)
     # The v2 classes leave PIL images alone.
-    assert_bytes(v2.ToDtype(torch.float32, scale=True), Given((3, 5, 7), "uint8", "pil"), 0)
-    assert_bytes(v2.ConvertImageDtype(torch.float32), Given((3, 5, 7), "uint8", "pil"), 0)
+    assert_bytes(v2.ToDtype(torch.float32, scale=True), ImageSpec((3, 5, 7), "uint8", "pil"), 0)
+    assert_bytes(v2.ConvertImageDtype(torch.float32), ImageSpec((3, 5, 7), "uint8", "pil"), 0)
     per_type = {torch.Tensor: torch.float32, "others": torch.float32}
-    assert_bytes(v2.ToDtype(per_type, scale=True), Given((3, 5, 7), "uint8", "tensor"), 0)
+    assert_bytes(v2.ToDtype(per_type, scale=True), ImageSpec((3, 5, 7), "uint8", "tensor"), 0)
     image = {tv_tensors.Image: torch.float32, "others": torch.float32}
-    assert_bytes(v2.Compose([v2.ToImage(), v2.ToDtype(image)]), Given((3, 5, 7), "uint8", "pil"), 0)
+    assert_bytes(v2.Compose([v2.ToImage(), v2.ToDtype(image)]), ImageSpec((3, 5, 7), "uint8", "pil"), 0)
     assert_floats(v2.ToDtype({"others": None}), (3, 5, 7))
 
 
@@ -278,9 +278,9 @@ def test_conversions_of_dtypes(before: torch.dtype, after: torch.dtype, scale: b
     values = torch.arange(256) if before == torch.uint8 else torch.arange(256) / 256 * (1 if scale else 255)
     image = values.to(before).reshape(1, 1, -1)
     transform = v2.ToDtype(after, scale=scale)
-    derived = derive(transform, Given(tuple(image.shape), str(before).removeprefix("torch."), "tensor"))
+    derived = derive(transform, ImageSpec(tuple(image.shape), str(before).removeprefix("torch."), "tensor"))
     result = transform(image)
-    assert derived.after == given_of(result)
+    assert derived.after == spec_of(result)
     ours = torch.from_numpy(derived.program.apply(image.double().numpy())).to(after)
     if before in (torch.float16, torch.bfloat16) and after == torch.uint8:
         assert (ours.int() - result.int()).abs().max() <= 1
@@ -289,14 +289,14 @@ def test_conversions_of_dtypes(before: torch.dtype, after: torch.dtype, scale: b
 
 
 def test_conversion_to_bytes_cuts_off_and_saturates() -> None:
-    derived = derive(v2.ToDtype(torch.uint8, scale=True), Given((1, 1, 4), "float32", "tensor"))
+    derived = derive(v2.ToDtype(torch.uint8, scale=True), ImageSpec((1, 1, 4), "float32", "tensor"))
     np.testing.assert_array_equal(derived.program.apply([[[-0.5, 0.5, 0.996, 1.5]]]), [[[0, 127, 254, 255]]])
 
 
 def test_permuted_channels(assert_floats: Any, assert_bytes: Any) -> None:
     transform = partial(f2.permute_channels, permutation=[2, 0, 1])
     assert_floats(transform, (3, 5, 4))
-    assert_bytes(transform, Given((3, 5, 4), "uint8", "pil"), 0)
+    assert_bytes(transform, ImageSpec((3, 5, 4), "uint8", "pil"), 0)
 
 
 def test_containers_are_those_of_torchvision() -> None:
@@ -317,12 +317,12 @@ def test_containers_are_those_of_torchvision() -> None:
         (models.ResNet50_Weights.DEFAULT.transforms(), [image, picture]),
     ]:
         for one in given_images:
-            assert derive(transform, given_of(one)).after == given_of(transform(one))
+            assert derive(transform, spec_of(one)).after == spec_of(transform(one))
 
 
 def test_arrays_of_floats_are_not_scaled() -> None:
-    derived = derive(v1.ToTensor(), Given((3, 4, 5), "float64", "numpy"))
-    assert derived.after == Given((3, 4, 5), "float64", "tensor")
+    derived = derive(v1.ToTensor(), ImageSpec((3, 4, 5), "float64", "numpy"))
+    assert derived.after == ImageSpec((3, 4, 5), "float64", "tensor")
     assert derived.program.stages == ()
 
 
@@ -349,12 +349,12 @@ def test_preset_at_the_size_of_imagenet(assert_floats: Any, assert_bytes: Any) -
     assert_floats(preset, (3, 375, 500), exact=AFTER_FLOAT32)
     # The rounding of two passes, divided by the smallest standard deviation.
     for container in ("tensor", "pil"):
-        assert_bytes(preset, Given((3, 375, 500), "uint8", container), 2 / 0.224)
+        assert_bytes(preset, ImageSpec((3, 375, 500), "uint8", container), 2 / 0.224)
 
 
 def test_memory_grows_with_height_plus_width() -> None:
     preset = models.ResNet50_Weights.IMAGENET1K_V2.transforms()
-    derived = derive(preset, Given((3, 3000, 4000), "uint8", "pil"))
+    derived = derive(preset, ImageSpec((3, 3000, 4000), "uint8", "pil"))
     numbers = sum(
         stage.rows.weights.size + stage.cols.weights.size + stage.bias.size for stage in derived.program.stages
     )
@@ -363,7 +363,7 @@ def test_memory_grows_with_height_plus_width() -> None:
 
 
 def test_look_ups_stand_before_new_values() -> None:
-    derived = derive(v2.RandomPosterize(2, p=1), Given((3, 2, 2), "uint8", "tensor"))
+    derived = derive(v2.RandomPosterize(2, p=1), ImageSpec((3, 2, 2), "uint8", "tensor"))
     assert isinstance(derived.program.stages[0], Lookup)
     image = np.array([[[0, 63], [64, 255]]] * 3)
     np.testing.assert_array_equal(derived.program.apply(image)[0], [[0, 0], [64, 192]])

@@ -17,9 +17,9 @@ from torchvision.transforms import functional as f1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 
-from onelayer.backends import torch_eager
-from onelayer.frontends import Derived, Given, UnsupportedTransformError, derive
-from onelayer.operators import Clamp, Separable, SpatialSparse
+from onelayer.algebra import Clamp, Separable, SpatialSparse
+from onelayer.backends.pytorch import program as torch_eager
+from onelayer.frontends import Derived, ImageSpec, UnsupportedTransformError, derive
 
 Mode = v2.InterpolationMode
 MODES = [Mode.NEAREST, Mode.BILINEAR]
@@ -49,7 +49,7 @@ every_warp = pytest.mark.parametrize("warp", WARPS.values(), ids=WARPS)
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
-def both(transform: Callable[..., Any], given: Given) -> tuple[np.ndarray, np.ndarray, Derived]:
+def both(transform: Callable[..., Any], given: ImageSpec) -> tuple[np.ndarray, np.ndarray, Derived]:
     """Torchvision's result on an image of noise, the derived one, and what was derived."""
     random = np.random.default_rng(sum(given.shape))
     if given.dtype == "uint8":
@@ -62,7 +62,7 @@ def both(transform: Callable[..., Any], given: Given) -> tuple[np.ndarray, np.nd
         expected = result[None] if result.ndim == 2 else np.moveaxis(result, -1, 0)
     else:
         expected = transform(torch.from_numpy(image)).numpy()
-    assert derived.after == Given(expected.shape, given.dtype, given.container)
+    assert derived.after == ImageSpec(expected.shape, given.dtype, given.container)
     return expected, derived.program.apply(image), derived
 
 
@@ -70,7 +70,7 @@ def both(transform: Callable[..., Any], given: Given) -> tuple[np.ndarray, np.nd
 @every_warp
 @pytest.mark.parametrize("dtype", ["float32", "float64", "uint8"])
 def test_nearest_reads_the_very_same_pixels(warp: Callable[..., Any], shape: Any, dtype: Any) -> None:
-    expected, found, _ = both(partial(warp, interpolation=Mode.NEAREST), Given(shape, dtype, "tensor"))
+    expected, found, _ = both(partial(warp, interpolation=Mode.NEAREST), ImageSpec(shape, dtype, "tensor"))
     np.testing.assert_array_equal(found.astype(dtype), expected)
 
 
@@ -80,7 +80,7 @@ def test_bilinear_floats(assert_floats: Callable[..., None], warp: Callable[...,
     transform = partial(warp, interpolation=Mode.BILINEAR)
     # The weights of a float32 image are those of torchvision's float32 grid, so those of float64 are derived apart.
     assert_floats(transform, shape, exact=None)
-    expected, found, _ = both(transform, Given(shape, "float64", "tensor"))
+    expected, found, _ = both(transform, ImageSpec(shape, "float64", "tensor"))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
 
 
@@ -88,7 +88,7 @@ def test_bilinear_floats(assert_floats: Callable[..., None], warp: Callable[...,
 @every_warp
 def test_bilinear_bytes(assert_bytes: Callable[..., None], warp: Callable[..., Any], shape: Any) -> None:
     # Of uint8 images torchvision samples floats and rounds once, but those end at a half otherwise in float32.
-    assert_bytes(partial(warp, interpolation=Mode.BILINEAR), Given(shape, "uint8", "tensor"), 1)
+    assert_bytes(partial(warp, interpolation=Mode.BILINEAR), ImageSpec(shape, "uint8", "tensor"), 1)
 
 
 @every_shape
@@ -96,7 +96,7 @@ def test_bilinear_bytes(assert_bytes: Callable[..., None], warp: Callable[..., A
 @pytest.mark.parametrize("mode", [*MODES, Mode.BICUBIC], ids=str)
 def test_pil_images(assert_bytes: Callable[..., None], warp: Callable[..., Any], shape: Any, mode: Mode) -> None:
     # Pillow cuts fractions off where it computes any.
-    assert_bytes(partial(warp, interpolation=mode), Given(shape, "uint8", "pil"), 0 if mode is Mode.NEAREST else 1)
+    assert_bytes(partial(warp, interpolation=mode), ImageSpec(shape, "uint8", "pil"), 0 if mode is Mode.NEAREST else 1)
 
 
 @pytest.mark.parametrize("container", ["tensor", "pil"])
@@ -107,7 +107,7 @@ def test_fills_per_channel_of_bytes(
 ) -> None:
     for fill in ((255, 0, 17), [12.6, 3.4, 254.9], 200):
         transform = partial(functions.rotate, angle=45, interpolation=mode, expand=True, fill=fill)
-        assert_bytes(transform, Given((3, 17, 11), "uint8", container), 0 if mode is Mode.NEAREST else 1)
+        assert_bytes(transform, ImageSpec((3, 17, 11), "uint8", container), 0 if mode is Mode.NEAREST else 1)
 
 
 @pytest.mark.parametrize("functions", [f1, f2], ids=["v1", "v2"])
@@ -116,7 +116,7 @@ def test_bilinear_blends_the_border_with_a_fill_of_zero(functions: Any) -> None:
     none, zero = (
         both(
             partial(functions.rotate, angle=20, interpolation=Mode.BILINEAR, fill=fill),
-            Given((1, 9, 8), "float64", "tensor"),
+            ImageSpec((1, 9, 8), "float64", "tensor"),
         )
         for fill in (None, 0)
     )
@@ -138,7 +138,7 @@ def test_right_angles_copy_pixels(
     shape: Any, angle: int, expand: bool, mode: Mode, functions: Any, container: Any
 ) -> None:
     transform = partial(functions.rotate, angle=angle, expand=expand, interpolation=mode, fill=7)
-    expected, found, derived = both(transform, Given(shape, "uint8", container))
+    expected, found, derived = both(transform, ImageSpec(shape, "uint8", container))
     np.testing.assert_array_equal(found, expected)
     assert not any(isinstance(stage, SpatialSparse) for stage in derived.program.stages)
     (step,) = derived.steps
@@ -164,7 +164,7 @@ def test_right_angles_copy_pixels(
 def test_whole_pixels_of_floats(functions: Any, dtype: Any, change: dict[str, Any]) -> None:
     shape = (2, 64, 200)
     transform = partial(functions.affine, **change, shear=[0.0], interpolation=Mode.BILINEAR, fill=0.5)
-    expected, found, derived = both(transform, Given(shape, dtype, "tensor"))
+    expected, found, derived = both(transform, ImageSpec(shape, dtype, "tensor"))
     (stage,) = derived.program.stages
     assert isinstance(stage, Separable)
     # Places are rounded about four times at half the precision, relative to the longest axis; noise changes by its
@@ -176,7 +176,7 @@ def test_whole_pixels_of_floats(functions: Any, dtype: Any, change: dict[str, An
 def test_a_turn_that_meets_pixels_halfway_is_no_copy() -> None:
     # 40 and 23 rows: their middles lie half a pixel apart, so that every output lies between two pixels of each axis.
     transform = partial(f2.rotate, angle=90, interpolation=Mode.BILINEAR)
-    expected, found, derived = both(transform, Given((1, 40, 23), "float64", "tensor"))
+    expected, found, derived = both(transform, ImageSpec((1, 40, 23), "float64", "tensor"))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
     (stage,) = derived.program.stages
     assert isinstance(stage, SpatialSparse)
@@ -203,7 +203,7 @@ def test_a_turn_that_meets_pixels_halfway_is_no_copy() -> None:
     ids=repr,
 )
 def test_classes_with_nothing_to_draw(transform: Callable[..., Any], container: Any) -> None:
-    expected, found, _ = both(transform, Given((3, 17, 11), "uint8", container))
+    expected, found, _ = both(transform, ImageSpec((3, 17, 11), "uint8", container))
     np.testing.assert_array_equal(found, expected)
 
 
@@ -224,13 +224,13 @@ def test_classes_with_nothing_to_draw(transform: Callable[..., Any], container: 
 )
 def test_what_is_drawn_at_random(transform: Callable[..., Any]) -> None:
     with pytest.raises(UnsupportedTransformError, match="it is random") as caught:
-        derive(transform, Given((3, 17, 11), "float32", "tensor"))
+        derive(transform, ImageSpec((3, 17, 11), "float32", "tensor"))
     assert caught.value.transform == type(transform).__name__
     assert caught.value.hint
 
 
-TENSOR = Given((3, 17, 11), "float32", "tensor")
-PICTURE = Given((3, 17, 11), "uint8", "pil")
+TENSOR = ImageSpec((3, 17, 11), "float32", "tensor")
+PICTURE = ImageSpec((3, 17, 11), "uint8", "pil")
 
 
 @pytest.mark.parametrize(
@@ -252,8 +252,8 @@ PICTURE = Given((3, 17, 11), "uint8", "pil")
         (v2.RandomRotation((3, 3), fill={"others": 3}), TENSOR, "a dictionary of types"),
         (partial(f2.rotate, angle=3, fill=256), PICTURE, "the fill 256 for a uint8 image"),
         (partial(f2.rotate, angle=3, fill=float("nan")), TENSOR, "a bias"),
-        (partial(f2.rotate, angle=3), Given((3, 17, 11), "float16", "tensor"), "misses pixels"),
-        (partial(f2.rotate, angle=3), Given((3, 17, 11), "bfloat16", "tensor"), "misses pixels"),
+        (partial(f2.rotate, angle=3), ImageSpec((3, 17, 11), "float16", "tensor"), "misses pixels"),
+        (partial(f2.rotate, angle=3), ImageSpec((3, 17, 11), "bfloat16", "tensor"), "misses pixels"),
         # The denominator 1 − 0.4·x is zero at the centres of the third column, x = 2.5.
         (
             partial(f2.perspective, startpoints=None, endpoints=None, coefficients=[1, 0, 0, 0, 1, 0, -0.4, 0]),
@@ -263,7 +263,7 @@ PICTURE = Given((3, 17, 11), "uint8", "pil")
     ],
     ids=repr,
 )
-def test_refusals(transform: Callable[..., Any], given_: Given, said: str) -> None:
+def test_refusals(transform: Callable[..., Any], given_: ImageSpec, said: str) -> None:
     with pytest.raises(UnsupportedTransformError, match=said) as caught:
         derive(transform, given_)
     assert caught.value.expected
@@ -273,12 +273,12 @@ def test_refusals(transform: Callable[..., Any], given_: Given, said: str) -> No
 def test_the_horizon_beside_every_centre() -> None:
     coefficients = [1.0, 0.1, 0.0, 0.0, 0.9, 1.0, -0.41, 0.02]
     transform = partial(f2.perspective, startpoints=None, endpoints=None, coefficients=coefficients, fill=0.5)
-    expected, found, _ = both(transform, Given((3, 17, 11), "float64", "tensor"))
+    expected, found, _ = both(transform, ImageSpec((3, 17, 11), "float64", "tensor"))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
 
 
 def test_a_matrix_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onelayer.operators.sampling.MAX_TAPS", 400)
+    monkeypatch.setattr("onelayer.algebra.sampling.MAX_TAPS", 400)
     with pytest.raises(UnsupportedTransformError, match=r"at least \d+ taps; expected at most 400"):
         derive(v2.RandomRotation((30, 30), "bilinear"), TENSOR)
     # Copies of rows and columns need no such matrix.
@@ -330,7 +330,7 @@ shapes = st.tuples(st.sampled_from([1, 3]), st.integers(1, 24), st.integers(1, 2
 @settings(max_examples=150, deadline=None)
 @given(transforms, fills, shapes, st.sampled_from(["float32", "float64"]))
 def test_any_warp_of_tensors(transform: Callable[..., Any], fill: float | None, shape: Any, dtype: Any) -> None:
-    given_ = Given(shape, dtype, "tensor")
+    given_ = ImageSpec(shape, dtype, "tensor")
     expected, found, _ = both(partial(transform, interpolation=Mode.NEAREST, fill=fill), given_)
     np.testing.assert_array_equal(found.astype(dtype), expected)
     expected, found, derived = both(partial(transform, interpolation=Mode.BILINEAR, fill=fill), given_)
@@ -344,7 +344,7 @@ def test_any_warp_of_tensors(transform: Callable[..., Any], fill: float | None, 
 @settings(max_examples=100, deadline=None)
 @given(transforms, st.integers(0, 255), shapes, st.sampled_from([*MODES, Mode.BICUBIC]))
 def test_any_warp_of_pil_images(transform: Callable[..., Any], fill: int, shape: Any, mode: Mode) -> None:
-    expected, found, _ = both(partial(transform, interpolation=mode, fill=fill), Given(shape, "uint8", "pil"))
+    expected, found, _ = both(partial(transform, interpolation=mode, fill=fill), ImageSpec(shape, "uint8", "pil"))
     # Pillow cuts fractions off where it computes any.
     assert np.abs(found - expected).max() <= (0 if mode is Mode.NEAREST else 1)
 
@@ -358,7 +358,7 @@ def test_any_perspective(start: Any, end: Any, functions: Any, fill: float | Non
     for mode in MODES:
         transform = partial(functions.perspective, startpoints=start, endpoints=end, interpolation=mode, fill=fill)
         try:
-            expected, found, derived = both(transform, Given(shape, "float32", "tensor"))
+            expected, found, derived = both(transform, ImageSpec(shape, "float32", "tensor"))
         except UnsupportedTransformError as error:
             # Three corners on a line have no perspective, and a horizon may pass through a centre.
             assert "full rank" in str(error) or "not finite" in str(error)  # noqa: PT017 - some examples only

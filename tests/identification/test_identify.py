@@ -16,11 +16,11 @@ from scipy import ndimage
 from torchvision.transforms import v2
 
 import onelayer
+from onelayer.algebra import AxisMap, Operator, Separable
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Given
+from onelayer.frontends import ImageSpec
 from onelayer.identification import Identified, NotAffineError, OverBudgetError, identify
-from onelayer.images import pixels_of
-from onelayer.operators import AxisMap, Operator, Separable
+from onelayer.images.containers import pixels_of
 
 SHAPE = (3, 17, 11)
 
@@ -37,7 +37,7 @@ def assert_same(found: Identified, operator: Operator, tolerance: float = 2e-6) 
     np.testing.assert_allclose(one.bias, other.bias, atol=tolerance * max(1.0, float(np.abs(other.bias).max())))
 
 
-def noise_image(kind: Given, seed: int = 5) -> Any:
+def noise_image(kind: ImageSpec, seed: int = 5) -> Any:
     generator = np.random.default_rng(seed)
     channels, height, width = kind.shape
     if kind.dtype == "uint8":
@@ -136,7 +136,7 @@ def test_derivatives_whose_weights_add_up_to_nothing() -> None:
 
 def test_an_array_of_height_and_width_only() -> None:
     found = identify(lambda image: ndimage.gaussian_filter(image, 1.5), np.zeros((17, 11), np.float32))
-    assert found.given == Given((1, 17, 11), "float32", "numpy")
+    assert found.given == ImageSpec((1, 17, 11), "float32", "numpy")
     image = np.random.default_rng(0).random((17, 11), dtype=np.float32)
     np.testing.assert_allclose(found.layer()(image)[..., 0], ndimage.gaussian_filter(image, 1.5), atol=2e-6)
 
@@ -212,7 +212,7 @@ def test_torch_bytes_bit_for_bit() -> None:
 
 def test_grey_of_pillow() -> None:
     found = identify(lambda image: image.convert("L"), PIL.Image.new("RGB", (11, 17)))
-    assert found.after == Given((1, 17, 11), "uint8", "pil")
+    assert found.after == ImageSpec((1, 17, 11), "uint8", "pil")
     assert found.words["channels"] == "luma (Pillow: 19595, 38470, 7471 of 65536)"
     assert_layer_agrees(found, lambda image: image.convert("L"), 0.0)
 
@@ -435,7 +435,7 @@ def test_ranges() -> None:
         with pytest.raises(OnelayerError, match="expected low < high"):
             identify(lambda image: image, SHAPE, value_range=value_range)
     with pytest.raises(OnelayerError, match=r"expected 0 … 255 for uint8"):
-        identify(lambda image: image, Given(SHAPE, "uint8", "tensor"), value_range=(0.0, 1.0))
+        identify(lambda image: image, ImageSpec(SHAPE, "uint8", "tensor"), value_range=(0.0, 1.0))
 
 
 # -- calls and results ----------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 import onelayer
 from onelayer import pipelines
-from onelayer.frontends import Given, derive
+from onelayer.frontends import ImageSpec, derive
 
 SIZES = [(17, 11), (40, 23), None]
 
@@ -73,7 +73,7 @@ def test_every_pipeline_as_one_layer(name: str, size: tuple[int, int] | None) ->
 @pytest.mark.parametrize("name", pipelines.names())
 def test_one_stage_of_few_taps(name: str) -> None:
     pipeline = pipelines.named(name)
-    program = onelayer.compile(pipeline.transform).program(Given(pipeline.input_shape, "float32", "tensor")).program
+    program = onelayer.compile(pipeline.transform).program(ImageSpec(pipeline.input_shape, "float32", "tensor")).program
     assert len(program.stages) == 1
     assert program.out_shape == pipeline.output_shape
 
@@ -146,5 +146,5 @@ def test_medical_is_the_middle_in_gray() -> None:
 
 
 def test_no_stage_of_the_original_is_lost_from_the_report() -> None:
-    derived = derive(pipelines.named("report").transform, Given((3, 32, 32), "float32", "tensor"))
+    derived = derive(pipelines.named("report").transform, ImageSpec((3, 32, 32), "float32", "tensor"))
     assert len(derived.program.stages) == 4

@@ -16,7 +16,7 @@ from torchvision import tv_tensors
 
 import onelayer
 from onelayer import OnelayerError, pipelines
-from onelayer.frontends import Given, derive
+from onelayer.frontends import ImageSpec, derive
 from onelayer.pipelines import PadTo, ResizeLongSide
 
 
@@ -57,7 +57,7 @@ def test_letterbox(size: tuple[int, int]) -> None:
         np.testing.assert_allclose(transform(image).numpy(), expected, rtol=0, atol=atol)
     # The program places them in exact arithmetic or as torch does; of bytes torch rounds it twice,
     # half a level each, and the weights to 15 bits.
-    program = derive(transform, Given((3, *size), "float64", "tensor")).program
+    program = derive(transform, ImageSpec((3, *size), "float64", "tensor")).program
     np.testing.assert_allclose(program.apply(levels / 255), expected, rtol=0, atol=atol)
     for image in (given_, Image.fromarray(np.moveaxis(levels, 0, -1))):
         np.testing.assert_allclose(transform(image).numpy(), expected, rtol=0, atol=1.02 / 255)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import gaussian_filter
 
-from onelayer.operators import AxisMap, Dense, Operator, Separable
-from onelayer.operators.contract import FloatArray
+from onelayer.algebra import AxisMap, Dense, Operator, Separable
+from onelayer.algebra.operator import FloatArray
 from onelayer.recognition import ImageStatistics
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from onelayer.algebra import AxisMap
+from onelayer.algebra.axis import Interpolation
 from onelayer.errors import OnelayerError
-from onelayer.operators import AxisMap
-from onelayer.operators.axis import Interpolation
 from onelayer.recognition import named_axis, named_channels
 
 FILTERS: list[tuple[Interpolation, bool]] = [

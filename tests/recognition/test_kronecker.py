@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from scipy.sparse.linalg import ArpackError
 
-from onelayer.operators import AxisMap, Dense, Separable
+from onelayer.algebra import AxisMap, Dense, Separable
 from onelayer.recognition import comparison_table, kronecker, proved_bound
 from onelayer.recognition.kronecker import leading, nearest_product, rearranged
 

@@ -11,10 +11,10 @@ import torch
 from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import rotate
 
+from onelayer.algebra import AxisMap, Dense, Separable, affine_part
 from onelayer.data import load_images
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Given, derive
-from onelayer.operators import AxisMap, Dense, Separable, affine_part
+from onelayer.frontends import ImageSpec, derive
 from onelayer.pipelines import named
 from onelayer.recognition import ImageStatistics, NotRecognisedError, Recognised, proved_bound, recognise
 
@@ -65,7 +65,7 @@ def test_least_squares_on_cifar10(cifar10_parquet: Path) -> None:
     steadied = covariance + np.eye(len(mean)) * 1e-12 * covariance.trace()
     weight = cho_solve(cho_factor(steadied), crossed).T
     dense = Dense(weight, mean_output - weight @ mean, (3, 32, 32), (1, 28, 28))
-    program = derive(named("report").transform, Given((3, 32, 32), "float32", "tensor")).program
+    program = derive(named("report").transform, ImageSpec((3, 32, 32), "float32", "tensor")).program
     parts = affine_part(program)
     assert parts is not None
     true = parts[0]

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from onelayer import selfcheck
 from onelayer.cli.app import app
-from onelayer.frontends import dialects, exact_resizing, exact_values
+from onelayer.frontends.torchvision import exact_resizing, exact_values
+from onelayer.frontends.torchvision import rounding_rules as dialects
 from onelayer.selfcheck.checking import difference_of
 
 SUPPORTED = torch.backends.cpu.get_cpu_capability() in ("AVX2", "DEFAULT")
@@ -46,8 +47,8 @@ def _off(wrong: object) -> Callable[[], object]:
         (exact_resizing, "torch_bytes", dialects.FixedPoint(None, lambda *_: "cols"), {"PyTorch's resize of bytes"}),
         (exact_resizing, "torch_bytes", dialects.FixedPoint(1 << 15, lambda *_: "rows"), {"PyTorch's resize of bytes"}),
         (exact_resizing, "pillow_resize", dialects.FixedPoint(1 << 15, lambda *_: "cols"), {"Pillow's resize"}),
-        (exact_resizing, "torch_singles", dialects.Singles(0, True, 0), {"PyTorch's resize in float32"}),
-        (exact_resizing, "torch_singles", dialects.Singles(1, False, 0), {"PyTorch's resize in float32"}),
+        (exact_resizing, "torch_singles", dialects.Float32Rules(0, True, 0), {"PyTorch's resize in float32"}),
+        (exact_resizing, "torch_singles", dialects.Float32Rules(1, False, 0), {"PyTorch's resize in float32"}),
     ],
 )
 def test_another_rounding_is_found_out(

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from onelayer import DenseLayer, Pipeline
-from onelayer.frontends import Given, derive
-from onelayer.operators import affine_part
+from onelayer.algebra import affine_part
+from onelayer.frontends import ImageSpec, derive
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def exactly() -> Callable[[Pipeline], DenseLayer]:
     """Makes the dense layer whose weights are those of a pipeline."""
 
     def make(pipeline: Pipeline) -> DenseLayer:
-        parts = affine_part(derive(pipeline.transform, Given(pipeline.input_shape, "float32", "tensor")).program)
+        parts = affine_part(derive(pipeline.transform, ImageSpec(pipeline.input_shape, "float32", "tensor")).program)
         assert parts is not None
         dense = parts[0].to_dense()
         layer = DenseLayer(dense.in_shape, dense.out_shape)

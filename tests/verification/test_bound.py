@@ -13,18 +13,18 @@ from torchvision.transforms.v2 import functional as F
 
 import onelayer
 from onelayer import DenseLayer, OneLayer, Pipeline, pipelines
-from onelayer.frontends import Given, derive
-from onelayer.images import TORCH_DTYPES, image_of, pixels_of
-from onelayer.operators import Program, Quantize, Range
+from onelayer.algebra import Program, Quantize, Range
+from onelayer.frontends import ImageSpec, derive
+from onelayer.images.containers import TORCH_DTYPES, image_of, pixels_of
 from onelayer.verification import NoBoundError, proved_bound
+from onelayer.verification.adversarial import Known, extreme_images, plain_images
 from onelayer.verification.grey_levels import grey_levels, scale_between
-from onelayer.verification.nasty import Known, extreme_images, plain_images
 from onelayer.verification.rounding import UNIT_ROUNDOFF
 
 Exactly = Callable[[Pipeline], DenseLayer]
 
-FLOAT = Given((3, 17, 11), "float32", "tensor")
-BYTES = Given((3, 17, 11), "uint8", "tensor")
+FLOAT = ImageSpec((3, 17, 11), "float32", "tensor")
+BYTES = ImageSpec((3, 17, 11), "uint8", "tensor")
 NORMALIZE = v2.Normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.4])
 EVALUATION = v2.Compose([v2.Resize((9, 8)), v2.CenterCrop(7), NORMALIZE])
 
@@ -34,7 +34,7 @@ def test_one_weight_that_is_off(exactly: Exactly) -> None:
     layer = exactly(pipeline)
     with torch.no_grad():
         layer.weight[100, 5] += 0.25
-    bound = proved_bound(layer, pipeline, Given((3, 32, 32), "float32", "tensor"))
+    bound = proved_bound(layer, pipeline, ImageSpec((3, 32, 32), "float32", "tensor"))
     assert bound.pixel == (0, 100 // 28, 100 % 28)
     # 0.25 and the rounding of weights and of sums of some dozen terms.
     assert 0.25 <= bound.units <= 0.25 + 1e-5
@@ -49,26 +49,26 @@ def test_over_another_range(exactly: Exactly) -> None:
     with torch.no_grad():
         layer.weight[7, 2] -= 0.5
         layer.bias[7] += 0.25
-    given = Given((2, 5, 3), "float32", "tensor")
+    given = ImageSpec((2, 5, 3), "float32", "tensor")
     # −0.5·x + 0.25 over [0, 1], and over [−1, 3]. Sums are of three terms of at most 3: roundings of 1e-6.
     assert proved_bound(layer, pipeline, given).units == pytest.approx(0.25, abs=1e-6)
     assert proved_bound(layer, pipeline, given, (-1.0, 3.0)).units == pytest.approx(1.25, abs=3e-6)
 
 
-PIPELINES: dict[str, tuple[Any, Given]] = {
+PIPELINES: dict[str, tuple[Any, ImageSpec]] = {
     "evaluation": (EVALUATION, FLOAT),
-    "evaluation in float64": (EVALUATION, Given(FLOAT.shape, "float64", "tensor")),
-    "evaluation in float16": (EVALUATION, Given(FLOAT.shape, "float16", "tensor")),
-    "evaluation in bfloat16": (EVALUATION, Given(FLOAT.shape, "bfloat16", "tensor")),
+    "evaluation in float64": (EVALUATION, ImageSpec(FLOAT.shape, "float64", "tensor")),
+    "evaluation in float16": (EVALUATION, ImageSpec(FLOAT.shape, "float16", "tensor")),
+    "evaluation in bfloat16": (EVALUATION, ImageSpec(FLOAT.shape, "bfloat16", "tensor")),
     "upwards, bicubic": (v2.Resize((40, 23), interpolation=3), FLOAT),
-    "one pixel": (v2.Compose([v2.Grayscale(), v2.Pad(2, fill=0.3)]), Given((3, 1, 1), "float32", "tensor")),
+    "one pixel": (v2.Compose([v2.Grayscale(), v2.Pad(2, fill=0.3)]), ImageSpec((3, 1, 1), "float32", "tensor")),
     "blur, then an idle clamp": (
         v2.Compose([v2.GaussianBlur(5, 1.1), partial(F.adjust_saturation, saturation_factor=0.3)]),
         FLOAT,
     ),
     "float of bytes": (v2.Compose([v2.ToDtype(torch.float32, scale=True), EVALUATION]), BYTES),
     "gray bytes": (v2.Compose([v2.RandomVerticalFlip(p=1), v2.Grayscale()]), BYTES),
-    "gray PIL": (v2.Grayscale(3), Given((3, 17, 11), "uint8", "pil")),
+    "gray PIL": (v2.Grayscale(3), ImageSpec((3, 17, 11), "uint8", "pil")),
     "float to bytes": (v2.Compose([v2.Resize((8, 6)), v2.ToDtype(torch.uint8, scale=True)]), FLOAT),
     "mirrored bytes": (v2.RandomHorizontalFlip(p=1), BYTES),
     "rotated": (partial(F.rotate, angle=30.0, interpolation=v2.InterpolationMode.BILINEAR), FLOAT),
@@ -77,7 +77,7 @@ PIPELINES: dict[str, tuple[Any, Given]] = {
 
 @pytest.mark.parametrize("backend", ["auto", "torch", "reference"])
 @pytest.mark.parametrize(("transform", "given"), PIPELINES.values(), ids=PIPELINES.keys())
-def test_a_derived_layer_stays_within_its_bound(transform: Any, given: Given, backend: Any) -> None:
+def test_a_derived_layer_stays_within_its_bound(transform: Any, given: ImageSpec, backend: Any) -> None:
     layer = onelayer.compile(transform, backend=backend, rounding="fused")
     bound = proved_bound(layer, transform, given)
     derived = derive(transform, given)
@@ -109,9 +109,9 @@ def test_bytes_are_within_the_bound_of_the_original(name: str) -> None:
     assert int((ours - theirs).abs().max()) <= bound.units
 
 
-EXACT: dict[str, tuple[Any, Given]] = {
+EXACT: dict[str, tuple[Any, ImageSpec]] = {
     "resized": (v2.Compose([v2.Resize((8, 5)), v2.Grayscale()]), BYTES),
-    "PIL": (v2.Resize((8, 5), interpolation=v2.InterpolationMode.BICUBIC), Given((3, 17, 11), "uint8", "pil")),
+    "PIL": (v2.Resize((8, 5), interpolation=v2.InterpolationMode.BICUBIC), ImageSpec((3, 17, 11), "uint8", "pil")),
     "normalised": (v2.Compose([v2.ToDtype(torch.float32, scale=True), NORMALIZE]), BYTES),
     "crops": (v2.FiveCrop(5), BYTES),
 }
@@ -119,7 +119,7 @@ NORMALIZE_OTHERWISE = v2.Normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.41])
 
 
 @pytest.mark.parametrize(("transform", "given"), EXACT.values(), ids=EXACT.keys())
-def test_the_pipelines_own_program_is_no_different(transform: Any, given: Given) -> None:
+def test_the_pipelines_own_program_is_no_different(transform: Any, given: ImageSpec) -> None:
     bound = proved_bound(onelayer.compile(transform), transform, given)
     assert (bound.units, bound.grey_levels, bound.rounding_units) == (0.0, 0.0, 0.0)
 
@@ -133,7 +133,7 @@ def test_another_program_that_rounds_in_between_has_no_bound() -> None:
         proved_bound(onelayer.compile(transform), v2.GaussianBlur(3, 1.0), given)
 
 
-UNPROVED: dict[str, tuple[Any, Given, str]] = {
+UNPROVED: dict[str, tuple[Any, ImageSpec, str]] = {
     "rounds between passes": (v2.Resize((8, 5)), BYTES, "the original rounds between its steps, .* after Resize"),
     "rounds before": (
         v2.Compose([v2.Grayscale(), v2.ToDtype(torch.float32, scale=True)]),
@@ -152,7 +152,7 @@ UNPROVED: dict[str, tuple[Any, Given, str]] = {
 
 
 @pytest.mark.parametrize(("transform", "given", "reason"), UNPROVED.values(), ids=UNPROVED.keys())
-def test_nothing_is_proved(transform: Any, given: Given, reason: str) -> None:
+def test_nothing_is_proved(transform: Any, given: ImageSpec, reason: str) -> None:
     with pytest.raises(NoBoundError, match=reason):
         proved_bound(onelayer.compile(transform, rounding="fused"), transform, given)
 
@@ -176,7 +176,7 @@ def test_what_is_not_known(exactly: Exactly) -> None:
     with pytest.raises(NoBoundError, match="RandomErasing in the pipeline is not known as operators: it is random"):
         proved_bound(layer, v2.RandomErasing(), FLOAT)
     with pytest.raises(NoBoundError, match=r"takes images \(3, 17, 11\), not \(3, 5, 5\)"):
-        proved_bound(layer, v2.Identity(), Given((3, 5, 5), "float32", "tensor"))
+        proved_bound(layer, v2.Identity(), ImageSpec((3, 5, 5), "float32", "tensor"))
     with pytest.raises(NoBoundError, match="the pipeline \\(1, 17, 11\\)"):
         proved_bound(layer, v2.Grayscale(), FLOAT)
     with pytest.raises(NoBoundError, match="computes in float16"):
@@ -222,7 +222,7 @@ def test_padding_is_no_grey() -> None:
 def test_grey_levels_where_black_and_white_are_the_same() -> None:
     # x₀ − x₁ is 0 for both, and between −1 and 1.
     edges = v2.LinearTransformation(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.zeros(2))
-    given = Given((1, 1, 2), "float32", "tensor")
+    given = ImageSpec((1, 1, 2), "float32", "tensor")
     scale = grey_levels(derive(edges, given), Range.of(1, 0, 1))
     np.testing.assert_allclose(scale.level.numpy(), [2 / 255], rtol=1e-12)
     constant = np.full((1, 3, 3), 0.5)
@@ -237,7 +237,7 @@ def test_every_floating_point_dtype_has_a_roundoff() -> None:
 
 
 def test_nothing_is_proved_of_a_layer_that_does_more_than_its_weights() -> None:
-    pipeline, given = v2.Resize((5, 6)), Given((3, 17, 11), "float32", "tensor")
+    pipeline, given = v2.Resize((5, 6)), ImageSpec((3, 17, 11), "float32", "tensor")
 
     class Other(OneLayer):
         pass

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onelayer.algebra import AxisMap, Clamp, Dense, Operator, Program, Range, Separable, SpatialSparse
 from onelayer.errors import OnelayerError
-from onelayer.operators import AxisMap, Clamp, Dense, Operator, Program, Range, Separable, SpatialSparse
 from onelayer.verification.rounding import UNIT_ROUNDOFF, Rounds, forward_error, levels_apart, stored
 
 HALF_EVEN, HALF_UP, DOWN = np.rint, lambda x: np.floor(x + 0.5), np.floor

@@ -14,9 +14,9 @@ from torchvision.transforms import v2
 
 import onelayer
 from onelayer import DenseLayer, OnelayerError, Pipeline, pipelines
-from onelayer.certificate import CertificateRecord
-from onelayer.frontends import Given
+from onelayer.frontends import ImageSpec
 from onelayer.verification import proved_bound, verify
+from onelayer.verification.certificate import CertificateRecord
 
 Exactly = Callable[[Pipeline], DenseLayer]
 
@@ -402,7 +402,7 @@ def test_half_precision() -> None:
     image = noise(3, 12, 11).bfloat16()
     certificate = verify(onelayer.compile(NORMALIZE), NORMALIZE, [image], nasty=3)
     assert certificate.worst_image.dtype == np.float32, "NumPy has no bfloat16"
-    bound = proved_bound(onelayer.compile(NORMALIZE), NORMALIZE, Given((3, 12, 11), "bfloat16", "tensor"))
+    bound = proved_bound(onelayer.compile(NORMALIZE), NORMALIZE, ImageSpec((3, 12, 11), "bfloat16", "tensor"))
     assert certificate.record.bound_units == bound.units
 
 

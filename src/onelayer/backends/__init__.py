@@ -8,18 +8,21 @@ from typing import Literal, get_args
 
 import torch
 
-from onelayer.backends import numba_cpu, reference, torch_eager, triton_cuda
-from onelayer.backends.setting import Apply, Lower, Setting, writing
+from onelayer.algebra import Program
+from onelayer.backends import reference
+from onelayer.backends.cpu import program as numba_cpu
+from onelayer.backends.pytorch import program as torch_eager
+from onelayer.backends.target import Apply, Lower, LoweringTarget, writing
+from onelayer.backends.triton import launch as triton_cuda
 from onelayer.errors import OnelayerError
-from onelayer.operators import Program
 
 BackendName = Literal["auto", "numba", "triton", "torch", "reference"]
 Chosen = Literal["numba", "triton", "torch", "reference"]
 
-__all__ = ["WORKS_BY", "Apply", "BackendName", "Choice", "Chosen", "Setting", "check_name", "choose", "lower"]
+__all__ = ["WORKS_BY", "Apply", "BackendName", "Choice", "Chosen", "LoweringTarget", "check_name", "choose", "lower"]
 
 
-def _reference(program: Program, setting: Setting) -> Apply:
+def _reference(program: Program, setting: LoweringTarget) -> Apply:
     return writing(reference.lower(program, setting.device, setting.real), setting)
 
 
@@ -77,7 +80,7 @@ def choose(name: BackendName, program: Program, device: torch.device, dtype: tor
     return Choice(name, "")
 
 
-def lower(name: Chosen, program: Program, setting: Setting) -> Apply:
+def lower(name: Chosen, program: Program, setting: LoweringTarget) -> Apply:
     """Turn a program into a function on tensors, by the backend of that name."""
     return _LOWER[name](program, setting)
 

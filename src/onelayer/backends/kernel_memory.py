@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch.autograd import forward_ad
 
-from onelayer.backends.setting import Setting
+from onelayer.backends.target import LoweringTarget
 
 DTYPES = torch.uint8, torch.float16, torch.float32
 """That kernels read and write. PyTorch converts all others."""
@@ -38,7 +38,7 @@ def one_batch(images: torch.Tensor) -> torch.Tensor:
     return images.flatten(0, -4) if images.ndim > 4 else images[None]
 
 
-def written_dtype(setting: Setting, is_rounded: bool) -> torch.dtype:
+def written_dtype(setting: LoweringTarget, is_rounded: bool) -> torch.dtype:
     """What the last kernel of a program writes: uint8 if it rounds, or else the wanted dtype or the nearest to it."""
     if is_rounded:
         return torch.uint8
@@ -62,7 +62,7 @@ def memory_for(
     return out if out is not None and out.dtype == dtype and out.is_contiguous() else empty(shape, dtype)
 
 
-def delivered(memory: torch.Tensor, out: torch.Tensor | None, setting: Setting) -> torch.Tensor:
+def delivered(memory: torch.Tensor, out: torch.Tensor | None, setting: LoweringTarget) -> torch.Tensor:
     """A result as it is wanted: from the memory that it was computed in, into the memory that was given for it."""
     if out is None:
         return memory.to(setting.result)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from onelayer.operators import Program
+from onelayer.algebra import Program
 
 
 def lower(program: Program, device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onelayer.operators import Clamp, Program, Quantize, Separable, SpatialSparse, Stage
-from onelayer.operators.activations import Rounding
-from onelayer.operators.contract import FloatArray
+from onelayer.algebra import Clamp, Program, Quantize, Separable, SpatialSparse, Stage
+from onelayer.algebra.activations import Rounding
+from onelayer.algebra.operator import FloatArray
 
 
 @dataclass(frozen=True, eq=False)

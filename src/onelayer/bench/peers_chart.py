@@ -12,8 +12,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from onelayer.bench.peers.registry import OURS, PEERS
 from onelayer.bench.peers_record import PeersCase
 from onelayer.bench.peers_table import by_time
-from onelayer.report.figures.style import COLOURS, GREY, plain, quiet
-from onelayer.report.formats import factor, milliseconds
+from onelayer.formats import factor, milliseconds
+from onelayer.plotting import COLOURS, GREY, plain, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

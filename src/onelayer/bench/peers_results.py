@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onelayer.atomic_write import write_whole
 from onelayer.bench.peers_chart import draw_headline, draw_workload
 from onelayer.bench.peers_record import PeersRecord
 from onelayer.bench.peers_table import page
-from onelayer.report.figures import encode_png
-from onelayer.whole_file import write_whole
+from onelayer.plotting import encode_png
 
 
 def write_results(record: PeersRecord, folder: Path) -> None:

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from onelayer.bench.peers.registry import OURS
 from onelayer.bench.peers_record import PeerRow, PeersCase, PeersRecord
+from onelayer.formats import factor, milliseconds, moment
 from onelayer.records import Timing
-from onelayer.report.formats import factor, milliseconds, moment
 
 HEADER = ("", "ms an image", "quartiles", "÷ onelayer", "÷ floor", "largest error", "mean error")
 _SHORT_HEADER = ("", "ms an image", "÷ onelayer", "÷ floor", "largest", "mean error")

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 import torch
 
-from onelayer import compiling
 from onelayer.bench.peers.transforms import v2_transforms
 from onelayer.bench.peers.work import Work
 from onelayer.bench.peers_record import Difference
 from onelayer.bench.workloads import Pictures
 from onelayer.errors import OnelayerError
+from onelayer.layer import compile as compile_transforms
 
 MOST = 32
 """Images that are compared: the reference is slow."""
@@ -26,7 +26,7 @@ class Truth:
     """
 
     def __init__(self, work: Work, images: Pictures) -> None:
-        reference = compiling.compile(v2_transforms(work), rounding="fused", backend="reference")
+        reference = compile_transforms(v2_transforms(work), rounding="fused", backend="reference")
         self.expected: torch.Tensor = torch.stack([reference(image) for image in images[:MOST]])
         self._grey_levels = grey_levels(work, images[0].dtype)
 

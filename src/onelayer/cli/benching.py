@@ -14,8 +14,8 @@ from onelayer.cli.app import app, examples
 from onelayer.cli.runs import Device
 from onelayer.console import results
 from onelayer.errors import Interrupted, OnelayerError
-from onelayer.learn_request import DeviceChoice
-from onelayer.run_folder import RunFolder
+from onelayer.reproduction.learn_request import DeviceChoice
+from onelayer.reproduction.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from onelayer.bench.peers_run import PeersRequest
@@ -93,7 +93,7 @@ def bench(
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from onelayer.bench import peers_run, workloads
     from onelayer.bench.peers import registry
-    from onelayer.steps import resolve_device
+    from onelayer.reproduction.steps import resolve_device
 
     chosen = workloads.WORKLOADS if what == [ALL] else workloads.named(what)
     placed = resolve_device(device)
@@ -132,9 +132,9 @@ def _is_run(text: str) -> bool:
 def _bench_run(
     folder: RunFolder, device: DeviceChoice, repeats: int | None, data: str | None, others: dict[str, Any]
 ) -> None:
-    from onelayer.records import BenchmarkRecord
-    from onelayer.report import benchmark_table
-    from onelayer.steps import bench_step, resolve_device
+    from onelayer.reproduction.records import BenchmarkRecord
+    from onelayer.reproduction.report import benchmark_table
+    from onelayer.reproduction.steps import bench_step, resolve_device
 
     given = [name for name, value in others.items() if value is not None]
     if given:

@@ -186,14 +186,14 @@ def _photographs(path: Path, dtype: Dtype | None, holder: Holder) -> list[Any]:
     from torchvision.transforms.v2 import functional as F
 
     from onelayer.data.photographs import read_photographs
-    from onelayer.frontends import Given
-    from onelayer.images import TORCH_DTYPES, image_of, pixels_of
+    from onelayer.frontends import ImageSpec
+    from onelayer.images.containers import TORCH_DTYPES, image_of, pixels_of
 
     named = value_type(dtype, holder)
     photographs = []
     for picture in read_photographs(path):
         pixels = F.to_dtype(pixels_of(picture), TORCH_DTYPES[named], scale=True)
-        photographs.append(image_of(pixels, Given(tuple(pixels.shape), named, holder.value)))
+        photographs.append(image_of(pixels, ImageSpec(tuple(pixels.shape), named, holder.value)))
     return photographs
 
 

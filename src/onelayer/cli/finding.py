@@ -23,8 +23,8 @@ from onelayer.console import results
 from onelayer.errors import OnelayerError
 
 if TYPE_CHECKING:
-    from onelayer.learning.dense_layer import DenseLayer
-    from onelayer.operators import Operator
+    from onelayer.algebra import Operator
+    from onelayer.dense_layer import DenseLayer
     from onelayer.recognition import ImageStatistics
 
 # What needs torch is imported inside the commands, so that --help answers at once.
@@ -64,7 +64,7 @@ def identify(
     takes one image and gives one.
     """
     from onelayer.identification import identify as identified
-    from onelayer.layer_files import save
+    from onelayer.serialize import save
     from onelayer.verification import verify
 
     _check_free(out, overwrite)
@@ -103,10 +103,10 @@ def recognise(
     overwrite: Overwrite = False,
 ) -> None:
     """Find the taps, the factors and their names in the weights of a learned layer."""
-    from onelayer.layer_files import load_dense, save
-    from onelayer.learning.conversion import operator_of
     from onelayer.recognition import comparison_table
     from onelayer.recognition import recognise as recognised
+    from onelayer.reproduction.learning.conversion import operator_of
+    from onelayer.serialize import load_dense, save
 
     _check_free(out, overwrite)
     dense = load_dense(layer)
@@ -140,9 +140,9 @@ def _statistics(layer: DenseLayer, data: str) -> ImageStatistics:
     import torch
 
     from onelayer.data import load_images
-    from onelayer.learning.image_sums import ImageSums
     from onelayer.pipelines import Pipeline
     from onelayer.recognition import ImageStatistics
+    from onelayer.reproduction.learning.image_sums import ImageSums
 
     images = load_images(data, shape=layer.input_shape, seed=0).train[:_STATISTICS_OF]
     with torch.inference_mode():
@@ -153,9 +153,9 @@ def _statistics(layer: DenseLayer, data: str) -> ImageStatistics:
 def _true_operator(folder: Path) -> Operator | None:
     """What a run's pipeline is, derived; None where the folder is no run, or its pipeline is not affine."""
     from onelayer import pipelines
-    from onelayer.learning.directions import affine_map
-    from onelayer.records import RunRecord
-    from onelayer.run_folder import RunFolder
+    from onelayer.reproduction.learning.directions import affine_map
+    from onelayer.reproduction.records import RunRecord
+    from onelayer.reproduction.run_folder import RunFolder
 
     run = RunFolder(folder)
     return affine_map(pipelines.named(RunRecord.read(run.record).pipeline.name)) if run.holds_run else None

@@ -10,8 +10,8 @@ import typer
 from onelayer.errors import OnelayerError
 
 if TYPE_CHECKING:
-    from onelayer.frontends import Given, PixelType
-    from onelayer.pipeline_source import FoundPipeline
+    from onelayer.cli.pipeline_source import FoundPipeline
+    from onelayer.frontends import ImageSpec, PixelType
 
 # What needs torch is imported inside the functions, so that --help answers at once.
 
@@ -51,26 +51,26 @@ As = Annotated[Holder, typer.Option("--as", help="What the images come as.")]
 
 
 def found_pipeline(text: str) -> FoundPipeline:
-    """The pipeline or function that is named; see :func:`onelayer.pipeline_source.find_pipeline`."""
-    from onelayer.pipeline_source import find_pipeline
+    """The pipeline or function that is named; see :func:`onelayer.cli.pipeline_source.find_pipeline`."""
+    from onelayer.cli.pipeline_source import find_pipeline
 
     return find_pipeline(text)
 
 
-def kind_of_images(found: FoundPipeline, shape: str | None, dtype: Dtype | None, holder: Holder) -> Given:
+def kind_of_images(found: FoundPipeline, shape: str | None, dtype: Dtype | None, holder: Holder) -> ImageSpec:
     """What the function is given, as far as the options say, and else what it usually is.
 
     Raises:
         OnelayerError: If nothing says of which size the images are, or it is none.
     """
-    from onelayer.frontends import Given
+    from onelayer.frontends import ImageSpec
 
     if shape is None and found.usual_shape is None:
         raise OnelayerError(
             f"{found.name} does not say which images it is for", expected="--shape, such as --shape 3x375x500"
         )
     whole: Any = _parsed(shape) if shape is not None else found.usual_shape
-    return Given(whole, value_type(dtype, holder), holder.value)
+    return ImageSpec(whole, value_type(dtype, holder), holder.value)
 
 
 def value_type(dtype: Dtype | None, holder: Holder) -> PixelType:
@@ -92,10 +92,10 @@ def size_text(shape: tuple[int, ...]) -> str:
     return "×".join(map(str, shape))
 
 
-def black_image(given: Given) -> Any:
+def black_image(given: ImageSpec) -> Any:
     """One such image, of zeros."""
     import torch
 
-    from onelayer.images import TORCH_DTYPES, image_of
+    from onelayer.images.containers import TORCH_DTYPES, image_of
 
     return image_of(torch.zeros(given.shape, dtype=TORCH_DTYPES[given.dtype]), given)

@@ -15,8 +15,8 @@ from rich.markup import escape
 from onelayer.cli.app import app, examples
 from onelayer.console import results
 from onelayer.errors import Interrupted
-from onelayer.learn_request import DeviceChoice, LearnRequest, RecipeChoice
-from onelayer.run_folder import RunFolder
+from onelayer.reproduction.learn_request import DeviceChoice, LearnRequest, RecipeChoice
+from onelayer.reproduction.run_folder import RunFolder
 
 # What needs torch is imported inside the commands, so that --help answers at once.
 
@@ -119,7 +119,7 @@ def _taking_request(command: Callable[[LearnRequest], None]) -> Callable[..., No
 @_taking_request
 def reproduce(request: LearnRequest) -> None:
     """Run the report from data to page: learn the layer, compare it, time it, write report.html."""
-    from onelayer.reproduce import reproduce as run
+    from onelayer.reproduction.reproduce import reproduce as run
 
     run(request)
 
@@ -134,7 +134,7 @@ def reproduce(request: LearnRequest) -> None:
 @_taking_request
 def learn(request: LearnRequest) -> None:
     """Learn the layer only; compare, bench and report take it from there."""
-    from onelayer.steps import learn_step
+    from onelayer.reproduction.steps import learn_step
 
     try:
         learn_step(request)
@@ -148,9 +148,9 @@ def learn(request: LearnRequest) -> None:
 @app.command(epilog=examples("onelayer compare runs/sample", "onelayer compare runs/mine --data moved/photographs"))
 def compare(run: Run, data: MovedData = None) -> None:
     """Compare a run's layer with the original transforms on the test images."""
-    from onelayer.records import MetricsRecord
-    from onelayer.report import metrics_table
-    from onelayer.steps import compare_step
+    from onelayer.reproduction.records import MetricsRecord
+    from onelayer.reproduction.report import metrics_table
+    from onelayer.reproduction.steps import compare_step
 
     folder = RunFolder(run)
     compare_step(folder, data)
@@ -161,6 +161,6 @@ def compare(run: Run, data: MovedData = None) -> None:
 @app.command(epilog=examples("onelayer report runs/sample"))
 def report(run: Run) -> None:
     """Make the figures and report.html again from the saved records, without running anything."""
-    from onelayer.report import build_report
+    from onelayer.reproduction.report import build_report
 
     results.print(f"The page: [bold]{escape(str(build_report(RunFolder(run))))}[/bold]", soft_wrap=True)

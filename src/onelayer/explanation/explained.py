@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from onelayer.algebra import Program, Shape
 from onelayer.explanation import tables
 from onelayer.explanation.totals import Totals
 from onelayer.explanation.words import Taps
-from onelayer.frontends import Given
-from onelayer.operators import Program, Shape
+from onelayer.frontends import ImageSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,8 +53,8 @@ class TransformRow:
     place: int
     name: str
     text: str
-    before: Given
-    after: Given
+    before: ImageSpec
+    after: ImageSpec
     parts: tuple[Part, ...]
     totals: Totals
 
@@ -124,8 +124,8 @@ class Explanation:
         program: The final program itself.
     """
 
-    given: Given
-    result: Given
+    given: ImageSpec
+    result: ImageSpec
     output: int
     outputs: int
     transforms: tuple[TransformRow, ...]

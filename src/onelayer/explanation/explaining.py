@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
+from onelayer.algebra import Operator, Program, Shape, Simplified
+from onelayer.algebra.rewrite import RuleApplication
 from onelayer.backends import WORKS_BY, choose
 from onelayer.errors import OnelayerError
 from onelayer.explanation.explained import Explanation, Part, Rewrite, StageRow, TransformRow
 from onelayer.explanation.totals import total, totals_after, totals_before, totals_of_step
 from onelayer.explanation.words import in_words, taps_of
-from onelayer.frontends import Container, Derived, Given, PixelType, RoundingMode, Step, Transform
-from onelayer.images import Image, given_of
+from onelayer.frontends import Container, Derived, ImageSpec, PixelType, RoundingMode, Step, Transform
+from onelayer.images.containers import Image, spec_of
 from onelayer.layer import OneLayer, computes_in
-from onelayer.operators import Operator, Program, Shape, Simplified
-from onelayer.operators.rules import RuleApplication
-from onelayer.outputs import Output, Transforms
+from onelayer.programs import Output, Transforms
 
 _TEXT = 90
 """Characters that are kept of a transform's text."""
@@ -27,7 +27,7 @@ _TEXT = 90
 
 def explain(
     transform: Transform | OneLayer,
-    image: Shape | Given | Image,
+    image: Shape | ImageSpec | Image,
     *,
     dtype: PixelType = "float32",
     container: Container = "tensor",
@@ -38,8 +38,7 @@ def explain(
 
     Args:
         transform: Torchvision transforms, or the layer that they were compiled to.
-        image: Channels, height and width of the images; or an image; or what :class:`~onelayer.frontends.Given` says
-            of one.
+        image: Channels, height and width of the images; an image, or an :class:`onelayer.ImageSpec`.
         dtype: Of the images, where a shape is given.
         container: What holds the images, where a shape is given.
         output: Which of the images that come out is explained, where a ``FiveCrop`` or ``TenCrop`` makes several.
@@ -74,24 +73,24 @@ def explain(
     )
 
 
-def _backend(layer: OneLayer, output: Output, given: Given) -> str:
+def _backend(layer: OneLayer, output: Output, given: ImageSpec) -> str:
     """What runs it where the image lies on the CPU, and why."""
     choice = choose(layer.backend, output.simplified.program, torch.device("cpu"), computes_in(given, output))
     because = f" (chosen because {choice.reason})" if choice.reason else ""
     return f"{choice.name}: {WORKS_BY[choice.name]}{because}"
 
 
-def _given(image: Any, dtype: PixelType, container: Container) -> Given:
-    if isinstance(image, Given):
+def _given(image: Any, dtype: PixelType, container: Container) -> ImageSpec:
+    if isinstance(image, ImageSpec):
         return image
     if not isinstance(image, tuple | list):
-        return given_of(image)
+        return spec_of(image)
     if len(image) != 3 or not all(isinstance(length, int) for length in image):
         raise OnelayerError(
             f"{image!r} was given as the shape of an image", expected="channels, height and width, three whole numbers"
         )
     channels, height, width = image
-    return Given((channels, height, width), dtype, container)
+    return ImageSpec((channels, height, width), dtype, container)
 
 
 def _transform_row(step: Step, derived: Derived, simplified: Simplified) -> TransformRow:

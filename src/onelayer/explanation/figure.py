@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure, SubFigure
 from scipy import sparse
 
+from onelayer.algebra import AxisMap, Operator, Program, Separable
+from onelayer.algebra.operator import FloatArray
 from onelayer.errors import OnelayerError
 from onelayer.explanation.weights import Window, default_pixels, first_run, weights_of
 from onelayer.explanation.words import in_words
-from onelayer.operators import AxisMap, Operator, Program, Separable
-from onelayer.operators.contract import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

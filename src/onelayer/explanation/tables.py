@@ -13,8 +13,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from onelayer.frontends import Given
-from onelayer.operators import Shape
+from onelayer.algebra import Shape
+from onelayer.frontends import ImageSpec
 
 if TYPE_CHECKING:
     from onelayer.explanation.explained import Explanation, Part, StageRow, TransformRow
@@ -189,17 +189,17 @@ def _totals(explanation: Explanation) -> Layout:
     return Layout("Cost", columns, texts)
 
 
-def _change(before: Given, after: Given) -> str:
+def _change(before: ImageSpec, after: ImageSpec) -> str:
     """What arrives, and of what leaves, what is new."""
     new = [now for was, now in zip(_facts(before), _facts(after), strict=True) if was != now]
     return _kind(before) + (f"\n→ {' '.join(new)}" if new else "")
 
 
-def _kind(given: Given) -> str:
+def _kind(given: ImageSpec) -> str:
     return " ".join(_facts(given))
 
 
-def _facts(given: Given) -> tuple[str, str, str]:
+def _facts(given: ImageSpec) -> tuple[str, str, str]:
     return _shape(given.shape), given.dtype, "PIL" if given.container == "pil" else given.container
 
 

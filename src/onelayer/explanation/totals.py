@@ -1,7 +1,7 @@
 """What stages cost: multiplications, and bytes that pass between memory and processor.
 
 Counted for one image, and not measured. An operator reads the input that it needs and writes its output once
-(:class:`~onelayer.operators.Cost`); an activation rides along with an operator next to it. Where there is none, the
+(:class:`~onelayer.algebra.Cost`); an activation rides along with an operator next to it. Where there is none, the
 activation itself reads and writes the image once.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onelayer.frontends import Derived, Given, PixelType, Step
-from onelayer.operators import Operator, Program, Separable, SpatialSparse, Stage
-from onelayer.operators.contract import samples_of
+from onelayer.algebra import Operator, Program, Separable, SpatialSparse, Stage
+from onelayer.algebra.operator import samples_of
+from onelayer.frontends import Derived, ImageSpec, PixelType, Step
 
 BYTES: dict[PixelType, int] = {"uint8": 1, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 """Of one value."""
@@ -23,7 +23,7 @@ class Totals:
     """What one image costs.
 
     Args:
-        multiplications: By weights, as in :class:`~onelayer.operators.Cost`.
+        multiplications: By weights, as in :class:`~onelayer.algebra.Cost`.
         samples: Numbers read and written.
         bytes: The same in bytes of the dtypes that they are kept in.
     """
@@ -61,19 +61,19 @@ def totals_before(derived: Derived) -> Totals:
     return sum((totals_of_step(step, derived.program.stages) for step in derived.steps), NOTHING)
 
 
-def totals_after(program: Program, given: Given, after: Given) -> tuple[Totals, ...]:
+def totals_after(program: Program, given: ImageSpec, after: ImageSpec) -> tuple[Totals, ...]:
     """The stages of a simplified program; what passes between them is of the dtype that layers compute in."""
     return _each(program.stages, given, after, _computed_in(given))
 
 
-def total(each: Sequence[Totals], before: Given, after: Given) -> Totals:
+def total(each: Sequence[Totals], before: ImageSpec, after: ImageSpec) -> Totals:
     """The sum over stages; where there are none, what a conversion of the dtype costs, if there is one."""
     if not each and before.dtype != after.dtype:
         return _pass(before, after)
     return sum(each, NOTHING)
 
 
-def _each(stages: Sequence[Stage], before: Given, after: Given, between: PixelType) -> tuple[Totals, ...]:
+def _each(stages: Sequence[Stage], before: ImageSpec, after: ImageSpec, between: PixelType) -> tuple[Totals, ...]:
     operators = [at for at, stage in enumerate(stages) if isinstance(stage, Operator)]
     if not operators:
         return tuple(_pass(before, after) if at == 0 else NOTHING for at in range(len(stages)))
@@ -98,10 +98,10 @@ def _bias_image(operator: Operator) -> int:
     return 0
 
 
-def _computed_in(given: Given) -> PixelType:
+def _computed_in(given: ImageSpec) -> PixelType:
     return "float64" if given.dtype == "float64" else "float32"
 
 
-def _pass(before: Given, after: Given) -> Totals:
+def _pass(before: ImageSpec, after: ImageSpec) -> Totals:
     read, written = samples_of(before.shape), samples_of(after.shape)
     return Totals(0, read + written, read * BYTES[before.dtype] + written * BYTES[after.dtype])

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.operators import AxisMap, Dense, Operator, Program, Separable, Shape, SingleSums, SpatialSparse
-from onelayer.operators.channels import bias_image
-from onelayer.operators.contract import FloatArray
+from onelayer.algebra import AxisMap, Dense, Float32Sum, Operator, Program, Separable, Shape, SpatialSparse
+from onelayer.algebra.channels import bias_image
+from onelayer.algebra.operator import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ def _before(operator: Operator, window: Window) -> Window:
             if operator.transpose:
                 spread, top, left = spread.swapaxes(1, 2), left, top
             return Window(spread, top, left, offset)
-        case SingleSums():
+        case Float32Sum():
             return _before(operator.real, window)
         case SpatialSparse():
             offset = window.offset + _offset(operator.bias, window)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from onelayer.operators import (
+from onelayer.algebra import (
     AxisMap,
     Clamp,
     Dense,
-    FloatStep,
+    Float32Sum,
+    FloatOp,
     Gamma,
     Lookup,
     Quantize,
     Separable,
-    SingleSums,
     SpatialSparse,
     Stage,
 )
-from onelayer.operators.contract import FloatArray
+from onelayer.algebra.operator import FloatArray
 
 Taps = tuple[int, int] | float | None
 """Input pixels that an output value takes of a channel: (rows, columns) of a band, the mean number of a sparse map or a
@@ -33,7 +33,7 @@ def taps_of(stage: Stage) -> Taps:
             return (stage.cols.taps, stage.rows.taps) if stage.transpose else (stage.rows.taps, stage.cols.taps)
         case SpatialSparse():
             return float(stage.matrix.nnz / stage.matrix.shape[0])
-        case SingleSums():
+        case Float32Sum():
             return taps_of(stage.real)
         case Dense():
             _, height, width = stage.in_shape
@@ -56,9 +56,9 @@ def in_words(stage: Stage) -> str:
         case SpatialSparse():
             warp = f"warp {_size(*stage.in_size)} → {_size(*stage.out_size)}"
             return ", ".join(filter(None, [warp, _mixing(stage.channel), _adding(stage.bias)]))
-        case SingleSums():
+        case Float32Sum():
             return f"{in_words(stage.real)}, in float32"
-        case FloatStep():
+        case FloatOp():
             return _arithmetic(stage)
         case Dense():
             outputs, inputs = stage.weight.shape
@@ -75,7 +75,7 @@ def in_words(stage: Stage) -> str:
             return type(stage).__name__
 
 
-def _arithmetic(stage: FloatStep) -> str:
+def _arithmetic(stage: FloatOp) -> str:
     number = "a number per channel" if stage.channels else f"{stage.numbers[0]:.4g}"
     verb = {"multiply": "multiply by", "subtract": "subtract", "divide": "divide by"}[stage.operation]
     return f"{verb} {number}, in {stage.dtype}"

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-# Imported for the handlers that they register.
-from onelayer.frontends import (  # noqa: F401
-    branches,
-    conversions,
-    exact_resizing,
-    exact_values,
-    geometry,
-    presets,
-    refusals,
-    sharpness,
-    values,
-    warps,
-)
-from onelayer.frontends.branches import Branches, derive_branches
+from onelayer.frontends.base import Handler, UnsupportedTransformError, register
 from onelayer.frontends.derivation import Transform, derive, parts_of
-from onelayer.frontends.given import Container, Derived, Given, PixelType, RoundingMode, Step
-from onelayer.frontends.registry import Handler, UnsupportedTransformError, register
+from onelayer.frontends.torchvision import color as values  # noqa: F401
+from onelayer.frontends.torchvision import dtype as conversions  # noqa: F401
+from onelayer.frontends.torchvision import (
+    exact_resizing,  # noqa: F401
+    exact_values,  # noqa: F401
+    geometry,  # noqa: F401
+    presets,  # noqa: F401
+    sharpness,  # noqa: F401
+)
+
+# Imported for the handlers that they register.
+from onelayer.frontends.torchvision import multicrop as branches  # noqa: F401
+from onelayer.frontends.torchvision import unsupported as refusals  # noqa: F401
+from onelayer.frontends.torchvision import warp as warps  # noqa: F401
+from onelayer.frontends.torchvision.multicrop import Branches, derive_branches
+from onelayer.image_spec import Container, Derived, ImageSpec, PixelType, RoundingMode, Step
 
 __all__ = [
     "Branches",
     "Container",
     "Derived",
-    "Given",
     "Handler",
+    "ImageSpec",
     "PixelType",
     "RoundingMode",
     "Step",

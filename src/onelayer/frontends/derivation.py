@@ -10,10 +10,10 @@ from torch import nn
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
+from onelayer.algebra import Lookup, Program, Quantize, Stage
+from onelayer.algebra.integers import keeps_integers
 from onelayer.errors import OnelayerError
-from onelayer.frontends.exactly import exact_stages
-from onelayer.frontends.given import Derived, Given, RoundingMode, Step
-from onelayer.frontends.registry import (
+from onelayer.frontends.base import (
     REGISTER,
     UnsupportedTransformError,
     function_of,
@@ -21,8 +21,8 @@ from onelayer.frontends.registry import (
     name_of,
     nearest_kind,
 )
-from onelayer.operators import Lookup, Program, Quantize, Stage
-from onelayer.operators.integers import keeps_integers
+from onelayer.frontends.bit_exact import exact_stages
+from onelayer.image_spec import Derived, ImageSpec, RoundingMode, Step
 
 _SEQUENCES: dict[type, Callable[[Any], Iterable[Callable[..., Any]]]] = {
     v1.Compose: lambda compose: compose.transforms,
@@ -34,7 +34,7 @@ _SEQUENCES: dict[type, Callable[[Any], Iterable[Callable[..., Any]]]] = {
 Transform = Callable[..., Any]
 
 
-def derive(transform: Transform, given: Given, rounding: RoundingMode = "fused") -> Derived:
+def derive(transform: Transform, given: ImageSpec, rounding: RoundingMode = "fused") -> Derived:
     """Read the operators off a transform or a pipeline of transforms.
 
     Values are in the units of the tensors: 0 … 255 for uint8. Where rounding is ``fused`` they are real numbers.
@@ -56,7 +56,7 @@ def derive(transform: Transform, given: Given, rounding: RoundingMode = "fused")
     return derive_parts(parts_of(transform), given, rounding)
 
 
-def derive_parts(parts: Iterable[Any], given: Given, rounding: RoundingMode) -> Derived:
+def derive_parts(parts: Iterable[Any], given: ImageSpec, rounding: RoundingMode) -> Derived:
     """Like :func:`derive`, for transforms in order; none of them is a container of others."""
     stages_of = {"fused": _fused_stages, "exact": exact_stages}[rounding]
     steps: list[Step] = []
@@ -114,11 +114,11 @@ def _flattened(transform: Transform) -> Iterator[Transform]:
         yield from _flattened(part)
 
 
-def _fused_stages(part: Any, given: Given) -> tuple[list[Stage], Given]:
+def _fused_stages(part: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
     return handler_for(part)(part, given)
 
 
-def _check_shape(own: list[Stage], given: Given, after: Given) -> None:
+def _check_shape(own: list[Stage], given: ImageSpec, after: ImageSpec) -> None:
     out_shape = Program(given.shape, tuple(own)).out_shape
     if out_shape != after.shape:
         raise OnelayerError(

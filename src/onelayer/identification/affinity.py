@@ -8,11 +8,11 @@ from typing import final
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from onelayer.algebra.operator import FloatArray, Shape
 from onelayer.identification.black_box import BlackBox, Levels
 from onelayer.identification.evidence import Evidence
 from onelayer.identification.outputs_seen import OutputsSeen
 from onelayer.identification.refusals import NotAffineError
-from onelayer.operators.contract import FloatArray, Shape
 
 _POINTS = (
     *((0.5, 0.5), (0.5, 0.25), (0.5, 0.12), (0.25, 0.25), (0.12, 0.12), (0.88, 0.12), (0.25, 0.12), (0.75, 0.12)),

@@ -12,11 +12,11 @@ from typing import final
 
 import numpy as np
 
+from onelayer.algebra.operator import FloatArray
 from onelayer.identification.affinity import WorkingPoint
 from onelayer.identification.black_box import BlackBox, Levels
 from onelayer.identification.evidence import Evidence
 from onelayer.identification.outputs_seen import OutputsSeen
-from onelayer.operators.contract import FloatArray
 from onelayer.recognition.kronecker import leading
 
 _SAMPLES = 64

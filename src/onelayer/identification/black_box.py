@@ -10,11 +10,11 @@ import PIL.Image
 import torch
 from numpy.typing import NDArray
 
+from onelayer.algebra.operator import FloatArray, samples_of
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Container, Given
+from onelayer.frontends import Container, ImageSpec
 from onelayer.identification.refusals import NotAffineError, OverBudgetError
-from onelayer.images import TORCH_DTYPES, given_of, image_of, pixels_of
-from onelayer.operators.contract import FloatArray, samples_of
+from onelayer.images.containers import TORCH_DTYPES, image_of, pixels_of, spec_of
 
 Levels = NDArray[np.int16]
 """Images as whole steps from black: 0 … 255 for bytes, 0 … 256 for floating point values, [N, C, H, W]."""
@@ -48,7 +48,7 @@ class BlackBox:
     def __init__(
         self,
         function: Callable[[Any], Any],
-        given: Given,
+        given: ImageSpec,
         value_range: tuple[float, float],
         budget: int,
         *,
@@ -166,10 +166,10 @@ class BlackBox:
             raise OnelayerError(
                 f"the function failed on an image {kind}: {type(error).__name__}: {error}",
                 expected="a function that takes such images",
-                hint="Name what it takes with `given`: an example image, or onelayer.Given(shape, dtype, container).",
+                hint="Name what it takes with `given`: an example image, or onelayer.ImageSpec(…).",
             ) from error
 
-    def _told(self, levels: Levels) -> Given:
+    def _told(self, levels: Levels) -> ImageSpec:
         """What comes out, from a first image."""
         self.images += 1
         result = self._run(levels)
@@ -194,7 +194,7 @@ class BlackBox:
                 "an array [H, W, C]",
                 "If its channels come first, make it a tensor: lambda image: torch.from_numpy(function(image)).",
             )
-        return given_of(result)
+        return spec_of(result)
 
     def _asked(self, levels: NDArray[Any]) -> FloatArray:
         self.images += len(levels)

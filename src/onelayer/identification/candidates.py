@@ -9,9 +9,7 @@ from typing import Self, final
 
 import numpy as np
 
-from onelayer.identification.black_box import BlackBox
-from onelayer.identification.outputs_seen import OutputsSeen
-from onelayer.operators import (
+from onelayer.algebra import (
     AxisMap,
     Clamp,
     Dense,
@@ -23,8 +21,10 @@ from onelayer.operators import (
     SpatialSparse,
     Stage,
 )
-from onelayer.operators.activations import Rounding
-from onelayer.operators.contract import FloatArray
+from onelayer.algebra.activations import Rounding
+from onelayer.algebra.operator import FloatArray
+from onelayer.identification.black_box import BlackBox
+from onelayer.identification.outputs_seen import OutputsSeen
 
 _TOP = 255
 _NEARLY_WHOLE = 0.45

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from onelayer.algebra.operator import FloatArray, samples_of
 from onelayer.identification.affinity import WorkingPoint
 from onelayer.identification.black_box import BlackBox
 from onelayer.identification.outputs_seen import OutputsSeen
-from onelayer.operators.contract import FloatArray, samples_of
 
 _AT_ONCE = 32
 

@@ -10,11 +10,11 @@ from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 
-from onelayer.frontends import Given
+from onelayer.algebra import Operator, Program, Quantize, Range, Separable, simplify
+from onelayer.frontends import ImageSpec
 from onelayer.identification.evidence import Evidence
 from onelayer.layer import OneLayer
-from onelayer.operators import Operator, Program, Quantize, Range, Separable, simplify
-from onelayer.outputs import Kept, Output, Outputs
+from onelayer.programs import Output, Outputs, SavedPrograms
 
 How = Literal["constant", "separable", "local", "dense"]
 
@@ -44,8 +44,8 @@ class Identified:
         seconds: That it all took, the function's own time included.
     """
 
-    given: Given
-    after: Given
+    given: ImageSpec
+    after: ImageSpec
     program: Program
     operator: Operator
     how: How
@@ -65,7 +65,7 @@ class Identified:
         simplified = simplify(self.program, Range.of(self.given.shape[0], low, high))
         bytes_only = self.given.dtype == "uint8" and _in_bytes(simplified.program)
         output = Output(simplified, self.after, "exact" if bytes_only else "fused")
-        return OneLayer(Kept({self.given: Outputs((output,), "one")}))
+        return OneLayer(SavedPrograms({self.given: Outputs((output,), "one")}))
 
     def to_text(self) -> str:
         """The tables, as plain text."""

@@ -10,9 +10,12 @@ import numpy as np
 import PIL.Image
 import torch
 
+from onelayer.algebra import AxisMap, Dense, Separable
+from onelayer.algebra.dense import refuse_too_large
+from onelayer.algebra.operator import FloatArray, samples_of
 from onelayer.console import console
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Given
+from onelayer.frontends import ImageSpec
 from onelayer.identification.affinity import WorkingPoint, working_point
 from onelayer.identification.black_box import BlackBox
 from onelayer.identification.candidates import rescaled
@@ -25,12 +28,9 @@ from onelayer.identification.operators_found import LinearPart, of_local, of_sep
 from onelayer.identification.outputs_seen import OutputsSeen, look
 from onelayer.identification.refusals import NotAffineError, OverBudgetError
 from onelayer.identification.separable_probes import SeparableFound, find_separable
-from onelayer.images import given_of
-from onelayer.operators import AxisMap, Dense, Separable
-from onelayer.operators.contract import FloatArray, samples_of
-from onelayer.operators.dense import refuse_too_large
+from onelayer.images.containers import spec_of
 
-Example = Given | tuple[int, int, int] | torch.Tensor | PIL.Image.Image | np.ndarray
+Example = ImageSpec | tuple[int, int, int] | torch.Tensor | PIL.Image.Image | np.ndarray
 
 BUDGET = 2000
 """Images that a function is given at most, if nothing else is said."""
@@ -56,7 +56,7 @@ def identify(
     Args:
         function: Takes one image and gives one.
         given: What it takes: an example image (a tensor [C, H, W], a PIL image, an array [H, W, C] or [H, W]), a
-            :class:`onelayer.Given`, or a shape (C, H, W) for a float32 tensor.
+            :class:`onelayer.ImageSpec`, or a shape (C, H, W) for a float32 tensor.
         value_range: Black and white; 0 … 255 for uint8, and 0 … 1 for all others where it is left out.
         budget: Images that the function may be given at most.
         batched: Whether it takes batches, too; None to try.
@@ -97,15 +97,15 @@ def identify(
     )
 
 
-def _kind_of(given: Example) -> tuple[Given, bool]:
-    if isinstance(given, Given):
+def _kind_of(given: Example) -> tuple[ImageSpec, bool]:
+    if isinstance(given, ImageSpec):
         return given, False
     if isinstance(given, tuple):
-        return Given(given, "float32", "tensor"), False
-    return given_of(given), isinstance(given, np.ndarray) and given.ndim == 2
+        return ImageSpec(given, "float32", "tensor"), False
+    return spec_of(given), isinstance(given, np.ndarray) and given.ndim == 2
 
 
-def _range_of(given: Given, value_range: tuple[float, float] | None) -> tuple[float, float]:
+def _range_of(given: ImageSpec, value_range: tuple[float, float] | None) -> tuple[float, float]:
     usual = (0.0, given.white)
     low, high = usual if value_range is None else value_range
     if not (np.isfinite([low, high]).all() and low < high and (given.is_float or (low, high) == usual)):

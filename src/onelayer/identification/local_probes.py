@@ -14,13 +14,13 @@ from scipy import sparse
 from scipy.ndimage import binary_dilation
 from scipy.stats import chi2
 
+from onelayer.algebra.operator import FloatArray
 from onelayer.identification.affinity import WorkingPoint
 from onelayer.identification.axis_probes import pattern_of, windows
 from onelayer.identification.black_box import BlackBox, Levels
 from onelayer.identification.evidence import Evidence
 from onelayer.identification.outputs_seen import OutputsSeen
 from onelayer.identification.separable_probes import find_channels
-from onelayer.operators.contract import FloatArray
 from onelayer.recognition.factors import gain_of
 from onelayer.recognition.kronecker import leading
 

@@ -9,6 +9,8 @@ from typing import final
 
 import numpy as np
 
+from onelayer.algebra import Operator, Program
+from onelayer.algebra.operator import FloatArray
 from onelayer.identification.affinity import WorkingPoint
 from onelayer.identification.black_box import BlackBox, Levels
 from onelayer.identification.candidates import Candidate, candidates
@@ -16,8 +18,6 @@ from onelayer.identification.evidence import Evidence
 from onelayer.identification.fresh_images import calibration_images, fresh_images
 from onelayer.identification.operators_found import LinearPart
 from onelayer.identification.outputs_seen import OutputsSeen
-from onelayer.operators import Operator, Program
-from onelayer.operators.contract import FloatArray
 
 _CALIBRATIONS = 12
 _CHOOSING = (0, 5, 11, 3, 8, 13)

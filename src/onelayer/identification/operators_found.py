@@ -9,11 +9,11 @@ from typing import final
 
 import numpy as np
 
+from onelayer.algebra import AxisMap, Operator, Separable, SpatialSparse
+from onelayer.algebra.fixed_point import in_fixed_point
+from onelayer.algebra.operator import FloatArray
 from onelayer.identification.local_probes import LocalFound
 from onelayer.identification.separable_probes import SeparableFound
-from onelayer.operators import AxisMap, Operator, Separable, SpatialSparse
-from onelayer.operators.contract import FloatArray
-from onelayer.operators.fixed_point import in_fixed_point
 from onelayer.recognition import NamedAxis, NamedChannels, named_axis, named_channels
 from onelayer.recognition.support import banded, bands
 
@@ -25,7 +25,7 @@ _FINE, _COARSE = 2e-6, 1e-3
 
 
 _LIMITS = (1 << 15, 29_000, 1 << 14)
-"""What PyTorch's whole weights for bytes stay below, see :func:`~onelayer.operators.fixed_point.in_fixed_point`; and
+"""What PyTorch's whole weights for bytes stay below, see :func:`~onelayer.algebra.fixed_point.in_fixed_point`; and
 less, where the largest weight was at an end of the axis that has been cropped."""
 
 

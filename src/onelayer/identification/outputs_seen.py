@@ -7,8 +7,8 @@ from typing import final
 
 import numpy as np
 
+from onelayer.algebra.operator import FloatArray
 from onelayer.identification.black_box import BlackBox, Levels
-from onelayer.operators.contract import FloatArray
 
 _STEPS = 255
 """A staircase of bytes has so many steps at most."""

@@ -8,12 +8,12 @@ from typing import final
 
 import numpy as np
 
+from onelayer.algebra.operator import FloatArray
 from onelayer.identification.affinity import WorkingPoint
 from onelayer.identification.axis_probes import AxisFound, AxisProbes
 from onelayer.identification.black_box import BlackBox
 from onelayer.identification.evidence import Evidence
 from onelayer.identification.outputs_seen import OutputsSeen
-from onelayer.operators.contract import FloatArray
 from onelayer.recognition.factors import Factors
 
 _SAMPLES = 4096

@@ -16,11 +16,11 @@ from torch import nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from onelayer.algebra import Stage
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Given, register
-from onelayer.frontends.exactly import exact_stages, exactly
-from onelayer.frontends.registry import handler_for
-from onelayer.operators import Stage
+from onelayer.frontends import ImageSpec, register
+from onelayer.frontends.base import handler_for
+from onelayer.frontends.bit_exact import exact_stages, exactly
 
 
 class SizedTransform(nn.Module, ABC):
@@ -54,7 +54,7 @@ class SizedTransform(nn.Module, ABC):
 
 
 @register(SizedTransform)
-def sized_transform(transform: SizedTransform, given: Given) -> tuple[list[Stage], Given]:
+def sized_transform(transform: SizedTransform, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
     """The function that it is for such images."""
     _, height, width = given.shape
     function = transform.function_for(height, width, given.white)
@@ -62,7 +62,7 @@ def sized_transform(transform: SizedTransform, given: Given) -> tuple[list[Stage
 
 
 @exactly(sized_transform)
-def exactly_sized_transform(transform: SizedTransform, given: Given) -> tuple[list[Stage], Given]:
+def exactly_sized_transform(transform: SizedTransform, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
     """The same, bit for bit."""
     _, height, width = given.shape
     return exact_stages(transform.function_for(height, width, given.white), given)

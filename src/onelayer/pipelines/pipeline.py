@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Transform
-from onelayer.frontends.registry import name_of
+from onelayer.frontends.base import name_of
 from onelayer.records import PipelineSummary, Shape
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.operators.contract import FloatArray
+from onelayer.algebra.operator import FloatArray
 from onelayer.recognition.factors import Factors
 from onelayer.recognition.norms import Norm
 

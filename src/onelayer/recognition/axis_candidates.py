@@ -7,10 +7,10 @@ from math import ceil, floor
 
 import numpy as np
 
-from onelayer.operators import AxisMap
-from onelayer.operators.axis import Interpolation
-from onelayer.operators.contract import FloatArray
-from onelayer.operators.resampling import Precision
+from onelayer.algebra import AxisMap
+from onelayer.algebra.axis import Interpolation
+from onelayer.algebra.filters import Precision
+from onelayer.algebra.operator import FloatArray
 
 _OFF_A_LINE = 1.0
 """Samples, or steps if these are longer, that the centres of a resize may be off a line."""

@@ -8,8 +8,8 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from onelayer.operators import Operator, Range, difference_range
-from onelayer.operators.difference import weight_rows
+from onelayer.algebra import Operator, Range, difference_range
+from onelayer.algebra.difference import weight_rows
 
 _ROWS_AT_A_TIME = 256
 
@@ -17,7 +17,7 @@ _ROWS_AT_A_TIME = 256
 def proved_bound(one: Operator, other: Operator, low: float = 0.0, high: float = 1.0) -> float:
     """The largest difference of any output value, over all images with values in a range, in real arithmetic.
 
-    See :func:`onelayer.operators.difference_range`: some image attains it.
+    See :func:`onelayer.algebra.difference_range`: some image attains it.
 
     Args:
         one: A Separable, SpatialSparse or Dense.

@@ -7,7 +7,7 @@ from typing import Self, final
 
 import numpy as np
 
-from onelayer.operators.contract import FloatArray
+from onelayer.algebra.operator import FloatArray
 
 
 @final

@@ -9,10 +9,10 @@ from typing import final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onelayer.operators import AxisMap
-from onelayer.operators.contract import FloatArray
-from onelayer.operators.padding import Padding
-from onelayer.operators.resampling import Precision
+from onelayer.algebra import AxisMap
+from onelayer.algebra.filters import Precision
+from onelayer.algebra.operator import FloatArray
+from onelayer.algebra.padding import Padding
 from onelayer.recognition.axis_candidates import Candidate, unpadded_candidates
 from onelayer.recognition.nearness import CLEARLY, is_meaningful, measured
 

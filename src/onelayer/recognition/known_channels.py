@@ -10,7 +10,7 @@ from typing import final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onelayer.operators.contract import FloatArray
+from onelayer.algebra.operator import FloatArray
 from onelayer.recognition.nearness import CLEARLY, is_meaningful, measured
 
 _GREYS: tuple[tuple[str, tuple[float, float, float]], ...] = (

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse.linalg import ArpackError, svds
 
-from onelayer.operators import Dense
-from onelayer.operators.contract import FloatArray
+from onelayer.algebra import Dense
+from onelayer.algebra.operator import FloatArray
 from onelayer.recognition.alternating import alternated
 from onelayer.recognition.factors import Factors
 from onelayer.recognition.norms import PlainNorm

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from onelayer.algebra.operator import FloatArray
 from onelayer.errors import OnelayerError
-from onelayer.operators.contract import FloatArray
 
 CLEARLY = 1.5
 """How many times as far another known matrix has to be, for the nearest to be the right one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from onelayer.operators.contract import FloatArray
+from onelayer.algebra.operator import FloatArray
 
 _MEDIAN_OF_NORMAL = 0.6744897501960817
 """The median size of a normal variable of standard deviation 1."""

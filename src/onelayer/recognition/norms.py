@@ -7,8 +7,8 @@ from typing import Protocol, final
 
 import numpy as np
 
+from onelayer.algebra.operator import FloatArray, Shape, samples_of
 from onelayer.errors import OnelayerError
-from onelayer.operators.contract import FloatArray, Shape, samples_of
 
 
 @final

@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from onelayer.operators.contract import FloatArray
+from onelayer.algebra.operator import FloatArray
 
 _NORMALISATIONS = (
     ("ImageNet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),

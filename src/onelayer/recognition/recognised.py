@@ -11,11 +11,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from onelayer.frontends import Given, PixelType
+from onelayer.algebra import Dense, Program, Range, Separable, simplify
+from onelayer.algebra.operator import FloatArray, Shape
+from onelayer.frontends import ImageSpec, PixelType
 from onelayer.layer import OneLayer
-from onelayer.operators import Dense, Program, Range, Separable, simplify
-from onelayer.operators.contract import FloatArray, Shape
-from onelayer.outputs import Kept, Output, Outputs
+from onelayer.programs import Output, Outputs, SavedPrograms
 
 _WIDTH = 100
 """Characters of the text form."""
@@ -95,10 +95,10 @@ class Recognised:
         program = Program(self.operator.in_shape, (self.operator,))
         any_value = Range.of(self.operator.in_shape[0], -_ANY_FLOAT, _ANY_FLOAT)
         for dtype in _DTYPES:
-            given = Given(self.operator.in_shape, dtype, "tensor")
-            after = Given(self.operator.out_shape, dtype, "tensor")
+            given = ImageSpec(self.operator.in_shape, dtype, "tensor")
+            after = ImageSpec(self.operator.out_shape, dtype, "tensor")
             programs[given] = Outputs((Output(simplify(program, any_value), after),), "one")
-        return OneLayer(Kept(programs))
+        return OneLayer(SavedPrograms(programs))
 
     def to_text(self) -> str:
         """The table, as plain text."""

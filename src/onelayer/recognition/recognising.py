@@ -7,9 +7,9 @@ from typing import final
 
 import numpy as np
 
+from onelayer.algebra import AxisMap, Dense, Separable
+from onelayer.algebra.operator import FloatArray
 from onelayer.errors import OnelayerError
-from onelayer.operators import AxisMap, Dense, Separable
-from onelayer.operators.contract import FloatArray
 from onelayer.recognition.alternating import alternated, energy, expected_noise
 from onelayer.recognition.factors import Factors
 from onelayer.recognition.known_axes import NamedAxis, named_axis

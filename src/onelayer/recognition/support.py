@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from onelayer.operators import AxisMap
-from onelayer.operators.contract import FloatArray
+from onelayer.algebra import AxisMap
+from onelayer.algebra.operator import FloatArray
 
 
 def bands(factor: FloatArray, tolerance: float) -> NDArray[np.bool_]:

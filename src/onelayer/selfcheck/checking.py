@@ -9,9 +9,9 @@ import numpy as np
 import PIL.Image
 import torch
 
-from onelayer.compiling import compile as compiled
 from onelayer.environment import measured_here
 from onelayer.errors import OnelayerError
+from onelayer.layer import compile as compiled
 from onelayer.selfcheck.families import FAMILIES, Case
 from onelayer.selfcheck.results import FamilyResult, SelfcheckRecord
 

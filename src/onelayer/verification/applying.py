@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from onelayer.algebra.operator import FloatArray
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Given
-from onelayer.images import Image, image_of, is_image, pixels_of
-from onelayer.operators.contract import FloatArray
+from onelayer.frontends import ImageSpec
+from onelayer.images.containers import Image, image_of, is_image, pixels_of
 
 Side = Callable[..., Any]
 """A layer or a pipeline: takes an image and gives one."""
@@ -28,7 +28,7 @@ class Kind:
         device: Where tensors lie.
     """
 
-    given: Given
+    given: ImageSpec
     batched: bool
     device: torch.device
 

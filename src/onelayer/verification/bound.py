@@ -10,11 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from onelayer.errors import OnelayerError
-from onelayer.frontends import Derived, Given, derive
-from onelayer.layer import OneLayer, computes_in
-from onelayer.learning.dense_layer import DenseLayer
-from onelayer.operators import (
+from onelayer.algebra import (
     Activation,
     Clamp,
     Dense,
@@ -27,11 +23,15 @@ from onelayer.operators import (
     difference_range,
     simplify,
 )
-from onelayer.operators.dense import refuse_too_large
-from onelayer.operators.integers import keeps_integers
-from onelayer.outputs import Outputs, Transforms
+from onelayer.algebra.dense import refuse_too_large
+from onelayer.algebra.integers import keeps_integers
+from onelayer.dense_layer import DenseLayer
+from onelayer.errors import OnelayerError
+from onelayer.frontends import Derived, ImageSpec, derive
+from onelayer.layer import OneLayer, computes_in
 from onelayer.pipelines import Pipeline
-from onelayer.program_files import to_config
+from onelayer.program_config import to_config
+from onelayer.programs import Outputs, Transforms
 from onelayer.verification.grey_levels import grey_levels
 from onelayer.verification.rounding import UNIT_ROUNDOFF, Rounds, forward_error, levels_apart, stored
 
@@ -83,13 +83,13 @@ class Arithmetic:
         return stored(self.program, self.dtype)
 
 
-def default_range(given: Given) -> tuple[float, float]:
+def default_range(given: ImageSpec) -> tuple[float, float]:
     """The values that images are assumed to have: 0 … 255 for uint8, or else 0 … 1."""
     return 0.0, given.white
 
 
 def proved_bound(
-    layer: Layer, transform: Transform, given: Given, input_range: tuple[float, float] | None = None
+    layer: Layer, transform: Transform, given: ImageSpec, input_range: tuple[float, float] | None = None
 ) -> Bound:
     """Bound the difference of a layer from a pipeline over every image of one kind.
 
@@ -99,7 +99,7 @@ def proved_bound(
 
     For all others the pipeline is taken in real arithmetic: derived, its operators multiplied out in float64. The layer
     is taken as it computes: its weights as they are stored, in float32 mostly, and on top of their difference (see
-    :func:`onelayer.operators.difference_range`) the bound for the rounding of its sums, ``n·2⁻²⁴·Σ|w||x|`` for n terms
+    :func:`onelayer.algebra.difference_range`) the bound for the rounding of its sums, ``n·2⁻²⁴·Σ|w||x|`` for n terms
     in float32 (see :func:`onelayer.verification.rounding.forward_error`). What the original's own float32 rounding adds
     is not in it.
 
@@ -128,18 +128,18 @@ def proved_bound(
         raise NoBoundError(error.problem) from error
 
 
-def _is_exact(layer: OneLayer, given: Given) -> bool:
+def _is_exact(layer: OneLayer, given: ImageSpec) -> bool:
     return any(output.rounding == "exact" for output in _outputs_of(layer, given).each)
 
 
-def _outputs_of(layer: OneLayer, given: Given) -> Outputs:
+def _outputs_of(layer: OneLayer, given: ImageSpec) -> Outputs:
     try:
         return layer.source.outputs(given)
     except OnelayerError as error:
         raise NoBoundError(f"the layer has no program for such images: {error.problem}") from error
 
 
-def _exact_bound(layer: OneLayer, transform: Transform, given: Given) -> Bound:
+def _exact_bound(layer: OneLayer, transform: Transform, given: ImageSpec) -> Bound:
     _refuse_unknown(layer)
     try:
         original = Transforms(_transforms_of(transform), "exact").outputs(given)
@@ -156,7 +156,7 @@ def _transforms_of(transform: Transform) -> Transform:
     return transform.transform if isinstance(transform, Pipeline) else transform
 
 
-def derived_from(transform: Transform, given: Given) -> Derived:
+def derived_from(transform: Transform, given: ImageSpec) -> Derived:
     """A pipeline in the operator algebra.
 
     Raises:
@@ -169,7 +169,7 @@ def derived_from(transform: Transform, given: Given) -> Derived:
         raise NoBoundError(f"{where}the pipeline is not known as operators: {error.problem}") from error
 
 
-def arithmetic_of(layer: Any, given: Given) -> Arithmetic:
+def arithmetic_of(layer: Any, given: ImageSpec) -> Arithmetic:
     """What a layer computes.
 
     Raises:
@@ -201,7 +201,7 @@ def _refuse_unknown(layer: Any) -> None:
         raise NoBoundError(f"how the backend {layer.backend!r} rounds is not known")
 
 
-def _dense_arithmetic(layer: DenseLayer, given: Given) -> Arithmetic:
+def _dense_arithmetic(layer: DenseLayer, given: ImageSpec) -> Arithmetic:
     dtype = str(layer.weight.dtype).removeprefix("torch.")
     if dtype not in ("float32", "float64"):
         raise NoBoundError(f"the layer computes in {dtype}, which is too coarse")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from onelayer.errors import OnelayerError
-from onelayer.images import Image, given_of, is_image
+from onelayer.images.containers import Image, is_image, spec_of
 from onelayer.pipelines import Pipeline
 from onelayer.verification.applying import Kind, Side
 
@@ -64,7 +64,7 @@ class GivenImages:
 
 def _kind_of(image: Any, place: int, batched: bool) -> Kind:
     try:
-        given = given_of(image)
+        given = spec_of(image)
     except OnelayerError as error:
         raise OnelayerError(
             f"image {place}: {error.problem}",

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from onelayer.algebra import Range, ranges_of
+from onelayer.algebra.operator import FloatArray
 from onelayer.frontends import Derived
-from onelayer.operators import Range, ranges_of
-from onelayer.operators.contract import FloatArray
 from onelayer.verification.measuring import GREY_LEVELS, GreyScale
 
 

@@ -7,8 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from onelayer.errors import OnelayerError
-from onelayer.operators import (
+from onelayer.algebra import (
     AxisMap,
     Clamp,
     Dense,
@@ -21,7 +20,8 @@ from onelayer.operators import (
     Stage,
     ranges_of,
 )
-from onelayer.operators.contract import FloatArray
+from onelayer.algebra.operator import FloatArray
+from onelayer.errors import OnelayerError
 
 UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 """Half the distance from 1 to the next number, by dtype: the relative error of one rounding to nearest."""

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onelayer.images import Image, pixels_of
-from onelayer.operators import Range
-from onelayer.operators.contract import FloatArray, samples_of
+from onelayer.algebra import Range
+from onelayer.algebra.operator import FloatArray, samples_of
+from onelayer.images.containers import Image, pixels_of
+from onelayer.verification.adversarial import BLACK, WHITE, plain_images
 from onelayer.verification.applying import Kind, Side, comparable, outputs_of
 from onelayer.verification.bound import NoBoundError, derived_from
 from onelayer.verification.grey_levels import grey_levels, scale_between
 from onelayer.verification.measuring import GreyScale, Measurement
-from onelayer.verification.nasty import BLACK, WHITE, plain_images
 
 _SAMPLES_PER_BLOCK = 4_000_000
 _IMAGES_PER_BLOCK = 64

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from onelayer.certificate import Certificate, CertificateRecord, ErrorFigures
 from onelayer.console import progress
+from onelayer.dense_layer import DenseLayer
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Given
-from onelayer.images import Image, pixels_of
-from onelayer.learning.dense_layer import DenseLayer
+from onelayer.frontends import ImageSpec
+from onelayer.images.containers import Image, pixels_of
 from onelayer.pipelines import Pipeline
 from onelayer.records import Shape
+from onelayer.verification.adversarial import Known, chosen_pixels, extreme_images, plain_images
 from onelayer.verification.applying import Kind, Side
 from onelayer.verification.bound import (
     NoBoundError,
@@ -27,9 +27,9 @@ from onelayer.verification.bound import (
     derived_from,
     proved_bound,
 )
+from onelayer.verification.certificate import Certificate, CertificateRecord, ErrorFigures
 from onelayer.verification.given_images import GivenImages, name_of
 from onelayer.verification.measuring import Measurement
-from onelayer.verification.nasty import Known, chosen_pixels, extreme_images, plain_images
 from onelayer.verification.trial import Case, Trial, blocks
 
 NASTY_KINDS = 4
@@ -113,10 +113,10 @@ def verify(
 def _kind_of_sides(layer: Side, transform: Side) -> Kind:
     if isinstance(layer, DenseLayer):
         dtype = str(layer.weight.dtype).removeprefix("torch.")
-        given = Given(layer.input_shape, dtype, "tensor")  # type: ignore[arg-type]  # weights are floating point
+        given = ImageSpec(layer.input_shape, dtype, "tensor")  # type: ignore[arg-type]  # weights are floating point
         return Kind(given, batched=True, device=layer.weight.device)
     if isinstance(transform, Pipeline):
-        return Kind(Given(transform.input_shape, "float32", "tensor"), batched=True, device=torch.device("cpu"))
+        return Kind(ImageSpec(transform.input_shape, "float32", "tensor"), batched=True, device=torch.device("cpu"))
     raise OnelayerError(
         "no images were given, and neither the layer nor the pipeline says which size it takes",
         expected="a DenseLayer or a Pipeline, or images",
@@ -124,7 +124,7 @@ def _kind_of_sides(layer: Side, transform: Side) -> Kind:
     )
 
 
-def _checked_range(given: Given, input_range: tuple[float, float] | None) -> tuple[float, float]:
+def _checked_range(given: ImageSpec, input_range: tuple[float, float] | None) -> tuple[float, float]:
     low, high = default_range(given) if input_range is None else input_range
     fits = math.isfinite(low) and math.isfinite(high) and low < high
     if not given.is_float:
@@ -180,7 +180,7 @@ def _measure_nasty(
     return _Extremes(total, len(outputs), None)
 
 
-def _known(layer: Side, transform: Side, given: Given) -> Known:
+def _known(layer: Side, transform: Side, given: ImageSpec) -> Known:
     original = approximation = None
     unknown: list[NoBoundError] = []
     try:

@@ -17,14 +17,15 @@ from torchvision.transforms import v2
 
 import onelayer
 from onelayer import OnelayerError, pipelines
-from onelayer.backends import Setting, choose, triton_cuda
-from onelayer.backends.triton_cuda import lower, why_not
-from onelayer.backends.triton_tiles import tiles_of
-from onelayer.operators import AxisMap, Clamp, Gamma, Program, Quantize, Separable, Stage
+from onelayer.algebra import AxisMap, Clamp, Gamma, Program, Quantize, Separable, Stage
+from onelayer.backends import LoweringTarget, choose
+from onelayer.backends.triton import launch as triton_cuda
+from onelayer.backends.triton.launch import lower, why_not
+from onelayer.backends.triton.tiles import tiles_of
 
 CPU = torch.device("cpu")
-FLOAT32 = Setting(CPU, torch.float32, torch.float32)
-BYTES = Setting(CPU, torch.float32, torch.uint8)
+FLOAT32 = LoweringTarget(CPU, torch.float32, torch.float32)
+BYTES = LoweringTarget(CPU, torch.float32, torch.uint8)
 
 
 def normal(*shape: int) -> np.ndarray:
@@ -168,7 +169,7 @@ def test_all_bytes_arrive() -> None:
 def test_memory_that_is_given(result: torch.dtype) -> None:
     in_shape, stages = PROGRAMS["smaller and larger"]
     program = Program(in_shape, tuple(stages))
-    apply = lower(program, Setting(CPU, torch.float32, result))
+    apply = lower(program, LoweringTarget(CPU, torch.float32, result))
     images = pixels(2, *in_shape)
     expected = apply(images)
     shape = expected.shape

@@ -17,9 +17,10 @@ from triton.compiler import ASTSource
 
 import onelayer
 from onelayer import pipelines
-from onelayer.backends import Setting, triton_cuda
-from onelayer.backends.triton_kernels import separable
-from onelayer.frontends import Given
+from onelayer.backends import LoweringTarget
+from onelayer.backends.triton import launch as triton_cuda
+from onelayer.backends.triton.kernels import separable
+from onelayer.frontends import ImageSpec
 
 HOPPER = GPUTarget("cuda", 90, 32)
 REPORT, EVALUATION = pipelines.report_transform(), ResNet50_Weights.IMAGENET1K_V1.transforms()
@@ -46,10 +47,10 @@ class Launch:
 
 
 def compiled(transform: Any, shape: tuple[int, int, int], dtype: torch.dtype, interleaved: bool) -> bytes:
-    given = Given(shape, str(dtype).removeprefix("torch."), "tensor")
+    given = ImageSpec(shape, str(dtype).removeprefix("torch."), "tensor")
     (output,) = onelayer.compile(transform, rounding="fused").source.outputs(given).each
     result = getattr(torch, output.after.dtype)
-    kernel = triton_cuda._Kernel(output.simplified.program, Setting(torch.device("cpu"), torch.float32, result))
+    kernel = triton_cuda._Kernel(output.simplified.program, LoweringTarget(torch.device("cpu"), torch.float32, result))
     launch = kernel._launcher = Launch()
     images = torch.zeros(2, *shape, dtype=dtype)
     kernel(images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) if interleaved else images, None)

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onelayer import compiling
+from onelayer.algebra import Program, Shape, affine_part
 from onelayer.bench.peers.peer import Images
 from onelayer.bench.peers.transforms import v2_transforms
 from onelayer.bench.peers.work import Work
-from onelayer.images import given_of
-from onelayer.operators import Program, Shape, affine_part
+from onelayer.images.containers import spec_of
+from onelayer.layer import compile as compile_transforms
 
 MOST = 20_000_000
 """Weights of the largest matrix, 80 MB: larger ones would only be read from memory all the time."""
@@ -57,5 +57,5 @@ def out_shape(work: Work, height: int, width: int) -> Shape:
 
 def _program(work: Work, shape: Shape, dtype: torch.dtype) -> Program:
     # A view of one value: nothing is computed with it.
-    given = given_of(torch.zeros(1, dtype=dtype).expand(shape))
-    return compiling.compile(v2_transforms(work), rounding="fused").program(given).program
+    given = spec_of(torch.zeros(1, dtype=dtype).expand(shape))
+    return compile_transforms(v2_transforms(work), rounding="fused").program(given).program

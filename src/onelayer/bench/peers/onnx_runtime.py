@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from onelayer.algebra import Shape
 from onelayer.bench.peers import dense_weights
 from onelayer.bench.peers.packages import missing
 from onelayer.bench.peers.peer import Images, Prepared
 from onelayer.bench.peers.work import Work
-from onelayer.operators import Shape
 
 _OPSET, _IR = 17, 8
 """Old enough for any ONNX Runtime that is still in use."""

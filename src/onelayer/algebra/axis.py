@@ -1,0 +1,372 @@
+"""One spatial axis as a banded matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, Literal, final, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import sparse
+
+from onelayer.algebra import bands
+from onelayer.algebra import filters as resampling
+from onelayer.algebra.operator import FloatArray, IntArray
+from onelayer.algebra.padding import Padding, padded_places
+from onelayer.errors import OnelayerError
+
+Interpolation = Literal["box", "bilinear", "hamming", "bicubic", "lanczos", "nearest", "nearest_exact"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class AxisMap:
+    """``y[i] = Σ_k weights[i, k] · x[starts[i] + k]``.
+
+    Every read is in bounds: ``0 ≤ starts[i]`` and ``starts[i] + taps ≤ n_in`` for every row, and 1 ≤ taps ≤ n_in. A row
+    whose own band is narrower is padded with zero weights, at its front where it would otherwise leave the axis; a row
+    of zeros only is zero padding. Every constructor and ``@`` give a map as narrow as possible (see :meth:`trim`).
+
+    Args:
+        n_in: Length of the input axis.
+        starts: First sample read by each output sample, int64 [n_out]. They need not ascend: a flip's descend.
+        weights: float64 [n_out, taps], finite.
+
+    Raises:
+        OnelayerError: If the arrays do not fit together, a weight is not finite or a read is out of bounds.
+    """
+
+    n_in: int
+    starts: IntArray
+    weights: FloatArray
+
+    def __post_init__(self) -> None:
+        starts = np.array(self.starts, dtype=np.int64)
+        weights = np.array(self.weights, dtype=np.float64, order="C")
+        if starts.ndim != 1 or weights.ndim != 2 or len(starts) != len(weights) or weights.size == 0:
+            raise OnelayerError(
+                f"starts of shape {starts.shape} and weights of shape {weights.shape} were given",
+                expected="[n_out] and [n_out, taps], neither empty",
+            )
+        if starts.min() < 0 or starts.max() + weights.shape[1] > self.n_in:
+            raise OnelayerError(
+                f"taps reach from {starts.min()} to {starts.max() + weights.shape[1] - 1}",
+                expected=f"reads within 0 … {self.n_in - 1}",
+                hint="Use AxisMap.from_taps for bands that leave the axis.",
+            )
+        if not np.isfinite(weights).all():
+            raise OnelayerError("a weight is not finite", expected="finite weights")
+        starts.setflags(write=False)
+        weights.setflags(write=False)
+        object.__setattr__(self, "starts", starts)
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def n_out(self) -> int:
+        """Length of the output axis."""
+        return len(self.starts)
+
+    @property
+    def taps(self) -> int:
+        """Width of the band: samples read per output sample."""
+        return int(self.weights.shape[1])
+
+    @cached_property
+    def row_sums(self) -> FloatArray:
+        """What each output sample of a constant axis of ones is, [n_out]."""
+        sums: FloatArray = self.weights.sum(axis=1)
+        sums.setflags(write=False)
+        return sums
+
+    @cached_property
+    def gain(self) -> float | None:
+        """The factor that a constant axis is multiplied by; None where it depends on the place (zero padding)."""
+        return bands.common_sum(self.row_sums)
+
+    @cached_property
+    def is_selection(self) -> bool:
+        """Whether every output sample is a copy of one input sample: crop, flip, nearest, padding other than zero."""
+        return self.taps == 1 and bool((self.weights == 1.0).all())
+
+    @cached_property
+    def is_identity(self) -> bool:
+        """Whether every output sample is a copy of the input sample at its place."""
+        return self.is_selection and self.n_in == self.n_out and bool((np.diff(self.starts, prepend=-1) == 1).all())
+
+    @cached_property
+    def multiplications(self) -> int:
+        """Multiplications that a kernel does along one line. Copying samples and writing zeros takes none."""
+        if self.taps == 1 and bool(((self.weights == 1.0) | (self.weights == 0.0)).all()):
+            return 0
+        return self.weights.size
+
+    @cached_property
+    def reads(self) -> int:
+        """How many samples of the input axis have a nonzero weight anywhere."""
+        read = np.zeros(self.n_in, dtype=bool)
+        read[(self.starts[:, None] + np.arange(self.taps))[self.weights != 0.0]] = True
+        return int(np.count_nonzero(read))
+
+    @cached_property
+    def span(self) -> int:
+        """Length of the part of the input axis that bands lie on, zeros in them included; quicker than ``reads``."""
+        return int(self.starts.max() - self.starts.min()) + self.taps
+
+    @cached_property
+    def window(self) -> tuple[int, int]:
+        """Start and length of the part of the input axis that is read with nonzero weights; (0, 1) where none is."""
+        rows, columns = np.nonzero(self.weights)
+        if len(rows) == 0:
+            return 0, 1
+        places = self.starts[rows] + columns
+        first = int(places.min())
+        return first, int(places.max()) - first + 1
+
+    @classmethod
+    def from_taps(cls, n_in: int, indices: ArrayLike, weights: ArrayLike) -> AxisMap:
+        """A map from a list of samples per output sample.
+
+        Args:
+            n_in: Length of the input axis.
+            indices: Samples read, int64 [n_out, M], each in 0 … n_in − 1, in any order; the weights of a sample that
+                comes up more than once in a row are added.
+            weights: float64 [n_out, M].
+
+        Raises:
+            OnelayerError: If the arrays do not fit together or an index is out of bounds.
+        """
+        places, factors = np.asarray(indices, dtype=np.int64), np.asarray(weights, dtype=np.float64)
+        if places.shape != factors.shape or places.ndim != 2:
+            raise OnelayerError(
+                f"indices of shape {places.shape} and weights of shape {factors.shape} were given",
+                expected="two arrays [n_out, M]",
+            )
+        selection = cls(n_in, places.ravel(), np.ones((places.size, 1)))
+        return cls(places.size, np.arange(len(places)) * places.shape[1], factors) @ selection
+
+    @classmethod
+    def select(cls, n_in: int, indices: ArrayLike) -> AxisMap:
+        """A map whose outputs are copies of the samples at ``indices``, int64 [n_out], each in 0 … n_in − 1."""
+        places = np.asarray(indices, dtype=np.int64)
+        return cls(n_in, places, np.ones((len(places), 1)))
+
+    @classmethod
+    def identity(cls, n: int) -> AxisMap:
+        """The map that changes nothing, n ≥ 1."""
+        return _identity(n)
+
+    @classmethod
+    def flip(cls, n: int) -> AxisMap:
+        """The reversal of an axis of length n ≥ 1."""
+        return cls.select(n, np.arange(n)[::-1])
+
+    @classmethod
+    def crop(cls, n: int, start: int, length: int) -> AxisMap:
+        """The window from ``start`` (which may be negative), ``length`` ≥ 1 samples; zeros where it leaves the axis."""
+        if length < 1:
+            raise OnelayerError(f"a crop to {length} samples was asked for", expected="at least 1 sample")
+        places = np.arange(start, start + length)
+        inside = (places >= 0) & (places < n)
+        return cls(n, np.where(inside, places, 0), inside[:, None].astype(np.float64))
+
+    @classmethod
+    def pad(cls, n: int, before: int, after: int, mode: Padding) -> AxisMap:
+        """Padding with torchvision's meaning of the modes; a negative amount crops.
+
+        ``symmetric`` reflects as often as it takes, as ``numpy.pad`` does.
+
+        Raises:
+            OnelayerError: If ``reflect`` is to add as many samples as the axis has or more, which PyTorch refuses, if
+                nothing is left, or for an unknown mode.
+        """
+        if mode == "zero":
+            return cls.crop(n, -before, n + before + after)
+        return cls.select(n, padded_places(n, before, after, mode))
+
+    @classmethod
+    def resample(
+        cls,
+        n_in: int,
+        n_out: int,
+        interpolation: Interpolation,
+        antialias: bool,
+        box: tuple[float, float] | None = None,
+        precision: resampling.Precision = "float64",
+    ) -> AxisMap:
+        """A resized axis.
+
+        Args:
+            n_in: Input samples, ≥ 1.
+            n_out: Output samples, ≥ 1.
+            interpolation: The filter. ``nearest`` is PyTorch's (``floor(i·scale)``), ``nearest_exact`` takes the sample
+                under the centre.
+            antialias: Whether the filter widens with the reduction, as in Pillow always. Without it the map is that
+                of PyTorch: bilinear (``align_corners=False``) and bicubic (a = −0.75) only. No difference for nearest.
+            box: Start and end of the part of the axis to resize, in samples, as in ``PIL.Image.resize``; with a
+                filter that widens only.
+            precision: In which the library places its samples: float64 in Pillow; in PyTorch that of the image, and
+                float64 for uint8. The two nearest ones are in float32 always.
+
+        Raises:
+            OnelayerError: For a combination that neither Pillow nor PyTorch has, or sizes or a box out of range.
+        """
+        return _resampled(n_in, n_out, interpolation, antialias, box, precision)
+
+    @classmethod
+    def convolve(cls, n: int, kernel: Sequence[float] | FloatArray, mode: Padding) -> AxisMap:
+        """A filter of the same weights everywhere, on an axis padded so that its length stays.
+
+        Args:
+            n: Length of the axis.
+            kernel: Weights from left to right (not reversed: as ``torch.nn.functional.conv1d`` has it), an odd number.
+            mode: Padding.
+
+        Raises:
+            OnelayerError: If the kernel's length is even or the padding is refused (see :meth:`pad`).
+        """
+        weights = np.asarray(kernel, dtype=np.float64)
+        if weights.ndim != 1 or len(weights) % 2 == 0:
+            raise OnelayerError(f"a kernel of shape {weights.shape} was given", expected="an odd number of weights")
+        reach = len(weights) // 2
+        sliding = cls(n + 2 * reach, np.arange(n), np.broadcast_to(weights, (n, len(weights))))
+        return sliding @ cls.pad(n, reach, reach, mode)
+
+    @classmethod
+    def gaussian_blur(cls, n: int, kernel_size: int, sigma: float) -> AxisMap:
+        """Torchvision's Gaussian blur along one axis, with its reflect padding.
+
+        Args:
+            n: Length of the axis.
+            kernel_size: Taps, odd.
+            sigma: Standard deviation in samples, > 0.
+
+        Raises:
+            OnelayerError: If either is out of range, or half the kernel is as long as the axis or longer.
+        """
+        if kernel_size < 1 or kernel_size % 2 == 0 or not sigma > 0:
+            raise OnelayerError(
+                f"a blur with kernel size {kernel_size} and sigma {sigma} was asked for",
+                expected="an odd kernel size and a positive sigma",
+            )
+        limit = (kernel_size - 1) / (2.0 * np.sqrt(2.0))
+        density = np.exp(-((np.linspace(-limit, limit, kernel_size) / sigma) ** 2))
+        return cls.convolve(n, density / density.sum(), "reflect")
+
+    def trim(self) -> AxisMap:
+        """The same map with as few taps as its widest row has between its first and its last nonzero weight."""
+        return AxisMap(self.n_in, *bands.trimmed(self.n_in, self.starts, self.weights))
+
+    def __matmul__(self, first: AxisMap) -> AxisMap:
+        """The map that applies ``first``, then this one.
+
+        Raises:
+            OnelayerError: If the lengths do not fit.
+        """
+        if self.n_in != first.n_out:
+            raise OnelayerError(
+                f"an axis map of {self.n_in} samples was put behind one that gives {first.n_out}",
+                expected="equal lengths",
+            )
+        if first.is_identity:
+            return self
+        if self.is_identity:
+            return first
+        second_band, first_band = (self.starts, self.weights), (first.starts, first.weights)
+        return AxisMap(first.n_in, *bands.product(first.n_in, second_band, first_band))
+
+    def apply(self, x: ArrayLike, axis: int = -1) -> FloatArray:
+        """Apply along one axis of an array whose length there is ``n_in``; the result is float64.
+
+        Raises:
+            OnelayerError: If that axis has another length.
+        """
+        lines = np.moveaxis(np.asarray(x, dtype=np.float64), axis, -1)
+        if lines.shape[-1] != self.n_in:
+            raise OnelayerError(f"an axis of {lines.shape[-1]} samples was given", expected=f"{self.n_in} samples")
+        result = np.zeros((*lines.shape[:-1], self.n_out))
+        for k in range(self.taps):
+            result += self.weights[:, k] * lines[..., self.starts + k]
+        return np.moveaxis(result, -1, axis)
+
+    def apply_transposed(self, y: ArrayLike, axis: int = -1) -> FloatArray:
+        """Apply the transposed matrix along one axis, whose length there is ``n_out``; the result is float64.
+
+        Raises:
+            OnelayerError: If that axis has another length.
+        """
+        lines = np.moveaxis(np.asarray(y, dtype=np.float64), axis, -1)
+        if lines.shape[-1] != self.n_out:
+            raise OnelayerError(f"an axis of {lines.shape[-1]} samples was given", expected=f"{self.n_out} samples")
+        spread: FloatArray = (self.to_sparse().T @ lines.reshape(-1, self.n_out).T).T
+        return np.moveaxis(spread.reshape(*lines.shape[:-1], self.n_in), -1, axis)
+
+    def to_sparse(self) -> Any:
+        """The matrix as a ``scipy.sparse.csr_array`` [n_out, n_in] without stored zeros."""
+        indices = (self.starts[:, None] + np.arange(self.taps)).ravel()
+        pointers = np.arange(self.n_out + 1) * self.taps
+        matrix = sparse.csr_array((self.weights.ravel(), indices, pointers), shape=(self.n_out, self.n_in), copy=True)
+        matrix.eliminate_zeros()
+        return matrix
+
+    def to_dense(self) -> FloatArray:
+        """The matrix, float64 [n_out, n_in]."""
+        dense = np.zeros((self.n_out, self.n_in))
+        np.put_along_axis(dense, self.starts[:, None] + np.arange(self.taps), self.weights, axis=1)
+        return dense
+
+    def allclose(self, other: AxisMap, atol: float = 0.0) -> bool:
+        """Whether both are the same matrix: no weight differs by more than ``atol``."""
+        if (self.n_in, self.n_out) != (other.n_in, other.n_out):
+            return False
+        difference = self.to_sparse() - other.to_sparse()
+        return bool(np.abs(difference.data).max(initial=0.0) <= atol)
+
+
+# Most operators leave an axis alone: one object per length, and what is derived from it is derived once.
+@lru_cache(maxsize=256)
+def _identity(n: int) -> AxisMap:
+    return AxisMap.select(n, np.arange(n))
+
+
+# The images of a data set share many lengths of an axis, such as a long side of 500.
+@lru_cache(maxsize=128)
+def _resampled(
+    n_in: int,
+    n_out: int,
+    interpolation: Interpolation,
+    antialias: bool,
+    box: tuple[float, float] | None,
+    precision: resampling.Precision,
+) -> AxisMap:
+    if n_in < 1 or n_out < 1:
+        raise OnelayerError(f"a resize from {n_in} to {n_out} samples was asked for", expected="at least 1 sample")
+    widens = antialias and interpolation in resampling.ANTIALIASING
+    if box is not None and not (widens and 0 <= box[0] < box[1] <= n_in):
+        raise OnelayerError(
+            f"the box {box} was given for an axis of {n_in} samples",
+            expected="0 ≤ start < end ≤ length, and a filter with antialiasing",
+        )
+    # As both libraries do; the sinc of Lanczos would leave rounding errors instead of zeros.
+    if n_in == n_out and box in (None, (0, n_in)):
+        return AxisMap.identity(n_in)
+    if widens:
+        kind = resampling.ANTIALIASING[interpolation]
+        return AxisMap(n_in, *bands.trimmed(n_in, *resampling.widened(n_in, n_out, kind, box or (0, n_in), precision)))
+    match interpolation:
+        case "bilinear":
+            return AxisMap.from_taps(n_in, *resampling.two_taps(n_in, n_out, precision))
+        case "bicubic":
+            return AxisMap.from_taps(n_in, *resampling.four_taps(n_in, n_out, precision))
+        case "nearest":
+            return AxisMap.select(n_in, resampling.nearest(n_in, n_out, 0.0))
+        case "nearest_exact":
+            return AxisMap.select(n_in, resampling.nearest(n_in, n_out, 0.5))
+        case _:
+            raise OnelayerError(
+                f"there is no interpolation {interpolation!r} {'with' if antialias else 'without'} antialiasing",
+                expected="one of " + ", ".join(get_args(Interpolation))
+                if antialias
+                else "bilinear, bicubic, nearest or nearest_exact",
+            )

@@ -1,0 +1,87 @@
+"""Maps whose axes do not separate, in Numba: each output is a sum over a few samples wherever they lie.
+
+The samples of neighbouring outputs lie close together, so they come from the nearest caches, but one by one: there is
+nothing to do eight at a time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onelayer.backends.cpu.kernel_parts import DONE, HAS_NAN, TAKEN, finished, kernel
+from onelayer.backends.cpu.vectors import add, memory_at, take, value_at
+
+_f32, _uint = np.float32, np.uint64
+
+
+@kernel
+def gathered(
+    of, address, of_image, of_channel, of_row, of_column,
+    begins, rows, cols, weights, width, channel,
+    bias, low, high, rounding, into, out_address, images, pieces, piece_rows, at_once, shared,
+):  # fmt: skip
+    """``clamp(channel · matrix · x + bias)``, rounded, for the images and rows that the counter gives out.
+
+    Args:
+        of: An array of the dtype of the images: uint8, float32, or int16 for float16.
+        address: Of the first element of the first image.
+        of_image: Elements from one image to the next.
+        of_channel: From one channel to the next.
+        of_row: From one row to the next.
+        of_column: From one column to the next.
+        begins: uint64 [H'·W' + 1]: where the samples of each output begin in the next three.
+        rows: uint32 [samples]: the row of each sample.
+        cols: uint32 [samples]: its column.
+        weights: float32 [samples].
+        width: W'.
+        channel: float32 [C', C].
+        bias: float32 [C', 1] or [C', H'·W'].
+        low: float32 [C'], may be infinite.
+        high: Likewise.
+        rounding: One of the four of ``numba_common``.
+        into: An array of the dtype of the results, as ``of``.
+        out_address: Of memory for [N, C', H', W'], contiguous.
+        images: N.
+        pieces: Into how many pieces, of whole rows, an image is divided.
+        piece_rows: Rows of a piece.
+        at_once: How many pieces to take at a time.
+        shared: uint64 [3], of zeros at first. Pieces that were taken, by any thread; pieces that are done; whether one
+            of the results may be NaN, never where they are integers.
+    """
+    x, out = memory_at(address, of), memory_at(out_address, into)
+    channels_out, channels = _uint(channel.shape[0]), _uint(channel.shape[1])
+    outputs = _uint(len(begins)) - _uint(1)
+    height = outputs // width
+    sums = np.empty(width, np.float32)
+    has_nan = False
+    all_pieces = images * pieces
+    taken = take(shared, TAKEN, at_once)
+    begin_taken, end_taken = taken, min(taken + at_once, all_pieces)
+    while taken < all_pieces:
+        n = taken // pieces
+        begin = (taken - n * pieces) * piece_rows
+        for i in range(begin, min(begin + piece_rows, height)):
+            for d in range(channels_out):
+                for j in range(width):
+                    sums[j] = 0
+                for c in range(channels):
+                    share = channel[d, c]
+                    if share != 0:
+                        origin = n * of_image + c * of_channel
+                        for j in range(width):
+                            total = _f32(0)
+                            for k in range(begins[i * width + j], begins[i * width + j + _uint(1)]):
+                                at = origin + _uint(rows[k]) * of_row + _uint(cols[k]) * of_column
+                                total += weights[k] * value_at(x, at)
+                            sums[j] += share * total
+                has_nan |= finished(
+                    sums, width, _f32(1), bias, d, i * width, low[d], high[d], rounding, out,
+                    (n * channels_out + d) * outputs + i * width,
+                )  # fmt: skip
+        taken += _uint(1)
+        if taken == end_taken:
+            if has_nan:
+                shared[HAS_NAN] = 1
+            add(shared, DONE, end_taken - begin_taken)
+            taken = take(shared, TAKEN, at_once)
+            begin_taken, end_taken = taken, min(taken + at_once, all_pieces)

@@ -1,0 +1,1 @@
+"""Programs as plain PyTorch, on any device and differentiable."""

@@ -1,0 +1,1 @@
+"""Programs as one fused kernel on NVIDIA GPUs, compiled by Triton."""

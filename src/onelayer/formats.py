@@ -1,0 +1,138 @@
+"""Numbers as the page, the figures and the terminal print them."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Context
+from pathlib import PureWindowsPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+ABSENT = "–"
+"""What stands in a table where there is nothing."""
+
+DEVICES = {"cpu": "CPU", "cuda": "CUDA"}
+"""Names of devices in running text."""
+
+
+GREY_LEVELS = 255
+"""Steps of an 8-bit image: an error of 1/255 of the range is one grey level."""
+
+
+def psnr(mse: float) -> float | None:
+    """Peak signal-to-noise ratio in dB, ``10·log10(1 / mse)``, for a peak of 1; None where the error is zero."""
+    # Not 1 / mse: a subnormal error would overflow.
+    return -10.0 * math.log10(mse) if mse > 0 else None
+
+
+def scientific(value: float) -> str:
+    """Three significant digits: ``1.93×10⁻⁵``."""
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}×10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+
+
+def decibels(value: float | None) -> str:
+    """A PSNR: ``47.2 dB``, or ``∞ dB`` for None (no error at all)."""
+    return "∞ dB" if value is None else f"{value:.1f} dB"
+
+
+def mse_with_psnr(mse: float) -> str:
+    """A mean squared error on both scales: ``1.93×10⁻⁵ (47.1 dB)``."""
+    return f"{scientific(mse)} ({decibels(psnr(mse))})"
+
+
+def grey_levels(value: float) -> str:
+    """An error in grey levels, fine enough for almost exact layers too."""
+    if value == 0:
+        return "0"
+    if value < 0.01:
+        return scientific(value)
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def grey_levels_at_most(value: float) -> str:
+    """A proved bound in grey levels, two digits, rounded up: what is proved must hold for what is printed."""
+    rounded = Context(prec=2, rounding=ROUND_CEILING).create_decimal(value)
+    return scientific(float(rounded)) if 0 < value < 0.01 else f"{rounded.normalize():f}"
+
+
+def percent(share: float) -> str:
+    """A share in whole percent; neither nothing nor all by rounding alone."""
+    if 0 < share < 0.005:
+        return "less than 1%"
+    return "more than 99%" if 0.995 <= share < 1 else f"{100 * share:.0f}%"
+
+
+def similarity(value: float | None) -> str:
+    """An SSIM to four digits; never 1 by rounding alone."""
+    if value is None:
+        return "not defined"
+    return "> 0.9999" if 0.99995 <= value < 1 else f"{value:.4f}"
+
+
+def milliseconds(seconds: float) -> str:
+    """A time in ms, without its unit: ``1,234``, ``56.7``, ``8.90``, ``0.0123``."""
+    value = seconds * 1000
+    if value >= 1000:
+        return f"{value:,.0f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if value >= 1 else f"{value:.3g}"
+
+
+def factor(value: float) -> str:
+    """A ratio of times, without the sign ×: ``123``, ``31.2``, ``1.42``, ``0.057``."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def factors(values: Sequence[float]) -> str:
+    """The range of some ratios: ``1.42 to 3.10``, or one number where both ends print alike."""
+    low, high = factor(min(values)), factor(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def duration(seconds: float) -> str:
+    """A wall time: ``8.2 s``, ``12 min 3 s``, ``1 h 2 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def shape(channels_height_width: tuple[int, ...]) -> str:
+    """``3×32×32``."""
+    return "×".join(str(size) for size in channels_height_width)
+
+
+def moment(iso: str) -> str:
+    """An ISO 8601 time to the minute, in UTC; the text itself where it is no such time."""
+    try:
+        when = datetime.fromisoformat(iso)
+    except ValueError:
+        return iso
+    # A record's times are UTC; one without an offset says so by its format alone.
+    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    return f"{when:%Y-%m-%d %H:%M} UTC"
+
+
+def source(given: str) -> str:
+    """What was given to ``--data``, without the folders above it: a page is passed on, a machine's paths are not."""
+    # This flavour knows both separators, and so reads the records of any machine.
+    return PureWindowsPath(given).name or "a folder"
+
+
+def enumeration(parts: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *others, last = parts
+    return f"{', '.join(others)} and {last}" if others else last

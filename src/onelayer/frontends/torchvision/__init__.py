@@ -1,0 +1,1 @@
+"""Torchvision's transforms, v1 and v2."""

@@ -1,0 +1,134 @@
+"""How Pillow and PyTorch round, as data: what a bit for bit result depends on besides the transform.
+
+Sources: Pillow's ``Resample.c``, ``Convert.c`` and ``Image.py``; PyTorch's ``UpSampleKernel.cpp``; torchvision's
+``_functional_tensor.py`` and ``v2/functional``. What the sources leave to the compiler was measured, on the builds that
+``pip`` installs; ``onelayer selfcheck`` compares all of it with what is installed.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Literal
+
+import torch
+
+Size = tuple[int, int]
+"""Height and width."""
+
+Axis = Literal["rows", "cols"]
+
+TESTED = {"torch": ("2.15",), "torchvision": ("0.29",), "pillow": ("11", "12", "13")}
+"""Releases whose pixels the tests were compared with, by how their versions begin."""
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """A resize of bytes: one pass along each axis, in whole numbers, each rounded half up and saturated.
+
+    Args:
+        limit: What the largest weight stays below as a whole number; see
+            :func:`onelayer.algebra.fixed_point.in_fixed_point`.
+        first: Along which axis the first pass goes, by the sizes before and after.
+    """
+
+    limit: int | None
+    first: Callable[[Size, Size], Axis]
+
+
+@dataclass(frozen=True)
+class Float32Rules:
+    """PyTorch's sums in float32; see :class:`onelayer.algebra.Float32Sum`.
+
+    Args:
+        resize_apart: Products that are rounded together in a resize.
+        weights_fused: Whether its weights are computed with FMA.
+        luma_apart: Products that are rounded together in the luma of v2; that of v1 rounds each product.
+    """
+
+    resize_apart: int
+    weights_fused: bool
+    luma_apart: int
+
+
+def _columns_first(before: Size, after: Size) -> Axis:  # noqa: ARG001 - whatever the sizes
+    return "cols"
+
+
+def _rows_first_of_very_tall(before: Size, after: Size) -> Axis:
+    (height, width), (new_height, _) = before, after
+    return "rows" if height > 100 * width and new_height < height else "cols"
+
+
+def _rows_first_where_that_is_quicker(before: Size, after: Size) -> Axis:
+    shorter, narrower = (old - new for old, new in zip(before, after, strict=True))
+    return "rows" if shorter > 0 and shorter > 2 * narrower else "cols"
+
+
+TORCH_BYTES = FixedPoint(1 << 15, _columns_first)
+"""PyTorch's resize of uint8 tensors on the CPU, with antialiasing and without."""
+
+_PILLOW = (
+    ((0, 0), FixedPoint(None, _columns_first)),
+    ((12, 2), FixedPoint(None, _rows_first_of_very_tall)),
+    ((13, 0), FixedPoint(None, _rows_first_where_that_is_quicker)),
+)
+"""Pillow's resize, from a version on."""
+
+_SINGLES = {
+    "DEFAULT": Float32Rules(resize_apart=1, weights_fused=False, luma_apart=1),
+    "AVX2": Float32Rules(resize_apart=4, weights_fused=True, luma_apart=0),
+}
+"""PyTorch's float32 sums, by the instructions that it uses."""
+
+TENSOR_LUMA = (0.2989, 0.587, 0.114)
+"""Torchvision's weights of red, green and blue, for tensors; a uint8 result is cut off."""
+
+PILLOW_LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
+"""Pillow's, in 16 bits of fraction, rounded half up."""
+
+
+def pillow_resize() -> FixedPoint:
+    """That of the Pillow that is installed."""
+    installed = _version("pillow")
+    return [dialect for since, dialect in _PILLOW if since <= installed][-1]
+
+
+def torch_singles() -> Float32Rules:
+    """The float32 sums of the PyTorch that is installed, on this processor; warns, once, where they were not tested."""
+    _version("torch")
+    return _singles_of(torch.backends.cpu.get_cpu_capability())
+
+
+@lru_cache(maxsize=8)
+def _singles_of(capability: str) -> Float32Rules:
+    if capability not in _SINGLES:
+        warnings.warn(
+            f"how PyTorch rounds float32 sums with {capability} instructions was not compared (tested: "
+            f"{', '.join(_SINGLES)}); those of AVX2 are assumed. Run `onelayer selfcheck`; it takes some seconds.",
+            stacklevel=3,
+        )
+    return _SINGLES.get(capability, _SINGLES["AVX2"])
+
+
+def torch_bytes() -> FixedPoint:
+    """The resize of uint8 tensors of the PyTorch that is installed."""
+    _version("torch")
+    return TORCH_BYTES
+
+
+@lru_cache(maxsize=8)
+def _version(package: str) -> tuple[int, int]:
+    """Major and minor version of an installed package; warns, once, where it was not tested."""
+    text = version(package)
+    if not any(text == tested or text.startswith(f"{tested}.") for tested in TESTED[package]):
+        warnings.warn(
+            f"{package} {text} was not compared with onelayer's rounding, which promises its pixels bit for bit "
+            f"(tested: {', '.join(TESTED[package])}). Run `onelayer selfcheck`; it takes some seconds.",
+            stacklevel=2,
+        )
+    major, minor, *_ = text.split(".")
+    return int(major), int(minor)

@@ -1,0 +1,144 @@
+"""What may hold an image: tensors, PIL images, arrays, and how each is read and made."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from numpy.typing import NDArray
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
+
+from onelayer.errors import OnelayerError
+from onelayer.frontends import Container, ImageSpec
+from onelayer.images.pillow_memory import pillow_pixels
+
+Image = torch.Tensor | PIL.Image.Image | NDArray[Any]
+
+EXPECTED = "a tensor [..., C, H, W], a PIL image, an array [..., H, W, C], or a list of these"
+
+_DTYPES = {
+    torch.uint8: "uint8",
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+    torch.float32: "float32",
+    torch.float64: "float64",
+}
+TORCH_DTYPES = {name: dtype for dtype, name in _DTYPES.items()}
+"""By the names that :class:`~onelayer.frontends.ImageSpec` has for them."""
+
+
+def is_image(value: object) -> bool:
+    """Whether it is of a type that holds an image."""
+    if isinstance(value, tv_tensors.TVTensor):
+        return isinstance(value, tv_tensors.Image)
+    return isinstance(value, torch.Tensor | PIL.Image.Image | np.ndarray)
+
+
+def spec_of(image: Image) -> ImageSpec:
+    """What a transform would be given with this image; of a batch, one image of it.
+
+    Raises:
+        OnelayerError: If it is no image, has no pixels, or is of a dtype or mode that no transform takes.
+    """
+    if isinstance(image, PIL.Image.Image):
+        channels = {"L": 1, "RGB": 3}.get(image.mode)
+        if channels is None:
+            raise OnelayerError(
+                f"a PIL image of mode {image.mode} was given",
+                expected="mode RGB or L",
+                hint="Convert it with .convert('RGB') before.",
+            )
+        return _checked((channels, image.height, image.width), "uint8", "pil")
+    if isinstance(image, tv_tensors.TVTensor) and not isinstance(image, tv_tensors.Image):
+        # Torchvision resizes masks by their nearest values and does not scale them: they are no images.
+        raise _no_image(f"a tv_tensors.{type(image).__name__}")
+    if isinstance(image, torch.Tensor):
+        if image.dim() < 3:
+            raise _no_image(f"a tensor of shape {tuple(image.shape)}")
+        container: Container = "image" if isinstance(image, tv_tensors.Image) else "tensor"
+        return _checked(tuple(image.shape[-3:]), _DTYPES.get(image.dtype), container, str(image.dtype))
+    if isinstance(image, np.ndarray):
+        if image.ndim < 2:
+            raise _no_image(f"an array of shape {image.shape}")
+        height, width, channels = image.shape[-3:] if image.ndim > 2 else (*image.shape, 1)
+        name = image.dtype.name if image.dtype.name in _DTYPES.values() else None
+        return _checked((channels, height, width), name, "numpy", str(image.dtype))
+    raise _no_image(type(image).__name__)
+
+
+def _no_image(what: str) -> OnelayerError:
+    return OnelayerError(f"{what} was given as an image", expected=EXPECTED)
+
+
+@lru_cache(maxsize=256)
+def _checked(shape: Any, dtype: Any, container: Container, dtype_text: str = "") -> ImageSpec:
+    if dtype is None:
+        raise OnelayerError(
+            "an image of this dtype was given",
+            expected="uint8 or floating point",
+            hint="Convert it, for example with v2.functional.to_dtype.",
+            dtype=dtype_text,
+        )
+    if min(shape) < 1:
+        raise OnelayerError("an image without pixels was given", expected="height and width of at least 1", shape=shape)
+    return ImageSpec(shape, dtype, container)
+
+
+def pixels_of(image: Image) -> torch.Tensor:
+    """The pixels as a tensor [..., C, H, W], without a copy where the image's memory allows it."""
+    if isinstance(image, torch.Tensor):
+        plain: torch.Tensor = image.as_subclass(torch.Tensor) if type(image) is not torch.Tensor else image
+        return plain
+    if isinstance(image, PIL.Image.Image):
+        return pillow_pixels(image)
+    planes = image[..., None] if image.ndim == 2 else image
+    # PyTorch takes no negative strides, and warns of memory that must not be written.
+    if min(planes.strides, default=0) < 0 or not planes.flags.writeable:
+        planes = planes.copy()
+    return torch.from_numpy(planes).movedim(-1, -3)
+
+
+def check_memory(out: torch.Tensor, shape: tuple[int, ...], after: ImageSpec, pixels: torch.Tensor) -> None:
+    """Make sure that a result fits into memory that was given for it.
+
+    Args:
+        out: The memory.
+        shape: Of the result.
+        after: What the result is.
+        pixels: What it is computed from.
+
+    Raises:
+        OnelayerError: If it does not fit, or is no tensor.
+    """
+    expected = f"{list(shape)}, {after.dtype}, on {pixels.device}"
+    if after.container not in ("tensor", "image"):
+        raise OnelayerError("out= was given, and the result is no tensor", expected="a pipeline that ends with one")
+    if not isinstance(out, torch.Tensor):
+        raise OnelayerError(f"{type(out).__name__} was given as out=", expected=f"a tensor {expected}")
+    if (tuple(out.shape), _DTYPES.get(out.dtype), out.device) != (shape, after.dtype, pixels.device):
+        given = f"{list(out.shape)}, {str(out.dtype).removeprefix('torch.')}, on {out.device}"
+        raise OnelayerError(f"a tensor {given} was given as out=", expected=expected)
+    if torch.is_grad_enabled() and (out.requires_grad or pixels.requires_grad):
+        raise OnelayerError("out= was given where a gradient is wanted", hint="Leave it out, or use torch.no_grad().")
+    if out.untyped_storage().data_ptr() == pixels.untyped_storage().data_ptr() and out.numel():
+        raise OnelayerError("out= shares the memory of the image", expected="memory of its own")
+
+
+def image_of(pixels: torch.Tensor, after: ImageSpec) -> Image:
+    """Pixels [..., C, H, W] in the dtype and container of ``after``."""
+    pixels = pixels.to(TORCH_DTYPES[after.dtype])
+    match after.container:
+        case "tensor":
+            return pixels
+        case "image":
+            wrapped: torch.Tensor = tv_tensors.Image(pixels)
+            return wrapped
+        case "pil":
+            made: PIL.Image.Image = F.to_pil_image(pixels)
+            return made
+        case "numpy":
+            return pixels.detach().movedim(-3, -1).cpu().numpy()

@@ -1,0 +1,222 @@
+"""What the numbers say, in sentences. No verdict is written down here: each follows from the records given."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from onelayer.formats import (
+    GREY_LEVELS,
+    decibels,
+    duration,
+    enumeration,
+    factors,
+    grey_levels,
+    grey_levels_at_most,
+    mse_with_psnr,
+    psnr,
+)
+from onelayer.reproduction.report.learning_analysis import best_cure
+from onelayer.reproduction.report.ranking import LAYERS, Duel, devices, duels, fastest, layers, rows_of
+
+if TYPE_CHECKING:
+    from onelayer.reproduction.records import (
+        BenchmarkRecord,
+        BenchmarkWay,
+        LayerMetrics,
+        MetricsRecord,
+        OtherRecipesRecord,
+        RunRecord,
+    )
+
+CLEARLY_OFF = 8
+"""Grey levels from which on an error at one place of an image is called out."""
+
+_DEVICES = {"cpu": "CPU", "cuda": "CUDA device"}
+_PHRASES = {
+    "sequential": "the transforms applied image by image",
+    "batched": "the transforms applied to whole batches",
+}
+
+
+def headline(
+    metrics: MetricsRecord | None, benchmark: BenchmarkRecord | None, others: OtherRecipesRecord | None = None
+) -> list[str]:
+    """The answer in short: how exact each layer is, then how fast on each device that was measured.
+
+    Of layers that other recipes found the best is named, if it is clearly better than the run's own.
+    """
+    if metrics is None:
+        accuracy = ["How exact the layer is has not been measured yet."]
+    else:
+        accuracy = [_fidelity(metrics, layer) for layer in _without(others, metrics)]
+        cure = best_cure(metrics, others)
+        accuracy[1:1] = [cure] if cure else []
+    if benchmark is None:
+        return [*accuracy, "How fast it is has not been measured yet."]
+    speed = [_standings(benchmark, device, layer) for device in devices(benchmark) for layer in layers(benchmark)]
+    return [*accuracy, *(sentence for sentence in speed if sentence)]
+
+
+def accuracy(metrics: MetricsRecord, others: OtherRecipesRecord | None = None) -> list[str]:
+    """How far layers are from the transforms, on average and at worst; without those that other recipes found."""
+    sentences = [f"{_fidelity(metrics, layer)}{_worst(layer)}{_promise(layer)}" for layer in _without(others, metrics)]
+    if any(layer.psnr_db is not None and layer.bound_grey_levels is None for layer in metrics.layers):
+        sentences.append(
+            "A small average error is no guarantee for every image: an image unlike those of this test part "
+            "may come out worse than any shown here."
+        )
+    return sentences
+
+
+def _without(others: OtherRecipesRecord | None, metrics: MetricsRecord) -> list[LayerMetrics]:
+    names = {other.name for other in others.layers} if others else set()
+    return [layer for layer in metrics.layers if layer.layer not in names]
+
+
+def speed(record: BenchmarkRecord) -> list[str]:
+    """Where the layer is ahead, level and behind, on each device, in the order measured; then what was not measured."""
+    sentences = []
+    for device in devices(record):
+        where = f"On this machine’s {_DEVICES[device]}"
+        for layer in layers(record):
+            sentences += [f"{where}, {layer.label} was {_standing(duel)}." for duel in duels(record, device, layer)]
+        # The last layer meets all the others, so what is said of it says who is ahead.
+        if layers(record) and (verdict := _verdict(record, device, layers(record)[-1])):
+            sentences.append(verdict)
+    if not sentences:
+        sentences.append("The benchmark did not time the layer beside another way, so it says nothing about speed.")
+    if record.not_measured:
+        names = enumeration([_DEVICES.get(device, device) for device in record.not_measured])
+        sentences.append(f"Nothing is known for a {names}: none was measured.")
+    return sentences
+
+
+def training(run: RunRecord) -> list[str]:
+    """How learning ended, and what keeping the best epoch was worth."""
+    summary, settings = run.training, run.settings
+    if summary is None:
+        return ["Learning has not ended yet."]
+    epochs = f"{summary.epochs_run} epoch" if summary.epochs_run == 1 else f"{summary.epochs_run} epochs"
+    took = f"{epochs} in {duration(summary.seconds)}"
+    ending = {
+        "early stopping": (
+            f"Training stopped early, after {took}: for {settings.patience} epochs in a row the validation MSE had not "
+            f"fallen by more than {settings.min_delta:g} below its best."
+        ),
+        "all epochs done": (
+            f"Training ran out of its {settings.epochs} epochs ({took}) before it stopped improving by itself, "
+            "so more epochs might have helped."
+        ),
+        "interrupted": f"Training was interrupted after {took}, so the layer may not be as good as it could be.",
+        "not finite": f"Training broke off after {took}, because the error was no longer a finite number.",
+    }[summary.stop_reason]
+    best = f"epoch {summary.best_epoch}, with a validation MSE of {mse_with_psnr(summary.best_validation_mse)}"
+    return [ending, f"The best epoch was {best}. {_kept(run)}"]
+
+
+def _kept(run: RunRecord) -> str:
+    summary = run.training
+    if summary is None or summary.best_epoch == summary.epochs_run:
+        return "It was also the last one, so keeping the best epoch changed nothing in this run."
+    if summary.last_validation_mse is None:
+        return "The last epoch’s error was not a finite number; the layer of the best epoch was kept."
+    if summary.last_validation_mse <= summary.best_validation_mse:
+        return "The last epoch was no worse."
+    best, last = psnr(summary.best_validation_mse), psnr(summary.last_validation_mse)
+    if best is None or last is None:
+        return "The last epoch was worse than the best, which had no error at all."
+    amount = decibels(best - last) if best - last >= 0.05 else "less than 0.1 dB"
+    return f"The last epoch was worse by {amount}: that is what keeping the layer of the best epoch gained."
+
+
+def _fidelity(metrics: MetricsRecord, layer: LayerMetrics) -> str:
+    over = f"Over {metrics.images:,} test images the {layer.layer} layer"
+    if layer.psnr_db is None:
+        return f"{over} gives exactly the output of the transforms."
+    typical = grey_levels(GREY_LEVELS * math.sqrt(layer.mse))
+    return (
+        f"{over} reaches a PSNR of {decibels(layer.psnr_db)} against the transforms, a root-mean-square error of "
+        f"{typical} of 255 grey levels; its largest error anywhere is {grey_levels(layer.max_grey_levels)} grey levels."
+    )
+
+
+def _worst(layer: LayerMetrics) -> str:
+    if layer.psnr_db is None:
+        return ""
+    if layer.max_grey_levels > CLEARLY_OFF:
+        return (
+            f" Whatever the average says, it is off by more than {CLEARLY_OFF} grey levels somewhere in test image "
+            f"{layer.worst_image}."
+        )
+    return f" No test image is off by more than {CLEARLY_OFF} grey levels anywhere."
+
+
+def _promise(layer: LayerMetrics) -> str:
+    if layer.bound_grey_levels is None:
+        return ""
+    return (
+        f" Its weights prove that no image in [0, 1] at all can come out more than "
+        f"{grey_levels_at_most(layer.bound_grey_levels)} grey levels wrong."
+    )
+
+
+def _standings(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> str | None:
+    found = duels(record, device, layer)
+    # Ways beyond the two that the question is about have their sentences in the conclusion.
+    asked = [duel for duel in found if duel.rival.key in _PHRASES] or found
+    if not asked:
+        return None
+    return f"On this machine’s {_DEVICES[device]}, {layer.label} was {'; it was '.join(map(_standing, asked))}."
+
+
+def _standing(duel: Duel) -> str:
+    clauses: list[str] = []
+    for word, preposition, count, ratios in (
+        ("faster", "than", len(duel.ahead), duel.ahead),
+        ("slower", "than", len(duel.behind), duel.behind),
+        ("level", "with", duel.level, ()),
+    ):
+        if count:
+            # Named once: the clauses after the first speak of the same rival.
+            rival = "" if clauses else f" {preposition} {_phrase(duel.rival)}"
+            note = f"by a factor of {factors(ratios)}" if ratios else "their quartile ranges overlap"
+            clauses.append(f"{word}{rival} at {_share(count, duel.rows, first=not clauses)} ({note})")
+    return enumeration(clauses)
+
+
+def _share(count: int, rows: int, *, first: bool) -> str:
+    """How many rows; of how many, is said the first time only."""
+    return f"{count} of {rows} batch size{'' if rows == 1 else 's'}" if first else str(count)
+
+
+def _verdict(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> str | None:
+    against = {duel.rival.key for duel in duels(record, device, layer)}
+    rows = [row for row in rows_of(record, device) if layer.key in row.timings and against & row.timings.keys()]
+    if not rows:
+        return None
+    winners = [fastest(record, row) for row in rows]
+    alone = sum(keys == (layer.key,) for keys in winners)
+    shared = sum(layer.key in keys for keys in winners) - alone
+    where = f"on the {_DEVICES[device]} in this run"
+    if alone == len(rows):
+        return f"So {layer.label} was the fastest way {where} at every batch size."
+    if alone + shared == 0:
+        leader, count = Counter(key for keys in winners for key in keys).most_common(1)[0]
+        phrases = {way.key: _phrase(way) for way in record.ways}
+        return (
+            f"So {layer.label} was never the fastest way {where}: where speed is all that counts, choose "
+            f"{phrases[leader]}, in front at {_share(count, len(rows), first=True)}."
+        )
+    clauses: list[str] = []
+    beaten = len(rows) - alone - shared
+    for words, count in (("alone the fastest way", alone), ("level with the fastest", shared), ("beaten", beaten)):
+        if count:
+            clauses.append(f"{words} at {_share(count, len(rows), first=not clauses)}")
+    return f"So {where} {layer.label} was {enumeration(clauses)}."
+
+
+def _phrase(way: BenchmarkWay) -> str:
+    """What a way is called in running text."""
+    return way.label if way.key in LAYERS else _PHRASES.get(way.key, f"“{way.label}”")

@@ -1,0 +1,99 @@
+"""Who is ahead in a benchmark, and where it is too close to call.
+
+Two times whose quartile ranges overlap are level: the difference of their medians is within what the same
+measurement differs by from one repeat to the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onelayer.records import Timing
+    from onelayer.reproduction.records import BenchmarkRecord, BenchmarkRow, BenchmarkWay
+
+LAYERS = ("layer", "derived")
+"""Keys of the ways that are layers: the learned one and the derived one. Others are measured against them."""
+
+
+def level(one: Timing, other: Timing) -> bool:
+    """Whether the two quartile ranges overlap; a shared end counts."""
+    return one.first_quartile <= other.third_quartile and other.first_quartile <= one.third_quartile
+
+
+def fastest(record: BenchmarkRecord, row: BenchmarkRow) -> tuple[str, ...]:
+    """Keys of the fastest contender of the row and of those level with it, in the record's order."""
+    timings = {way.key: row.timings[way.key] for way in record.ways if way.contender and way.key in row.timings}
+    if not timings:
+        return ()
+    best = min(timings.values(), key=lambda timing: timing.median)
+    return tuple(key for key, timing in timings.items() if level(timing, best))
+
+
+def timed_ways(record: BenchmarkRecord) -> tuple[BenchmarkWay, ...]:
+    """The ways that have a time in some row: a way may exist on a device that was not measured only."""
+    timed = {key for row in record.rows for key in row.timings}
+    return tuple(way for way in record.ways if way.key in timed)
+
+
+def layers(record: BenchmarkRecord) -> tuple[BenchmarkWay, ...]:
+    """The layers that were timed, in the record's order."""
+    return tuple(way for way in timed_ways(record) if way.key in LAYERS)
+
+
+def rivals(record: BenchmarkRecord, layer: BenchmarkWay) -> tuple[BenchmarkWay, ...]:
+    """The contenders that a layer is measured against: all but layers that the record names after it."""
+    ways = timed_ways(record)
+    before = ways[: ways.index(layer)]
+    return tuple(way for way in ways if way.contender and (way in before if way.key in LAYERS else True))
+
+
+def devices(record: BenchmarkRecord) -> tuple[str, ...]:
+    """Devices that were measured, in the record's order."""
+    return tuple(dict.fromkeys(row.device for row in record.rows))
+
+
+def rows_of(record: BenchmarkRecord, device: str) -> list[BenchmarkRow]:
+    """Rows of one device, from the largest batch size to the smallest."""
+    rows = [row for row in record.rows if row.device == device]
+    return sorted(rows, key=lambda row: row.batch_size, reverse=True)
+
+
+@dataclass(frozen=True)
+class Duel:
+    """A layer against one rival, row by row, on one device."""
+
+    layer: BenchmarkWay
+    rival: BenchmarkWay
+    ahead: tuple[float, ...]
+    """Rival's time over the layer's, for each row in which the layer is faster."""
+    level: int
+    """Rows too close to call."""
+    behind: tuple[float, ...]
+    """The layer's time over the rival's, for each row in which the layer is slower."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that have both times."""
+        return len(self.ahead) + self.level + len(self.behind)
+
+
+def duels(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> list[Duel]:
+    """A layer against each of its rivals that was timed on the device."""
+    return [duel for rival in rivals(record, layer) if (duel := _duel(record, device, layer, rival)).rows]
+
+
+def _duel(record: BenchmarkRecord, device: str, layer: BenchmarkWay, rival: BenchmarkWay) -> Duel:
+    ahead, behind, ties = [], [], 0
+    for row in rows_of(record, device):
+        own, other = row.timings.get(layer.key), row.timings.get(rival.key)
+        if own is None or other is None:
+            continue
+        if level(own, other):
+            ties += 1
+        elif own.median < other.median:
+            ahead.append(other.median / own.median)
+        else:
+            behind.append(own.median / other.median)
+    return Duel(layer, rival, tuple(ahead), ties, tuple(behind))
