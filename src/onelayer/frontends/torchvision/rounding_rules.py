@@ -21,7 +21,7 @@ Size = tuple[int, int]
 
 Axis = Literal["rows", "cols"]
 
-TESTED = {"torch": ("2.15",), "torchvision": ("0.29",), "pillow": ("11", "12", "13")}
+TESTED = {"torch": ("2.14", "2.15"), "torchvision": ("0.29",), "pillow": ("11", "12", "13")}
 """Releases whose pixels the tests were compared with, by how their versions begin."""
 
 
