@@ -81,6 +81,7 @@ _PILLOW = (
 _SINGLES = {
     "DEFAULT": Float32Rules(resize_apart=1, weights_fused=False, luma_apart=1),
     "AVX2": Float32Rules(resize_apart=4, weights_fused=True, luma_apart=0),
+    "AVX512": Float32Rules(resize_apart=4, weights_fused=True, luma_apart=0),
 }
 """PyTorch's float32 sums, by the instructions that it uses."""
 
