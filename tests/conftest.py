@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,11 +27,42 @@ hypothesis.settings.register_profile("fast", max_examples=25, deadline=None, der
 hypothesis.settings.register_profile("exhaustive", max_examples=500, deadline=None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of a slice of the exhaustive tests."""
+    parser.addoption("--order-by", metavar="TEXT", help="run the test files in an order that follows from TEXT")
+    parser.addoption("--budget", metavar="SECONDS", type=float, help="start no test after this time")
+
+
+def _is_exhaustive(config: pytest.Config) -> bool:
+    wanted = config.getoption("-m") or ""
+    return "exhaustive" in wanted and "not exhaustive" not in wanted
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Choose how many examples Hypothesis tries: many in a run of the exhaustive tests, few otherwise."""
-    wanted = config.getoption("-m") or ""
-    is_exhaustive = "exhaustive" in wanted and "not exhaustive" not in wanted
-    hypothesis.settings.load_profile("exhaustive" if is_exhaustive else "fast")
+    hypothesis.settings.load_profile("exhaustive" if _is_exhaustive(config) else "fast")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Count Hypothesis tests among the exhaustive ones, where they try more; order files for a slice."""
+    if _is_exhaustive(config):
+        for item in items:
+            if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+                item.add_marker("exhaustive")
+    if (text := config.getoption("--order-by")) is not None:
+        items.sort(key=lambda item: hashlib.sha256(f"{text} {item.path.name}".encode()).digest())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what begins after the time budget."""
+    budget = item.config.getoption("--budget")
+    if budget is not None and time.monotonic() - _BEGIN > budget:
+        pytest.skip("outside of this run's time budget")
+
+
+_BEGIN = time.monotonic()
 
 
 @pytest.fixture(autouse=True)
