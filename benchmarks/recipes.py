@@ -17,16 +17,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 from rich.table import Table
 
 import onelayer
 from onelayer import pipelines
 from onelayer.console import results
-from onelayer.data import load_images
+from onelayer.data import float_images, load_images
 from onelayer.environment import measured_here
-from onelayer.reproduction.learning.regression import unit_range
 from onelayer.reproduction.records import Recipe
 
 _FEW = 5000
@@ -68,7 +66,7 @@ def _row(data: str, part: str, recipe: Recipe) -> dict[str, Any]:
     learned = onelayer.learn(pipeline, train, recipe=recipe, validation=images.validation[:_AT_ONCE])
     squares, largest = 0.0, 0.0
     for begin in range(0, len(images.test), _AT_ONCE):
-        inputs = unit_range(torch.from_numpy(np.array(images.test[begin : begin + _AT_ONCE])))
+        inputs = float_images(images.test[begin : begin + _AT_ONCE])
         errors = learned.operator.apply(inputs.numpy()) - pipeline(inputs).numpy()
         squares, largest = squares + float((errors**2).sum()), max(largest, float(np.abs(errors).max()))
     mse = squares / (len(images.test) * len(learned.operator.bias))

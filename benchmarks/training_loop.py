@@ -25,13 +25,12 @@ from torch import nn
 from torch.utils.data import DistributedSampler
 
 from onelayer import pipelines
-from onelayer.data import load_images
+from onelayer.data import float_images, load_images
 from onelayer.dense_layer import DenseLayer
 from onelayer.environment import measured_here
 from onelayer.pipelines import Pipeline
-from onelayer.reproduction.learning.batches import VALIDATION_BATCH
-from onelayer.reproduction.learning.fit import fit
-from onelayer.reproduction.learning.regression import unit_range
+from onelayer.reproduction.learning.gradient_descent import fit
+from onelayer.reproduction.learning.regression import VALIDATION_BATCH
 from onelayer.reproduction.records import TrainingSettings
 from onelayer.reproduction.run_folder import RunFolder
 
@@ -48,7 +47,7 @@ def bare(
         sampler.set_epoch(epoch)
         order = np.fromiter(sampler, dtype=np.int64)
         for start in range(0, len(order), settings.batch_size):
-            images = unit_range(torch.from_numpy(train[order[start : start + settings.batch_size]]))
+            images = float_images(train[order[start : start + settings.batch_size]])
             loss = nn.functional.mse_loss(layer(images), pipeline(images))
             optimizer.zero_grad()
             loss.backward()
@@ -56,7 +55,7 @@ def bare(
         squared = 0.0
         with torch.no_grad():
             for start in range(0, len(validation), VALIDATION_BATCH):
-                images = unit_range(torch.from_numpy(np.array(validation[start : start + VALIDATION_BATCH])))
+                images = float_images(validation[start : start + VALIDATION_BATCH])
                 squared += float(nn.functional.mse_loss(layer(images), pipeline(images))) * len(images)
         if squared / len(validation) < best:
             best, best_state = squared / len(validation), copy.deepcopy(layer.state_dict())

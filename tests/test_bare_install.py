@@ -86,6 +86,6 @@ def test_in_a_fresh_environment(tmp_path: Path) -> None:
     )
     if installed.returncode != 0:
         pytest.skip(f"pip cannot install here: {installed.stderr[-300:]}")
-    listed = _output(python, "import importlib.util as u\nprint([n for n in %r if u.find_spec(n)])" % (EXTRAS,), tmp_path)
+    listed = _output(python, f"import importlib.util as u\nprint([n for n in {EXTRAS} if u.find_spec(n)])", tmp_path)
     assert listed.strip().splitlines()[-1] == "[]"
     _check(python, tmp_path, PYTHONPATH="", ONELAYER_CACHE=str(tmp_path / "cache"))

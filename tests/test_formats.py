@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onelayer import formats
-from onelayer.reproduction.report.quality import error_map, image_error, psnr
+from onelayer.reproduction.report.figures.images import error_map, image_error, psnr
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Write files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write through a temporary file, so that whoever has the old one open never sees half of the new one."""
+    """Replace a file in one step, through a temporary file beside it: no reader sees half of the new content."""
     temporary = path.with_name(path.name + ".partial")
     try:
         temporary.write_bytes(content)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
 from torch import nn
 
+from onelayer.algebra import Dense
 from onelayer.errors import OnelayerError
 from onelayer.records import Shape
 
 
 class DenseLayer(nn.Module):
-    """Flatten, multiply, add, reshape: every output value reads every input value.
+    """Apply one affine map to flattened images: every output value reads every input value.
 
     Args:
-        input_shape: (C, H, W) of the images taken.
-        output_shape: (C', H', W') of the images given.
-        generator: Draws the initial weights, uniform within ±1/√(C·H·W), which is PyTorch's own start for
-            ``nn.Linear``. None draws from PyTorch's global state.
+        input_shape: (C, H, W) of the input images.
+        output_shape: (C', H', W') of the output images.
+        generator: Source of the initial weights, uniform within ±1/√(C·H·W), the initialization of ``nn.Linear``.
+            None for PyTorch's global state.
 
     Attributes:
         weight: [C'·H'·W', C·H·W].
@@ -49,6 +51,20 @@ class DenseLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound, generator=generator))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound, generator=generator))
 
+    @classmethod
+    def from_operator(cls, operator: Dense, dtype: torch.dtype) -> Self:
+        """Make a layer of an operator, on the CPU and in evaluation mode."""
+        layer = cls(operator.in_shape, operator.out_shape).to(dtype)
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(operator.weight.copy()))
+            layer.bias.copy_(torch.from_numpy(operator.bias.copy()))
+        return layer.eval()
+
+    def to_operator(self) -> Dense:
+        """Convert the layer to an operator in float64."""
+        weight, bias = (parameter.detach().cpu().double().numpy() for parameter in (self.weight, self.bias))
+        return Dense(weight, bias, self.input_shape, self.output_shape)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Apply the layer.
 
@@ -65,13 +81,13 @@ class DenseLayer(nn.Module):
         if images.dim() not in (3, 4) or tuple(images.shape[-3:]) != self.input_shape:
             c, h, w = self.input_shape
             raise OnelayerError(
-                "the layer was given images it does not take",
+                "the images do not fit the layer",
                 expected=f"[{c}, {h}, {w}] or [N, {c}, {h}, {w}]",
                 shape=tuple(images.shape),
             )
         if not images.is_floating_point():
             raise OnelayerError(
-                "the layer was given integer images",
+                "the layer does not take integer images",
                 expected="floating point values in [0, 1]",
                 hint="Divide uint8 images by 255 first.",
                 dtype=str(images.dtype),
@@ -82,5 +98,5 @@ class DenseLayer(nn.Module):
         return outputs.reshape(*images.shape[:-3], *self.output_shape)
 
     def extra_repr(self) -> str:
-        """Shapes, for ``print(layer)``."""
+        """Name the shapes, for ``print(layer)``."""
         return f"{self.input_shape} → {self.output_shape}"

@@ -6,6 +6,9 @@ and exits with code 2; library users catch :class:`OnelayerError`.
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import ModuleType
+
 
 class OnelayerError(Exception):
     """Input, data or a file that onelayer cannot work with.
@@ -69,3 +72,23 @@ def _rebuild(kind: type[OnelayerError], problem: str, fields: dict[str, object])
 
 class Interrupted(Exception):  # noqa: N818 - not an error: what was done so far is kept
     """A signal ended a step early. The text says what is kept, and how to go on."""
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import a module of a package that only an extra of onelayer installs.
+
+    Args:
+        module: Dotted name of the module.
+        extra: Name of the extra that installs its package.
+        purpose: Work that needs the package, as the subject of a sentence: "Learning by gradient descent".
+
+    Raises:
+        OnelayerError: If the package is not installed; it names the extra.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise OnelayerError(
+            f"{purpose} needs {module.partition('.')[0]}, which is not installed",
+            hint=f"Install it with: pip install 'onelayer[{extra}]'",
+        ) from error

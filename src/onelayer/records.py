@@ -101,6 +101,8 @@ class PipelineSummary(Part):
     """The original transforms, by name and in words."""
 
     name: str
+    description: str = ""
+    """One line about the pipeline; empty where it has none."""
     steps: tuple[str, ...]
     """Each transform, as it prints itself."""
     input_shape: Shape

@@ -23,8 +23,13 @@ import onelayer
 from onelayer import pipelines
 from onelayer import serialize as layer_files
 from onelayer.reproduction import steps
-from onelayer.reproduction.history import read_history
-from onelayer.reproduction.records import BenchmarkRecord, MetricsRecord, OtherRecipesRecord, RunRecord
+from onelayer.reproduction.records import (
+    BenchmarkRecord,
+    MetricsRecord,
+    OtherRecipesRecord,
+    RunRecord,
+    read_history,
+)
 
 Run = Callable[..., tuple[int, str]]
 

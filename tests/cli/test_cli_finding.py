@@ -12,7 +12,6 @@ import torch
 
 import onelayer
 from onelayer.algebra import AxisMap, Dense, Separable
-from onelayer.reproduction.learning.conversion import layer_of
 from onelayer.verification.certificate import CertificateRecord
 
 Run = Callable[..., tuple[int, str]]
@@ -83,7 +82,7 @@ def learned_layer(noise: float) -> Dense:
 
 
 def test_recognise_a_layer(run: Run, tmp_path: Path) -> None:
-    onelayer.save(layer_of(learned_layer(1e-5), torch.float64), tmp_path / "learned")
+    onelayer.save(onelayer.DenseLayer.from_operator(learned_layer(1e-5), torch.float64), tmp_path / "learned")
     code, text = run("recognise", tmp_path / "learned", "--out", tmp_path / "recognised")
     assert code == 0, text
     assert "bilinear antialias 12→7, flipped" in text
@@ -98,7 +97,7 @@ def test_recognise_a_layer(run: Run, tmp_path: Path) -> None:
 
 
 def test_recognise_with_the_statistics_of_images(run: Run, tmp_path: Path) -> None:
-    onelayer.save(layer_of(learned_layer(1e-6), torch.float64), tmp_path / "learned")
+    onelayer.save(onelayer.DenseLayer.from_operator(learned_layer(1e-6), torch.float64), tmp_path / "learned")
     code, text = run("recognise", tmp_path / "learned", "--data", "sample")
     assert code == 0, text
     assert "RMS difference on images" in text
@@ -118,7 +117,10 @@ def test_recognise_a_run_beside_its_pipeline(run: Run, tmp_path: Path) -> None:
 
 def test_recognise_refuses_what_is_no_product(run: Run, tmp_path: Path) -> None:
     weight = np.random.default_rng(0).normal(size=(30, 3 * 8 * 9))
-    onelayer.save(layer_of(Dense(weight, np.zeros(30), (3, 8, 9), (1, 5, 6)), torch.float64), tmp_path / "learned")
+    onelayer.save(
+        onelayer.DenseLayer.from_operator(Dense(weight, np.zeros(30), (3, 8, 9), (1, 5, 6)), torch.float64),
+        tmp_path / "learned",
+    )
     code, text = run("recognise", tmp_path / "learned")
     assert code == 2
     assert "the weights are no Kronecker product" in text

@@ -9,18 +9,18 @@ import platformdirs
 import pytest
 
 from onelayer.console import console
-from onelayer.data.cache import Decoded, cache_folder, cached
+from onelayer.data.cache import DecodedImages, cache_folder, cached
 
 KEY = "0123abcd"
 
 
-def built(number: int = 1) -> Decoded:
-    return Decoded(
+def built(number: int = 1) -> DecodedImages:
+    return DecodedImages(
         {"train": np.full((4, 3, 17, 11), number, np.uint8), "test": np.full((2, 3, 17, 11), 9, np.uint8)}, skipped=3
     )
 
 
-def never() -> Decoded:
+def never() -> DecodedImages:
     raise AssertionError("there is an entry, and yet it is built")
 
 
@@ -28,18 +28,18 @@ def test_the_second_time_nothing_is_built(tmp_path: Path) -> None:
     for build in (built, never):
         found = cached(tmp_path, KEY, build)
         assert found.skipped == 3
-        assert set(found.parts) == {"train", "test"}
-        for part, images in built().parts.items():
-            np.testing.assert_array_equal(found.parts[part], images)
-            assert found.parts[part].dtype == np.uint8
-            assert isinstance(found.parts[part], np.memmap)
-            assert not found.parts[part].flags.writeable
+        assert set(found.splits) == {"train", "test"}
+        for part, images in built().splits.items():
+            np.testing.assert_array_equal(found.splits[part], images)
+            assert found.splits[part].dtype == np.uint8
+            assert isinstance(found.splits[part], np.memmap)
+            assert not found.splits[part].flags.writeable
 
 
 def test_another_key_is_another_entry(tmp_path: Path) -> None:
     cached(tmp_path, KEY, built)
-    assert cached(tmp_path, "other", lambda: built(2)).parts["train"].max() == 2
-    assert cached(tmp_path, KEY, never).parts["train"].max() == 1
+    assert cached(tmp_path, "other", lambda: built(2)).splits["train"].max() == 2
+    assert cached(tmp_path, KEY, never).splits["train"].max() == 1
 
 
 def truncate(entry: Path) -> None:
@@ -107,8 +107,8 @@ def replace_by_a_file(entry: Path) -> None:
 def test_a_damaged_entry_is_built_again(damage, tmp_path: Path) -> None:
     cached(tmp_path, KEY, built)
     damage(tmp_path / KEY)
-    assert cached(tmp_path, KEY, lambda: built(2)).parts["train"].max() == 2
-    assert cached(tmp_path, KEY, never).parts["train"].max() == 2
+    assert cached(tmp_path, KEY, lambda: built(2)).splits["train"].max() == 2
+    assert cached(tmp_path, KEY, never).splits["train"].max() == 2
     assert [path.name for path in tmp_path.iterdir()] == [KEY]
 
 
@@ -131,7 +131,7 @@ def test_a_full_disk_is_reported_and_survived(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(np, "save", full)
     with console.capture() as captured:
         found = cached(tmp_path, KEY, built)
-    np.testing.assert_array_equal(found.parts["train"], built().parts["train"])
+    np.testing.assert_array_equal(found.splits["train"], built().splits["train"])
     assert f"The image cache {tmp_path} cannot be written (No space left on device); going on" in captured.get()
     assert not list(tmp_path.iterdir())
 
@@ -148,9 +148,9 @@ def test_a_folder_that_cannot_be_made_is_reported_and_survived(tmp_path: Path) -
 def test_concurrent_runs_do_not_disturb_each_other(tmp_path: Path) -> None:
     runs = 4
     all_building = threading.Barrier(runs)
-    found: list[Decoded] = []
+    found: list[DecodedImages] = []
 
-    def build() -> Decoded:
+    def build() -> DecodedImages:
         all_building.wait(timeout=30)
         return built()
 
@@ -162,7 +162,7 @@ def test_concurrent_runs_do_not_disturb_each_other(tmp_path: Path) -> None:
             thread.join()
     assert len(found) == runs
     for decoded in found:
-        np.testing.assert_array_equal(decoded.parts["train"], built().parts["train"])
+        np.testing.assert_array_equal(decoded.splits["train"], built().splits["train"])
     assert captured.get() == ""
     assert cached(tmp_path, KEY, never).skipped == 3
     assert [path.name for path in tmp_path.iterdir()] == [KEY]
@@ -171,7 +171,7 @@ def test_concurrent_runs_do_not_disturb_each_other(tmp_path: Path) -> None:
 def test_an_entry_of_another_run_is_taken_where_ours_cannot_be_put(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def build() -> Decoded:
+    def build() -> DecodedImages:
         cached(tmp_path, KEY, lambda: built(2))
         monkeypatch.setattr(Path, "rename", refuse)
         return built()
@@ -180,7 +180,7 @@ def test_an_entry_of_another_run_is_taken_where_ours_cannot_be_put(
         raise OSError(errno.ENOTEMPTY, "Directory not empty")
 
     with console.capture() as captured:
-        assert cached(tmp_path, KEY, build).parts["train"].max() == 2
+        assert cached(tmp_path, KEY, build).splits["train"].max() == 2
     assert captured.get() == ""
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onelayer.data import ImageParts, load_images
+from onelayer.data import ImageSplits, load_images
 from onelayer.errors import OnelayerError
 
 SHAPE = (3, 2, 2)
 
 
-def load(root: Path, seed: int = 0, **options) -> ImageParts:
+def load(root: Path, seed: int = 0, **options) -> ImageSplits:
     return load_images(str(root), shape=SHAPE, seed=seed, **options)
 
 
@@ -22,7 +22,7 @@ def numbers(images) -> list[int]:
     return [int(image.flat[0]) for image in images]
 
 
-def sizes(parts: ImageParts) -> tuple[int, int, int]:
+def sizes(parts: ImageSplits) -> tuple[int, int, int]:
     assert (parts.summary.train, parts.summary.validation, parts.summary.test) == (
         len(parts.train),
         len(parts.validation),
@@ -31,7 +31,7 @@ def sizes(parts: ImageParts) -> tuple[int, int, int]:
     return len(parts.train), len(parts.validation), len(parts.test)
 
 
-def everything(parts: ImageParts) -> list[int]:
+def everything(parts: ImageSplits) -> list[int]:
     return sorted(numbers(parts.train) + numbers(parts.validation) + numbers(parts.test))
 
 
@@ -221,12 +221,12 @@ def test_a_part_of_only_bad_images_is_refused(photos) -> None:
 
 def test_too_many_pixels_are_refused_before_decoding(photos, monkeypatch: pytest.MonkeyPatch) -> None:
     root = photos("0.png", "1.png", "2.png")
-    monkeypatch.setattr("onelayer.data.parts.MAX_BYTES", 3 * 12 - 1)
+    monkeypatch.setattr("onelayer.data.splits.MAX_BYTES", 3 * 12 - 1)
     with monkeypatch.context() as patch:
         patch.setattr("onelayer.data.encoded.decode_image", None)
         with pytest.raises(OnelayerError, match=r"has 3 images of 3×2×2, .* GiB of pixels"):
             load(root)
-    monkeypatch.setattr("onelayer.data.parts.MAX_BYTES", 3 * 12)
+    monkeypatch.setattr("onelayer.data.splits.MAX_BYTES", 3 * 12)
     assert everything(load(root)) == [0, 1, 2]
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from onelayer.data import ImageParts, load_images
+from onelayer.data import ImageSplits, load_images
 from onelayer.errors import OnelayerError
 
 SHAPE = (3, 2, 2)
@@ -24,7 +24,7 @@ def rows(images: Sequence[bytes | None], column: str = "img") -> pa.Table:
     return pa.table({"label": pa.array(range(len(images))), column: pa.array(structs, HUGGING_FACE)})
 
 
-def load(path: Path, seed: int = 0, **options) -> ImageParts:
+def load(path: Path, seed: int = 0, **options) -> ImageSplits:
     return load_images(str(path), shape=SHAPE, seed=seed, **options)
 
 
@@ -32,7 +32,7 @@ def numbers(images) -> list[int]:
     return [int(image.flat[0]) for image in images]
 
 
-def everything(parts: ImageParts) -> list[int]:
+def everything(parts: ImageSplits) -> list[int]:
     return sorted(numbers(parts.train) + numbers(parts.validation) + numbers(parts.test))
 
 

@@ -8,15 +8,16 @@ import pytest
 from PIL import Image
 from skimage import data_dir
 
-from onelayer.data import ImageParts, load_images
-from onelayer.data.sample import PHOTOGRAPHS, _cut
+from onelayer.data import ImageSplits, load_images
+from onelayer.data.photographs import BUNDLED
+from onelayer.data.sample import _cut
 from onelayer.errors import OnelayerError
 
 SHAPE = (3, 32, 32)
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageParts, Path]:
+def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageSplits, Path]:
     cache = tmp_path_factory.mktemp("sample")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "socket", None)  # nothing is downloaded
@@ -58,7 +59,7 @@ def test_the_patches_vary(full) -> None:
 
 
 def test_no_photograph_is_in_two_parts() -> None:
-    names = [name for part in ("train", "validation", "test") for name in PHOTOGRAPHS[part]]
+    names = [name for part in ("train", "validation", "test") for name in BUNDLED[part]]
     scenes = [name.replace("motorcycle_left", "motorcycle").replace("motorcycle_right", "motorcycle") for name in names]
     assert len(scenes) == len(set(scenes)) == 8
 
@@ -81,8 +82,8 @@ def test_each_part_is_cut_from_its_own_photographs(monkeypatch: pytest.MonkeyPat
     parts = load_images("sample", shape=(3, 8, 8), seed=0)
     for part in ("train", "validation", "test"):
         images = getattr(parts, part)
-        assert sum(exact_cuts(images, name) for name in PHOTOGRAPHS[part]) >= len(images)
-    others = [name for part in ("train", "validation") for name in PHOTOGRAPHS[part]]
+        assert sum(exact_cuts(images, name) for name in BUNDLED[part]) >= len(images)
+    others = [name for part in ("train", "validation") for name in BUNDLED[part]]
     assert sum(exact_cuts(parts.test, name) for name in others) == 0
 
 
@@ -129,9 +130,7 @@ def test_scales_run_from_the_patch_to_the_photograph(at_scale, box) -> None:
 
 
 def test_a_missing_photograph_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "onelayer.data.sample.PHOTOGRAPHS", {"train": ("gone.png",), "validation": ("x",), "test": ("y",)}
-    )
+    monkeypatch.setattr("onelayer.data.sample.BUNDLED", {"train": ("gone.png",), "validation": ("x",), "test": ("y",)})
     with pytest.raises(OnelayerError, match=r"does not have its photograph gone\.png"):
         load_images("sample", shape=SHAPE, seed=0)
 

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from onelayer.reproduction.history import read_history
+from onelayer.reproduction.learning.image_statistics import ImageStatistics
 from torchvision.transforms import v2
 
 from onelayer import Pipeline
 from onelayer import serialize as layer_files
 from onelayer.errors import Interrupted
 from onelayer.reproduction import recipes
-from onelayer.reproduction.history import read_history
 from onelayer.reproduction.learning import directions, whitening
 from onelayer.reproduction.learning.callbacks import HistoryFile
-from onelayer.reproduction.learning.image_statistics import ImageStatistics
 from onelayer.reproduction.recipes import Other, learn_others, others_beside
 from onelayer.reproduction.records import OtherRecipesRecord, Recipe, TrainingSettings
 from onelayer.reproduction.run_folder import RunFolder

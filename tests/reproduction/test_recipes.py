@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torchvision.transforms import v2
 
 from onelayer import OnelayerError, Pipeline
-from onelayer.reproduction.recipes import WHITENED, learn
+from onelayer.reproduction.recipes import WHITENED_SETTINGS, learn
 from onelayer.reproduction.records import TrainingSettings
 
 SHAPE = (3, 8, 9)
@@ -52,7 +52,7 @@ def test_whitening_is_what_gradient_descent_lacks() -> None:
     assert len(plain.history) == len(whitened.history) == 12
     # As many steps, which begin with the same size.
     assert psnr(whitened) > psnr(plain) + 8
-    assert WHITENED.epochs == 5
+    assert WHITENED_SETTINGS.epochs == 5
 
 
 def test_the_report_is_what_it_was() -> None:

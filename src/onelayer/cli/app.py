@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 import onelayer
-from onelayer.console import console
+from onelayer.console import console, visible_progress
 from onelayer.errors import Interrupted, OnelayerError
 
 app = typer.Typer(
@@ -57,7 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
     # A job that is asked to end keeps what it has, just as on Ctrl-C.
     signal.signal(signal.SIGTERM, _raise_interrupt)
     try:
-        app(arguments, standalone_mode=True)
+        with visible_progress():
+            app(arguments, standalone_mode=True)
     except OnelayerError as error:
         _fail(BAD_INPUT, str(error))
     except OSError as error:

@@ -105,12 +105,11 @@ def recognise(
     """Find the taps, the factors and their names in the weights of a learned layer."""
     from onelayer.recognition import comparison_table
     from onelayer.recognition import recognise as recognised
-    from onelayer.reproduction.learning.conversion import operator_of
     from onelayer.serialize import load_dense, save
 
     _check_free(out, overwrite)
     dense = load_dense(layer)
-    learned = operator_of(dense)
+    learned = dense.to_operator()
     statistics = None if data is None else _statistics(dense, data)
     found = recognised(learned, refit=statistics)
     results.print(found)
@@ -142,7 +141,7 @@ def _statistics(layer: DenseLayer, data: str) -> ImageStatistics:
     from onelayer.data import load_images
     from onelayer.pipelines import Pipeline
     from onelayer.recognition import ImageStatistics
-    from onelayer.reproduction.learning.image_sums import ImageSums
+    from onelayer.reproduction.learning.least_squares import ImageSums
 
     images = load_images(data, shape=layer.input_shape, seed=0).train[:_STATISTICS_OF]
     with torch.inference_mode():
@@ -158,4 +157,5 @@ def _true_operator(folder: Path) -> Operator | None:
     from onelayer.reproduction.run_folder import RunFolder
 
     run = RunFolder(folder)
-    return affine_map(pipelines.named(RunRecord.read(run.record).pipeline.name)) if run.holds_run else None
+    name = RunRecord.read(run.record).pipeline.name if run.holds_run else None
+    return affine_map(pipelines.named(name)) if name in pipelines.names() else None

@@ -1,4 +1,4 @@
-"""Image data: from a built-in sample, CIFAR-10, a folder of images or Parquet files to arrays in three parts."""
+"""Load image data from a built-in sample, CIFAR-10, a folder of images or Parquet files."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ from pathlib import Path
 
 from onelayer.data.cache import cache_folder
 from onelayer.data.cifar10 import load_cifar10
-from onelayer.data.decode import SUFFIXES
-from onelayer.data.encoded import EncodedImages, load_encoded
-from onelayer.data.files import find_files
-from onelayer.data.folder import images_of_folder
+from onelayer.data.encoded import SUFFIXES, EncodedImages, load_encoded
+from onelayer.data.folder import find_files, images_of_folder
 from onelayer.data.parquet import SUFFIX, images_of_parquet, images_of_parquet_file
-from onelayer.data.parts import ImageParts, shape_text
 from onelayer.data.sample import load_sample
+from onelayer.data.splits import ImageSplits, float_images, unit_range
 from onelayer.errors import OnelayerError
+from onelayer.formats import shape as shape_text
 from onelayer.records import Shape
 
-__all__ = ["ImageParts", "load_images"]
+__all__ = ["ImageSplits", "float_images", "load_images", "unit_range"]
 
 _SOURCES = "sample, cifar10, a folder of images or Parquet files, or a Parquet file"
 
 
 def load_images(
     source: str, *, shape: Shape, seed: int, skip_bad: bool = False, cache: Path | None = None
-) -> ImageParts:
-    """Load the images to learn from and to compare on.
+) -> ImageSplits:
+    """Load images to learn from and to compare on.
 
-    A folder is searched with all its subfolders. Where it has parts of its own (for images: subfolders train, test
-    and val, valid or validation; for Parquet: names of files that begin so, or such folders), they are kept; what is
-    missing of them is drawn from train: a tenth for validation, a fifth for test.
+    A folder is searched with all its subfolders. Its own splits are kept (for images: subfolders train, test and val,
+    valid or validation; for Parquet: names of files that begin so, or such folders); a missing split is drawn from
+    train: a tenth for validation, a fifth for test.
 
     Args:
         source: "sample" for patches of the photographs that come with scikit-image, "cifar10", or the path of a
             folder of images, a Parquet file or a folder of Parquet files. A folder that is itself called "sample" is
             given as "./sample".
-        shape: Channels (1 for grey, 3 for RGB), height and width that the pipeline takes.
-        seed: At least 0. Of all random choices.
-        skip_bad: Leave out images that are damaged or of another shape, and count them, instead of refusing.
-        cache: Folder for downloads and decoded images. By default that of the environment variable ONELAYER_CACHE,
-            or else the user's cache folder.
+        shape: Channels (1 for grey, 3 for RGB), height and width of the pipeline's input.
+        seed: Seed of all random choices, at least 0.
+        skip_bad: Whether images that are damaged or of another shape are left out and counted; otherwise they are
+            refused.
+        cache: Folder for downloads and decoded images. None for the environment variable ONELAYER_CACHE, or else the
+            user's cache folder.
 
     Returns:
-        Images as uint8 arrays [N, C, H, W], at least one in each part.
+        Images as uint8 arrays [N, C, H, W], at least one in each split.
 
     Raises:
         OnelayerError: If there is no such source, it holds no, too few or too many images, one of them is bad, a
-            download fails, or the shape or seed is not one of the above.
+            download fails, a package is missing, or the shape or seed is not one of the above.
     """
     if shape[0] not in (1, 3) or min(shape) < 1:
         raise OnelayerError(

@@ -1,6 +1,6 @@
-"""Decoded images on disk, so that the next run need not decode them.
+"""Keep decoded images on disk, so that the next run need not decode them.
 
-An entry is a folder named by a hash of all that its pixels depend on; it holds one .npy file per part and an index
+An entry is a folder named by a hash of all that its pixels depend on; it holds one .npy file per split and an index
 with the digest of each. The folder may be deleted at any time.
 """
 
@@ -18,46 +18,50 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onelayer.console import console
-from onelayer.data.parts import Images, Part
+from onelayer.data.splits import Pixels, Split
 
 _INDEX = "index.json"
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """Images as a source gives them, before any split."""
+class DecodedImages:
+    """Images of a source by its own splits.
 
-    parts: Mapping[Part, Images]
+    Attributes:
+        splits: Images of each split that the source has.
+        skipped: Number of unusable images that were left out.
+    """
+
+    splits: Mapping[Split, Pixels]
     skipped: int = 0
-    """Bad images that were left out."""
 
 
 class _Index(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    digests: dict[Part, str]
-    """SHA-256 of each part's file."""
+    digests: dict[Split, str]
+    """SHA-256 of each split's file."""
     skipped: int
 
 
 def cache_folder(cache: Path | None) -> Path:
-    """The folder given, or else that of the environment variable ONELAYER_CACHE, or else the user's cache folder."""
+    """Choose the cache folder: the argument, the environment variable ONELAYER_CACHE, or the user's cache folder."""
     if cache is not None:
         return cache
     named = os.environ.get("ONELAYER_CACHE")
     return Path(named) if named else platformdirs.user_cache_path("onelayer")
 
 
-def cached(folder: Path, key: str, build: Callable[[], Decoded]) -> Decoded:
+def cached(folder: Path, key: str, build: Callable[[], DecodedImages]) -> DecodedImages:
     """Read the entry of a key, or build and store it.
 
-    An entry that is damaged is replaced. Where the folder cannot be written, the console says so and the images are
-    returned all the same.
+    A damaged entry is replaced. Where the folder cannot be written, the console says so and the images are returned
+    all the same.
 
     Args:
-        folder: Of all entries; made if missing.
+        folder: Folder of all entries; made if missing.
         key: A hash, as a file name.
-        build: Called where there is no sound entry.
+        build: Maker of the images, called where there is no sound entry.
 
     Returns:
         The images, as read-only memory maps wherever there is an entry.
@@ -83,35 +87,35 @@ def cached(folder: Path, key: str, build: Callable[[], Decoded]) -> Decoded:
     return built if stored is None else stored
 
 
-def _read(entry: Path) -> Decoded | None:
-    """The entry, or None where it is missing or damaged in any way."""
+def _read(entry: Path) -> DecodedImages | None:
+    """Read an entry; None where it is missing or damaged in any way."""
     try:
         index = _Index.model_validate_json((entry / _INDEX).read_bytes())
-        parts: dict[Part, Images] = {}
-        for part, digest in index.digests.items():
-            path = entry / f"{part}.npy"
+        splits: dict[Split, Pixels] = {}
+        for split, digest in index.digests.items():
+            path = entry / f"{split}.npy"
             # The whole file, although a memory map needs only its header: a crash soon after the write can leave
             # zeros in a file of the right size, and those would pass for black images.
             if _digest(path) != digest:
                 return None
-            parts[part] = np.load(path, mmap_mode="r", allow_pickle=False)
+            splits[split] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, ValidationError):
         return None
-    return Decoded(parts, index.skipped)
+    return DecodedImages(splits, index.skipped)
 
 
-def _write(entry: Path, decoded: Decoded) -> None:
+def _write(entry: Path, decoded: DecodedImages) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     # On the same file system as the entry, so that one rename puts it in place: no reader ever sees half of it, and
     # what an interruption leaves behind is not taken for one.
     with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".partial-", ignore_cleanup_errors=True) as temporary:
         partial = Path(temporary, "new")
         partial.mkdir()
-        digests: dict[Part, str] = {}
-        for part, images in decoded.parts.items():
-            path = partial / f"{part}.npy"
+        digests: dict[Split, str] = {}
+        for split, images in decoded.splits.items():
+            path = partial / f"{split}.npy"
             np.save(path, images, allow_pickle=False)
-            digests[part] = _digest(path)
+            digests[split] = _digest(path)
         index = _Index(digests=digests, skipped=decoded.skipped)
         (partial / _INDEX).write_text(index.model_dump_json(), encoding="utf-8")
         if entry.exists():

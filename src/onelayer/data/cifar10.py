@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky, 2009), downloaded with torchvision."""
+"""Download CIFAR-10 (Krizhevsky, 2009) with torchvision."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets import CIFAR10
 
-from onelayer.data.parts import ImageParts, Images, content_key, image_parts, shape_text
-from onelayer.data.split import SPLIT_VERSION, carve_missing
+from onelayer.data.splits import SPLIT_VERSION, ImageSplits, Pixels, carve_missing, content_key, image_splits
 from onelayer.errors import OnelayerError
+from onelayer.formats import shape as shape_text
 from onelayer.records import Shape
 
 SHAPE: Shape = (3, 32, 32)
 
 
-def load_cifar10(*, shape: Shape, seed: int, cache: Path) -> ImageParts:
-    """Download CIFAR-10, unless it is there already, and carve validation from its train part.
+def load_cifar10(*, shape: Shape, seed: int, cache: Path) -> ImageSplits:
+    """Download CIFAR-10, unless it is there already, and carve validation from its training images.
 
     Args:
-        shape: What the pipeline takes; must be 3×32×32.
-        seed: Of the random tenth of train that becomes validation.
-        cache: The folder that it is downloaded to, below ``cifar10``.
+        shape: Input shape of the pipeline; must be 3×32×32.
+        seed: Seed of the random tenth of train that becomes validation.
+        cache: Folder of downloads; the files go to ``cifar10`` below it.
 
     Returns:
         45,000 train, 5,000 validation and the official 10,000 test images.
 
     Raises:
-        OnelayerError: If another shape is asked for, or the download or the check of its integrity fails.
+        OnelayerError: If the shape is another, or the download or the check of its integrity fails.
     """
     if shape != SHAPE:
         raise OnelayerError(
@@ -48,7 +48,7 @@ def load_cifar10(*, shape: Shape, seed: int, cache: Path) -> ImageParts:
     except (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError) as error:
         raise OnelayerError(f"CIFAR-10 cannot be had: {error}", hint=_hint(error, folder)) from error
     digests = [digest for _, digest in CIFAR10.train_list + CIFAR10.test_list]
-    return image_parts(
+    return image_splits(
         carve_missing({"train": train, "test": test}, seed=seed, source="cifar10"),
         source="cifar10",
         description="CIFAR-10, 60,000 small photographs of ten classes, with its own train and test parts, a random "
@@ -57,7 +57,7 @@ def load_cifar10(*, shape: Shape, seed: int, cache: Path) -> ImageParts:
     )
 
 
-def _read(folder: Path, *, train: bool) -> Images:
+def _read(folder: Path, *, train: bool) -> Pixels:
     # CIFAR-10 comes as pickles, which could run code when read. torchvision compares the MD5 of the archive and of
     # every batch with those in its source before it unpickles one (CIFAR10.__init__, _check_integrity); to make a
     # harmful file of a given MD5 is not feasible. So nothing is unpickled here but what the authors published.

@@ -1,4 +1,4 @@
-"""Parquet files in the image layout of Hugging Face: encoded images in a column."""
+"""Read Parquet files in the image layout of Hugging Face: encoded images in a column."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from onelayer.data.encoded import EncodedImages
-from onelayer.data.files import PART_NAMES, group_by_part
-from onelayer.data.parts import Part
-from onelayer.errors import OnelayerError
+from onelayer.data.folder import SPLIT_NAMES, group_by_split
+from onelayer.data.splits import Split
+from onelayer.errors import OnelayerError, require
 
 SUFFIX = ".parquet"
 
 _COLUMNS = ("img", "image")
 
-# What is in memory at a time: a batch of rows, and a buffer instead of the whole column of a row group.
 _ROWS = 256
+"""Rows in memory at a time."""
 _BUFFER_BYTES = 1 << 20
+"""Size of the read buffer, which takes the place of the whole column of a row group."""
 
-_PREFIX = re.compile(rf"({'|'.join(PART_NAMES)})(?![a-z])", re.IGNORECASE)
+_PREFIX = re.compile(rf"({'|'.join(SPLIT_NAMES)})(?![a-z])", re.IGNORECASE)
 
 
 def images_of_parquet(root: Path, files: Sequence[Path], *, source: str) -> EncodedImages:
-    """The images in a column ``img`` or ``image`` of Parquet files.
+    """Describe the images in a column ``img`` or ``image`` of Parquet files.
 
-    The column holds encoded images, either as binary or as a struct with a binary field ``bytes``. The part of a
-    file is what its name begins with (``train-00000-of-00002.parquet``), or else the name of a folder it is in.
+    The column holds encoded images, either as binary or as a struct with a binary field ``bytes``. The split of a
+    file is the beginning of its name (``train-00000-of-00002.parquet``), or else the name of a folder above it.
 
     Raises:
-        OnelayerError: If pyarrow is missing, some files tell a part and some do not, or there is no train.
+        OnelayerError: If pyarrow is missing, some names tell a split and some do not, or there is no train.
     """
     _pyarrow()
     return EncodedImages(
         source=source,
         root=root,
-        parts=group_by_part(root, files, _part_of),
+        splits=group_by_split(root, files, _split_of),
         kind="Images of Parquet files",
         count=_count,
         read=_read,
@@ -47,7 +48,7 @@ def images_of_parquet(root: Path, files: Sequence[Path], *, source: str) -> Enco
 
 
 def images_of_parquet_file(path: Path, *, source: str) -> EncodedImages:
-    """The images of one Parquet file, all in one part, whatever its name says.
+    """Describe the images of a single Parquet file, all of them in one split, whatever its name says.
 
     Raises:
         OnelayerError: If pyarrow is missing.
@@ -56,18 +57,18 @@ def images_of_parquet_file(path: Path, *, source: str) -> EncodedImages:
     return EncodedImages(
         source=source,
         root=path.parent,
-        parts={"train": [path]},
+        splits={"train": [path]},
         kind="Images of a Parquet file",
         count=_count,
         read=_read,
     )
 
 
-def _part_of(path: PurePath) -> Part | None:
+def _split_of(path: PurePath) -> Split | None:
     if prefix := _PREFIX.match(path.name):
-        return PART_NAMES[prefix[1].lower()]
-    innermost_first = (PART_NAMES.get(folder.name.lower()) for folder in path.parents)
-    return next((part for part in innermost_first if part is not None), None)
+        return SPLIT_NAMES[prefix[1].lower()]
+    innermost_first = (SPLIT_NAMES.get(folder.name.lower()) for folder in path.parents)
+    return next((split for split in innermost_first if split is not None), None)
 
 
 def _count(path: Path) -> int:
@@ -90,7 +91,7 @@ def _read(path: Path) -> Iterator[tuple[str, BinaryIO | None]]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A pyarrow.parquet.ParquetFile, whose errors, on opening and on reading, are turned into ours."""
+    """Open a pyarrow.parquet.ParquetFile, whose errors, on opening and on reading, are turned into OnelayerErrors."""
     pyarrow = _pyarrow()
     try:
         with path.open("rb") as raw, pyarrow.parquet.ParquetFile(raw, buffer_size=_BUFFER_BYTES) as file:
@@ -105,7 +106,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _column(schema: Any, path: Path) -> tuple[str, bool]:
-    """The path of the column of encoded images, and whether it is a field of a struct."""
+    """Find the path of the column of encoded images, and whether it is a field of a struct."""
     types = _pyarrow().types
     name = next((name for name in _COLUMNS if name in schema.names), None)
     if name is None:
@@ -131,11 +132,5 @@ def _is_binary(types: Any, kind: Any) -> bool:
 
 def _pyarrow() -> ModuleType:
     # Only on use: it is an optional dependency, and slow to import.
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet
-    except ImportError as error:
-        raise OnelayerError(
-            "Parquet files are read with pyarrow, which is not installed", hint="pip install 'onelayer[parquet]'"
-        ) from error
-    return pa  # type: ignore[no-any-return]  # pyarrow has no types
+    require("pyarrow.parquet", extra="parquet", purpose="Reading Parquet files")
+    return require("pyarrow", extra="parquet", purpose="Reading Parquet files")

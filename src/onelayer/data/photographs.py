@@ -1,8 +1,9 @@
-"""Photographs: from files, for a look at a pipeline, and at any size, for measurements."""
+"""Read photographs: from files, and, at any size, those that are installed with scikit-image."""
 
 from __future__ import annotations
 
 import importlib.resources
+import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +13,32 @@ import PIL.Image
 import torch
 from PIL import ImageOps
 
-from onelayer.data.decode import FORMATS, SUFFIXES
-from onelayer.data.files import find_files
-from onelayer.data.sample import PHOTOGRAPHS
-from onelayer.errors import OnelayerError
+from onelayer.data.encoded import FORMATS, SUFFIXES
+from onelayer.data.folder import find_files
+from onelayer.data.splits import Split
+from onelayer.errors import OnelayerError, require
 
-MOST = 500
-"""Photographs of one folder that are read: they are all in memory at a time."""
+MAX_PHOTOGRAPHS = 500
+"""Largest number of photographs read from a folder: they are all in memory at a time."""
+
+# No photograph is in two splits, else patches of one split would overlap those of another. Train gets the most varied:
+# skin and cloth, machinery with hard edges and clutter, stained tissue with fine texture in saturated colours, and
+# points of light on black. Each split has everyday photographs, as an image classifier sees them: a portrait and a
+# garage, a launch site, a cat and a cup. Of the stereo pair of the motorcycle only one is used, the other being
+# nearly the same.
+BUNDLED: dict[Split, tuple[str, ...]] = {
+    "train": ("astronaut.png", "motorcycle_left.png", "ihc.png", "hubble_deep_field.jpg"),
+    "validation": ("rocket.jpg", "retina.jpg"),
+    "test": ("chelsea.png", "coffee.png"),
+}
+"""Files of scikit-image's colour photographs, by the split of the sample that is cut from them."""
 
 
 def read_photographs(path: Path) -> list[PIL.Image.Image]:
     """Read an image file, or the image files below a folder, as RGB (grey ones as L).
 
     Args:
-        path: The file or the folder.
+        path: Path of the file or the folder.
 
     Returns:
         PIL images of mode RGB or L.
@@ -33,11 +46,11 @@ def read_photographs(path: Path) -> list[PIL.Image.Image]:
     Raises:
         OnelayerError: If there are none, more than 500, or one that cannot be read.
     """
-    files = [path] if path.is_file() else [one for one in find_files(path) if one.suffix.lower() in SUFFIXES]
-    if not 1 <= len(files) <= MOST:
+    files = [path] if path.is_file() else [file for file in find_files(path) if file.suffix.lower() in SUFFIXES]
+    if not 1 <= len(files) <= MAX_PHOTOGRAPHS:
         raise OnelayerError(
             f"there are {len(files):,} image files in {path}",
-            expected=f"1 to {MOST}, with names ending in {', '.join(SUFFIXES)}",
+            expected=f"1 to {MAX_PHOTOGRAPHS}, with names ending in {', '.join(SUFFIXES)}",
         )
     return [_read(file) for file in files]
 
@@ -55,18 +68,18 @@ def _read(file: Path) -> PIL.Image.Image:
 
 @dataclass(frozen=True)
 class Photograph:
-    """One original.
+    """A photograph in its original size.
 
     Args:
-        name: Of its file.
-        image: Of mode RGB.
+        name: Name of its file.
+        image: Image of mode RGB.
     """
 
     name: str
     image: PIL.Image.Image
 
     def at(self, height: int, width: int, channels: int) -> torch.Tensor:
-        """The photograph at some size, uint8 [channels, height, width].
+        """Bring the photograph to some size, uint8 [channels, height, width].
 
         A larger original is cut to the proportions, from its middle, and reduced by Pillow. A smaller one is not
         enlarged, which would blur it, but continued by its mirror image: so it keeps the detail that a camera's has.
@@ -82,11 +95,30 @@ class Photograph:
 
 
 def bundled() -> list[Photograph]:
-    """The colour photographs that are installed with scikit-image."""
-    folder = importlib.resources.files("skimage") / "data"
-    names = [name for part in PHOTOGRAPHS.values() for name in part]
+    """Read the colour photographs that are installed with scikit-image.
+
+    Raises:
+        OnelayerError: If scikit-image is not installed, or lacks one of them.
+    """
     opened = []
-    for name in names:
-        with (folder / name).open("rb") as file, PIL.Image.open(file) as image:
+    for name in (name for names in BUNDLED.values() for name in names):
+        with PIL.Image.open(io.BytesIO(bundled_file(name))) as image:
             opened.append(Photograph(name, image.convert("RGB")))
     return opened
+
+
+def bundled_file(name: str) -> bytes:
+    """Read the file of a photograph that is installed with scikit-image.
+
+    Raises:
+        OnelayerError: If scikit-image is not installed, or lacks this photograph.
+    """
+    package = require("skimage", extra="reproduce", purpose="The sample of photographs")
+    # The file itself and not skimage.data.…(), which would download what it does not find.
+    try:
+        return importlib.resources.files(package).joinpath("data", name).read_bytes()
+    except OSError as error:
+        raise OnelayerError(
+            f"the installed scikit-image does not have its photograph {name}",
+            hint="Install scikit-image again from its wheel, or give --data a folder of images.",
+        ) from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,8 +55,9 @@ class Pipeline:
 
     @cached_property
     def output_shape(self) -> Shape:
-        """(C', H', W'), as the transforms give it for one black image."""
-        channels, height, width = self(torch.zeros(self.input_shape)).shape
+        """(C', H', W') of the output for one black image."""
+        # A batch, because a function may take nothing else.
+        _, channels, height, width = self(torch.zeros(1, *self.input_shape)).shape
         return channels, height, width
 
     def summary(self) -> PipelineSummary:
@@ -62,6 +65,7 @@ class Pipeline:
         steps = self.transform.transforms if isinstance(self.transform, v2.Compose) else [self.transform]
         return PipelineSummary(
             name=self.name,
+            description=self.description,
             steps=tuple(map(_text, steps)),
             input_shape=self.input_shape,
             output_shape=self.output_shape,
@@ -69,7 +73,7 @@ class Pipeline:
 
 
 def _text(step: Transform) -> str:
-    if not isinstance(step, functools.partial):
-        return repr(step)
-    # Its repr names an address in memory, which is another one in every process.
-    return f"{name_of(step)}({', '.join(f'{name}={value!r}' for name, value in step.keywords.items())})"
+    if isinstance(step, functools.partial):
+        return f"{name_of(step)}({', '.join(f'{name}={value!r}' for name, value in step.keywords.items())})"
+    # Some name an address in memory, which is another one in every process.
+    return name_of(step) if inspect.isroutine(step) else re.sub(r" at 0x[0-9a-fA-F]+", "", repr(step))

@@ -15,9 +15,9 @@ from torch import nn
 
 from onelayer.bench.harness import Contender, time_interleaved
 from onelayer.console import progress
+from onelayer.data import float_images
 from onelayer.environment import measured_here
 from onelayer.pipelines import Pipeline
-from onelayer.reproduction.learning.regression import unit_range
 from onelayer.reproduction.records import BenchmarkRecord, BenchmarkRow, BenchmarkWay
 
 BATCH_SIZES = (1024, 512, 256, 128, 64, 32, 16, 8)
@@ -95,7 +95,7 @@ def run_report_table(
         repeats: Rounds that count.
         quick: Recorded, so that the page can say so.
     """
-    images = unit_range(torch.from_numpy(np.array(pixels[:MOST_IMAGES])))
+    images = float_images(pixels[:MOST_IMAGES])
     # A batch larger than all images would only repeat the row of one batch of all images.
     batch_sizes = [size for size in batch_sizes if size <= len(images)] or [len(images)]
     contenders = {

@@ -1,4 +1,4 @@
-"""How far layers are from the original pipeline, over a whole set of images."""
+"""Measure how far layers are from the original pipeline, over a whole set of images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import nn
 from onelayer.algebra import affine_part
 from onelayer.atomic_write import write_whole
 from onelayer.console import progress
+from onelayer.data import float_images
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec
 from onelayer.pipelines import Pipeline
 from onelayer.records import Shape
-from onelayer.reproduction.learning.regression import unit_range
 from onelayer.reproduction.records import LayerMetrics, MetricsRecord
 from onelayer.reproduction.run_folder import RunFolder
 from onelayer.verification import NoBoundError, proved_bound
@@ -30,20 +30,20 @@ _BATCH = 500
 
 @dataclass(frozen=True)
 class Comparison:
-    """Metrics over all images, and the pictures that show them.
+    """Metrics over all images, and pictures of some.
 
     Attributes:
-        record: What goes to ``metrics.json``.
+        record: Content of ``metrics.json``.
         pictures: float32 tensors ``inputs`` [K, C, H, W], ``truth`` and ``layer.<name>`` [K, C', H', W'] for the
             K − 1 examples and, last, the worst image of the first layer; and, where all layers are affine,
-            ``weights.<name>`` [C, H, W], with which the output value ``record.weight_pixel`` reads the input.
+            ``weights.<name>`` [C, H, W], the weights of the output value ``record.weight_pixel``.
     """
 
     record: MetricsRecord
     pictures: dict[str, NDArray[np.float32]]
 
     def write(self, folder: RunFolder) -> None:
-        """Write both into a run folder."""
+        """Write metrics and pictures into a run folder."""
         write_whole(folder.examples, serialized(self.pictures))
         self.record.write(folder.metrics)
 
@@ -56,10 +56,10 @@ def compare(
     The examples are evenly spaced over the images, so nobody picks them.
 
     Args:
-        pipeline: The ground truth.
-        layers: By name; each takes float32 [N, C, H, W] in [0, 1] and gives [N, C', H', W'].
+        pipeline: Ground truth.
+        layers: Layers by name, from float32 [N, C, H, W] in [0, 1] to [N, C', H', W'].
         pixels: uint8 [N, C, H, W], at least one image.
-        examples: How many images to show; fewer if there are fewer images.
+        examples: Number of images to show; fewer if there are fewer images.
 
     Raises:
         OnelayerError: If there are no images or no layers.
@@ -71,7 +71,7 @@ def compare(
     with torch.inference_mode(), progress() as shown:
         metrics = _metrics(pipeline, layers, pixels, shown.track(range(0, len(pixels), _BATCH), description="compare"))
         indices = tuple(int(index) for index in np.linspace(0, len(pixels) - 1, min(examples, len(pixels))).round())
-        images = unit_range(torch.from_numpy(pixels[[*indices, metrics[0].worst_image]]))
+        images = float_images(pixels[[*indices, metrics[0].worst_image]])
         pictures = {"inputs": images, "truth": pipeline(images)}
         pictures |= {f"layer.{name}": layer(images) for name, layer in layers.items()}
     rows = _weight_rows(pipeline, layers)
@@ -83,8 +83,8 @@ def compare(
     )
 
 
-class _Measured:
-    """What is measured of one layer, batch by batch."""
+class _LayerMeasurement:
+    """Errors of one layer, added up batch by batch, and its worst image."""
 
     def __init__(self, scale: GreyScale) -> None:
         self.scale = scale
@@ -92,7 +92,7 @@ class _Measured:
         self.worst, self.worst_image = -1.0, 0
 
     def update(self, prediction: torch.Tensor, truth: torch.Tensor, start: int) -> None:
-        """Add a batch, whose first image is that of index ``start``."""
+        """Add a batch whose first image has the index ``start``."""
         largest = self.measurement.update(prediction, truth, self.scale)
         self.measurement.update_similarity(prediction, truth, self.scale)
         if float(largest.max()) > self.worst:
@@ -103,9 +103,9 @@ def _metrics(
     pipeline: Pipeline, layers: Mapping[str, nn.Module], pixels: NDArray[np.uint8], starts: Iterable[int]
 ) -> tuple[LayerMetrics, ...]:
     scale = GreyScale.of_unit_range(pipeline.output_shape[0])
-    measured = {name: _Measured(scale) for name in layers}
+    measured = {name: _LayerMeasurement(scale) for name in layers}
     for start in starts:
-        images = unit_range(torch.from_numpy(np.array(pixels[start : start + _BATCH])))
+        images = float_images(pixels[start : start + _BATCH])
         truth = pipeline(images)
         for name, layer in layers.items():
             measured[name].update(layer(images), truth, start)
@@ -117,20 +117,20 @@ def _metrics(
             ssim=each.measurement.ssim,
             max_grey_levels=each.measurement.max_grey_levels,
             worst_image=each.worst_image,
-            bound_grey_levels=_proved(layers[name], pipeline),
+            bound_grey_levels=_bound_in_grey_levels(layers[name], pipeline),
         )
         for name, each in measured.items()
     )
 
 
 def _weight_rows(pipeline: Pipeline, layers: Mapping[str, nn.Module]) -> dict[str, torch.Tensor]:
-    """How the output value in the middle reads the input in each layer, [C, H, W]; empty if one layer is not affine."""
+    """Compute the weights of the middle output value in each layer, [C, H, W]; none if one layer is not affine."""
     unit = np.zeros(pipeline.output_shape)
     unit[_middle(pipeline)] = 1.0
     rows = {}
     for name, layer in layers.items():
         try:
-            arithmetic = arithmetic_of(layer, _given(pipeline))
+            arithmetic = arithmetic_of(layer, _input_spec(pipeline))
         except NoBoundError:
             return {}
         part = affine_part(arithmetic.program)
@@ -145,13 +145,13 @@ def _middle(pipeline: Pipeline) -> Shape:
     return 0, height // 2, width // 2
 
 
-def _given(pipeline: Pipeline) -> ImageSpec:
+def _input_spec(pipeline: Pipeline) -> ImageSpec:
     return ImageSpec(pipeline.input_shape, "float32", "tensor")
 
 
-def _proved(layer: nn.Module, pipeline: Pipeline) -> float | None:
+def _bound_in_grey_levels(layer: nn.Module, pipeline: Pipeline) -> float | None:
     try:
-        bound = proved_bound(layer, pipeline, _given(pipeline))
+        bound = proved_bound(layer, pipeline, _input_spec(pipeline))
     except NoBoundError:
         return None
     return bound.units * GREY_LEVELS

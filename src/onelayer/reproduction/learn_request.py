@@ -1,4 +1,4 @@
-"""What a user asks of learning, before anything is loaded."""
+"""Hold a user's request to learn, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onelayer.pipelines import Pipeline
+
+# Imported by the command line before torch.
 
 
 class DeviceChoice(StrEnum):
-    """Where to work; ``auto`` takes CUDA where there is one."""
+    """A device to work on; ``auto`` takes CUDA where there is one."""
 
     auto = "auto"
     cpu = "cpu"
@@ -17,7 +23,7 @@ class DeviceChoice(StrEnum):
 
 
 class RecipeChoice(StrEnum):
-    """How to learn."""
+    """A recipe of learning."""
 
     report = "report"
     least_squares = "least-squares"
@@ -26,22 +32,25 @@ class RecipeChoice(StrEnum):
 
 @dataclass(frozen=True)
 class LearnRequest:
-    """What a user asks of learning. None means "not said": the default, or on resuming what the run has.
+    """A user's request to learn. None stands for the default, or on resuming for the run's own value.
 
     Attributes:
-        out: The run folder.
+        out: Run folder.
         data: "sample", "cifar10", or a path.
-        device: Where to learn and to measure.
-        recipe: How to learn.
-        options: Options of learning that were given, by the names of :class:`TrainingSettings`.
-        quick: A few epochs on fewer images.
-        resume: Go on with the run in ``out``.
-        overwrite: Replace the run in ``out``.
-        skip_bad: Leave images out that cannot be used, instead of stopping.
+        pipeline: Pipeline to learn, whose transform takes float32 batches [N, C, H, W]. Its name is kept in the run's
+            record, and later steps must be able to find it by that name, or be handed it again.
+        device: Device to learn and to measure on.
+        recipe: Recipe of learning.
+        options: Options of learning, by the names of :class:`TrainingSettings`.
+        quick: Whether a few epochs on fewer images are enough.
+        resume: Whether to go on with the run in ``out``.
+        overwrite: Whether to replace the run in ``out``.
+        skip_bad: Whether to leave out unusable images, instead of stopping.
     """
 
     out: Path
     data: str | None = None
+    pipeline: Pipeline | None = None
     device: DeviceChoice = DeviceChoice.auto
     recipe: RecipeChoice | None = None
     options: Mapping[str, float | None] = field(default_factory=dict)

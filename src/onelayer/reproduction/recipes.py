@@ -1,13 +1,15 @@
-"""Learning a dense layer in place of a function, by one of several recipes."""
+"""Learn a dense layer in place of a function, by one of several recipes."""
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -15,46 +17,58 @@ from numpy.typing import NDArray
 
 from onelayer import serialize as layer_files
 from onelayer.algebra import Dense
+from onelayer.console import visible_progress
+from onelayer.data import float_images
 from onelayer.dense_layer import DenseLayer
-from onelayer.errors import Interrupted, OnelayerError
+from onelayer.errors import Interrupted, OnelayerError, require
+from onelayer.formats import duration, grey_levels_at_most, mse_with_psnr
+from onelayer.formats import shape as shape_text
+from onelayer.frontends.base import name_of
 from onelayer.pipelines import Pipeline
-from onelayer.records import Shape
-from onelayer.reproduction.history import Epoch, read_history
-from onelayer.reproduction.learning.callbacks import EpochFile
-from onelayer.reproduction.learning.conversion import layer_of, operator_of
-from onelayer.reproduction.learning.directions import IMAGES, Directions
-from onelayer.reproduction.learning.fit import Device, Learned, fit
-from onelayer.reproduction.learning.image_sums import ImageSums
-from onelayer.reproduction.learning.least_squares_fit import fit_least_squares
-from onelayer.reproduction.learning.regression import unit_range
-from onelayer.reproduction.learning.whitened_fit import fit_whitened
-from onelayer.reproduction.learning.whitening import most_images
-from onelayer.reproduction.records import OtherLayer, OtherRecipesRecord, Recipe, TrainingSettings
+from onelayer.records import PipelineSummary, Shape
+from onelayer.reproduction.learning.directions import COVARIANCE_IMAGES, Directions
+from onelayer.reproduction.learning.fit_result import FitResult
+from onelayer.reproduction.learning.least_squares import ImageSums, fit_least_squares
+from onelayer.reproduction.learning.whitening import max_whitened_images
+from onelayer.reproduction.records import (
+    Device,
+    Epoch,
+    OtherRecipeLayer,
+    OtherRecipesRecord,
+    Recipe,
+    TrainingSettings,
+    read_history,
+)
 from onelayer.reproduction.run_folder import RunFolder
 from onelayer.verification import verify
 from onelayer.verification.certificate import Certificate
 
-WHITENED = TrainingSettings(epochs=5, patience=5)
-"""Of ``adam-whitened``, if nothing else is said: all of a few epochs, as its learning rate falls over them."""
+if TYPE_CHECKING:
+    from onelayer.reproduction.learning.callbacks import EpochFile
 
-FEW = IMAGES
-"""Images that least squares finds the layer from already. Directions are told from no more: sums go on from there."""
+# Lightning, an optional dependency, is imported only where gradient descent begins.
 
-_VALIDATION = 10
-"""One image in so many is kept for validation, if none are given."""
+WHITENED_SETTINGS = TrainingSettings(epochs=5, patience=5)
+"""Default options of ``adam-whitened``: all of a few epochs, as its learning rate falls over them."""
+
+FEW_IMAGES = COVARIANCE_IMAGES
+"""Images from which least squares finds the layer already; the directions are theirs, so that sums go on from there."""
+
+_VALIDATION_DIVISOR = 10
+"""Inverse of the share of images that is kept for validation, where none are given."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LearnedLayer:
-    """What a recipe found.
+    """The result of a recipe.
 
     Attributes:
-        recipe: Which.
-        operator: The layer, in float64.
+        recipe: Recipe of learning.
+        operator: Layer, in float64.
         history: Training and validation error by epoch; a single one for least squares.
-        images: That it learned from.
-        seconds: That learning took, the function's own time included.
-        certificate: How far it is from the function on the validation images and on nasty ones, and over all images
+        images: Number of images learned from.
+        seconds: Time of learning, the function's own included.
+        certificate: Errors against the function on the validation images and on adversarial ones, and over all images
             where that can be proved.
     """
 
@@ -66,8 +80,20 @@ class LearnedLayer:
     certificate: Certificate
 
     def layer(self) -> DenseLayer:
-        """The layer in float32, which :func:`onelayer.save` takes."""
-        return layer_of(self.operator, torch.float32)
+        """Convert the layer to float32, for :func:`onelayer.save`."""
+        return DenseLayer.from_operator(self.operator, torch.float32)
+
+    def __repr__(self) -> str:
+        best = min(epoch.validation_mse for epoch in self.history)
+        bound = self.certificate.record.bound_grey_levels
+        proved = (
+            "no proved bound" if bound is None else f"proved error at most {grey_levels_at_most(bound)} grey levels"
+        )
+        return (
+            f"LearnedLayer({shape_text(self.operator.in_shape)} → {shape_text(self.operator.out_shape)}, "
+            f"{self.recipe}, {self.images:,} images, {duration(self.seconds)}, "
+            f"validation MSE {mse_with_psnr(best)}, {proved})"
+        )
 
 
 def learn(
@@ -77,38 +103,49 @@ def learn(
     recipe: Recipe = "least-squares",
     validation: Any = None,
     settings: TrainingSettings | None = None,
+    progress: bool = False,
 ) -> LearnedLayer:
     """Learn one dense layer in place of a function of images.
 
-    * ``least-squares``: the best layer there is for these images, in one pass, in float64.
+    * ``least-squares``: the layer of least mean squared error over these images, in one pass, in float64.
     * ``adam-whitened``: gradient descent on whitened images.
     * ``report``: the report's, gradient descent on images as they are, with early stopping.
 
+    Gradient descent needs the packages of ``onelayer[reproduce]``.
+
     Args:
-        transform: Takes float32 [N, C, H, W] in [0, 1], gives [N, C', H', W']; or a :class:`onelayer.Pipeline`.
+        transform: Function of float32 images [N, C, H, W] in [0, 1] that gives float32 [N, C', H', W'], or a
+            :class:`onelayer.Pipeline`. It is always called with batches.
         images: uint8 [N, C, H, W], array or tensor.
-        recipe: One of the three.
+        recipe: Recipe of learning.
         validation: uint8 [M, C, H, W]; None for a tenth of the images, drawn at random.
-        settings: Of gradient descent, and the seed; None for the recipe's own.
+        settings: Options of gradient descent, and the seed; None for the recipe's default.
+        progress: Whether to show progress on standard error.
 
     Raises:
-        OnelayerError: For images of another kind, too few of them, an unknown recipe, or a function that fails.
+        OnelayerError: For images of another kind, too few of them, an unknown recipe, a missing package, or a function
+            that fails.
+
+    Warns:
+        UserWarning: If there are no more images than input values, which do not determine the layer.
     """
     if recipe not in get_args(Recipe):
         raise OnelayerError(f"recipe {recipe!r} was asked for", expected=f"one of {', '.join(get_args(Recipe))}")
-    settings = settings or (WHITENED if recipe == "adam-whitened" else TrainingSettings())
-    train, held_out = _parts(images, validation, settings.seed)
-    pipeline = _pipeline(transform, (train.shape[1], train.shape[2], train.shape[3]))
-    with tempfile.TemporaryDirectory() as folder:
+    settings = settings or (WHITENED_SETTINGS if recipe == "adam-whitened" else TrainingSettings())
+    train, held_out = _train_and_validation(images, validation, settings.seed)
+    pipeline = _pipeline_of(transform, (train.shape[1], train.shape[2], train.shape[3]))
+    if (problem := too_few_images(len(train), pipeline)) is not None:
+        warnings.warn(problem, stacklevel=2)
+    with visible_progress(progress), tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
-        learned = learn_by(recipe, pipeline, train, held_out, settings, run, "cpu")
+        fitted = fit_by(recipe, pipeline, train, held_out, settings, run, "cpu")
         history = read_history(run.history)
-    operator = operator_of(learned.layer)
-    certificate = verify(learned.layer.float(), pipeline, unit_range(torch.from_numpy(np.array(held_out))))
-    return LearnedLayer(recipe, operator, tuple(history), len(train), learned.summary.seconds, certificate)
+        operator = fitted.layer.to_operator()
+        certificate = verify(fitted.layer.float(), pipeline, float_images(held_out))
+    return LearnedLayer(recipe, operator, tuple(history), len(train), fitted.summary.seconds, certificate)
 
 
-def learn_by(
+def fit_by(
     recipe: Recipe,
     pipeline: Pipeline,
     train: NDArray[np.uint8],
@@ -118,31 +155,84 @@ def learn_by(
     device: Device,
     *,
     resume: bool = False,
-    beside: Sequence[EpochFile[Any]] = (),
-) -> Learned:
-    """Learn in a run folder: arguments, files and errors are those of :func:`onelayer.reproduction.learning.fit.fit`.
+    epoch_files: Sequence[EpochFile[Any]] = (),
+) -> FitResult:
+    """Learn in a run folder by a recipe.
+
+    Arguments, files and errors are those of :func:`onelayer.reproduction.learning.gradient_descent.fit`. Only the
+    report's recipe takes ``epoch_files``.
 
     Returns:
-        How it went, and the layer: of float32 for the report's recipe, of float64 for the others, of which nothing is
-        kept beside.
+        The layer, of float32 for the report's recipe and of float64 for the others, and the course of learning.
     """
-    match recipe:
-        case "report":
-            return fit(pipeline, train, validation, settings, folder, device, resume=resume, beside=beside)
-        case "adam-whitened":
-            return fit_whitened(ImageSums(pipeline, train), validation, settings, folder, device, resume=resume)
-        case "least-squares":
-            return fit_least_squares(ImageSums(pipeline, train), validation, folder)
+    if recipe == "least-squares":
+        return fit_least_squares(ImageSums(pipeline, train), validation, folder)
+    require_gradient_descent()
+    from onelayer.reproduction.learning.gradient_descent import fit, fit_whitened
+
+    if recipe == "report":
+        return fit(pipeline, train, validation, settings, folder, device, resume=resume, epoch_files=epoch_files)
+    return fit_whitened(ImageSums(pipeline, train), validation, settings, folder, device, resume=resume)
+
+
+def require_gradient_descent() -> None:
+    """Make sure that the packages of gradient descent are installed.
+
+    Raises:
+        OnelayerError: If one is not.
+    """
+    for module in ("lightning.pytorch", "tensorboard"):
+        require(module, extra="reproduce", purpose="Learning by gradient descent")
+
+
+def too_few_images(count: int, pipeline: Pipeline) -> str | None:
+    """Describe what is wrong with learning from so few images; None where they are enough."""
+    values = math.prod(pipeline.input_shape)
+    if count > values:
+        return None
+    return (
+        f"{count:,} images to learn from, but {values:,} values in each: so few images do not determine the layer, "
+        f"which may be far off on others; learn from more than {values:,}"
+    )
+
+
+def check_batches(pipeline: Pipeline) -> None:
+    """Try a pipeline on a batch of two black images.
+
+    Raises:
+        OnelayerError: If it fails, or gives anything but float32 [2, C', H', W'].
+    """
+    batch = torch.zeros(2, *pipeline.input_shape)
+    try:
+        output: object = pipeline.transform(batch)
+    except OnelayerError:
+        raise
+    except Exception as error:  # anybody's code may raise anything
+        raise OnelayerError(
+            f"{pipeline.name} failed on a batch of images: {type(error).__name__}: {error}",
+            expected="a function of float32 images [N, C, H, W] in [0, 1]",
+            shape=tuple(batch.shape),
+            dtype="float32",
+        ) from error
+    if not isinstance(output, torch.Tensor) or output.dtype != torch.float32 or output.dim() != 4 or len(output) != 2:
+        found = (
+            f"{str(output.dtype).removeprefix('torch.')} {tuple(output.shape)}"
+            if isinstance(output, torch.Tensor)
+            else type(output).__name__
+        )
+        raise OnelayerError(
+            f"{pipeline.name} gave {found} for a batch of two images", expected="float32 [2, C', H', W']"
+        )
 
 
 @dataclass(frozen=True)
-class Other:
-    """A layer to learn beside a run's own.
+class OtherRecipe:
+    """A recipe to compare with a run's own.
 
     Attributes:
-        name: What it is called in records, and its folder.
-        recipe: How.
-        images: From so many of the run's training images, the first.
+        name: Name of its layer in records, and of its folder.
+        recipe: Recipe of learning.
+        images: Number of the run's training images to learn from, the first.
     """
 
     name: str
@@ -150,27 +240,27 @@ class Other:
     images: int
 
 
-def others_beside(own: Recipe, pipeline: Pipeline, train: int) -> tuple[Other, ...]:
-    """What is learned beside a run's own layer, from the fewest images to the most.
+def other_recipes(own: Recipe, pipeline: Pipeline | PipelineSummary, train: int) -> tuple[OtherRecipe, ...]:
+    """List the recipes to compare with a run's own, from the fewest images to the most.
 
-    Least squares from few images and from all, and Adam on whitened images, from as many as memory holds; without what
-    the run's own recipe has found already, and without the few where there are no more.
+    Least squares from few images and from all, and Adam on whitened images, from as many as memory holds; without the
+    run's own recipe, and without the few where there are no more.
 
     Args:
-        own: The run's own recipe.
-        pipeline: The ground truth.
-        train: How many training images there are.
+        own: Recipe of the run.
+        pipeline: Ground truth.
+        train: Number of training images.
     """
-    few = [Other(f"least-squares-{FEW}", "least-squares", FEW)] if train > FEW else []
-    every: list[Other] = [
-        Other("least-squares", "least-squares", train),
-        Other("adam-whitened", "adam-whitened", min(train, most_images(pipeline))),
+    few = [OtherRecipe(f"least-squares-{FEW_IMAGES}", "least-squares", FEW_IMAGES)] if train > FEW_IMAGES else []
+    every: list[OtherRecipe] = [
+        OtherRecipe("least-squares", "least-squares", train),
+        OtherRecipe("adam-whitened", "adam-whitened", min(train, max_whitened_images(pipeline))),
     ]
     return tuple(sorted([*few, *(other for other in every if other.recipe != own)], key=lambda other: other.images))
 
 
-def learn_others(
-    others: Sequence[Other],
+def learn_other_recipes(
+    others: Sequence[OtherRecipe],
     sums: ImageSums,
     directions: Directions | None,
     validation: NDArray[np.uint8],
@@ -178,47 +268,41 @@ def learn_others(
     folder: RunFolder,
     device: Device,
 ) -> None:
-    """Learn layers beside a run's own, as far as they are not there yet.
+    """Learn the layers of other recipes, as far as the run has not done so yet.
 
     Each is saved and recorded before the next begins; one that was interrupted goes on from its last epoch. Sums over
     the images are shared.
 
     Args:
-        others: From the fewest images to the most.
-        sums: Of the training images, over no more than the fewest yet.
-        directions: In which the errors of the layers are told as well; None where they are not known.
+        others: Recipes, from the fewest images to the most.
+        sums: Sums over the training images, no more than the fewest so far.
+        directions: Directions to measure the errors of the layers in; None where they are not known.
         validation: uint8 [M, C, H, W].
-        whitened: The options of Adam on whitened images.
-        folder: The run folder.
-        device: Where Adam works.
+        whitened: Options of Adam on whitened images.
+        folder: Run folder.
+        device: Device of Adam.
 
     Raises:
-        OnelayerError: If a loss became infinite or NaN in the first epoch.
+        OnelayerError: If a loss became infinite or NaN in the first epoch, or a package is missing.
         Interrupted: If a signal came while Adam was learning.
     """
     done = OtherRecipesRecord.read(folder.other_recipes).layers if folder.other_recipes.exists() else ()
     missing = [other for other in others if other.name not in {layer.name for layer in done}]
-    if not missing:
-        return
-    most = most_images(sums.pipeline)
     for other in missing:
         own = folder.other_layer(other.name)
         own.path.mkdir(parents=True, exist_ok=True)
-        if other.recipe == "least-squares":
-            learned = fit_least_squares(sums, validation, own, images=other.images)
-        else:
-            learned = fit_whitened(sums, validation[:most], whitened, own, device, images=other.images, resume=True)
-        if learned.summary.stop_reason == "interrupted":
-            raise Interrupted(f"Learning by {other.recipe} stopped after {learned.summary.epochs_run} whole epochs.")
-        layer_files.save(learned.layer, own.layer, pipeline=sums.pipeline.name)
-        found = OtherLayer(
+        fitted = _fit_other(other, sums, validation, whitened, own, device)
+        if fitted.summary.stop_reason == "interrupted":
+            raise Interrupted(f"Learning by {other.recipe} stopped after {fitted.summary.epochs_run} whole epochs.")
+        layer_files.save(fitted.layer, own.layer, pipeline=sums.pipeline.name)
+        found = OtherRecipeLayer(
             name=other.name,
             recipe=other.recipe,
             images=other.images,
-            epochs=learned.summary.epochs_run,
-            seconds=learned.summary.seconds,
-            device=learned.summary.device,
-            directions=directions.errors(learned.layer) if directions is not None else None,
+            epochs=fitted.summary.epochs_run,
+            seconds=fitted.summary.seconds,
+            device=fitted.summary.device,
+            directions=directions.errors(fitted.layer) if directions is not None else None,
         )
         done = (*done, found)
         OtherRecipesRecord(layers=done).write(folder.other_recipes)
@@ -226,18 +310,37 @@ def learn_others(
             shutil.rmtree(unneeded, ignore_errors=True)
 
 
-def _pipeline(transform: Callable[[torch.Tensor], torch.Tensor], shape: Shape) -> Pipeline:
-    if not isinstance(transform, Pipeline):
-        return Pipeline(getattr(transform, "__name__", type(transform).__name__), transform, shape)
-    if transform.input_shape != shape:
+def _fit_other(
+    other: OtherRecipe,
+    sums: ImageSums,
+    validation: NDArray[np.uint8],
+    whitened: TrainingSettings,
+    folder: RunFolder,
+    device: Device,
+) -> FitResult:
+    if other.recipe == "least-squares":
+        return fit_least_squares(sums, validation, folder, images=other.images)
+    require_gradient_descent()
+    from onelayer.reproduction.learning.gradient_descent import fit_whitened
+
+    held_out = validation[: max_whitened_images(sums.pipeline)]
+    return fit_whitened(sums, held_out, whitened, folder, device, images=other.images, resume=True)
+
+
+def _pipeline_of(transform: Callable[[torch.Tensor], torch.Tensor], shape: Shape) -> Pipeline:
+    if not callable(transform):
+        raise OnelayerError(f"{type(transform).__name__} was given as a function", expected="something to call")
+    pipeline = transform if isinstance(transform, Pipeline) else Pipeline(name_of(transform), transform, shape)
+    if pipeline.input_shape != shape:
         raise OnelayerError(
-            f"images of {shape} were given for pipeline {transform.name!r}",
-            expected=f"images of {transform.input_shape}",
+            f"images of {shape} were given for pipeline {pipeline.name!r}",
+            expected=f"images of {pipeline.input_shape}",
         )
-    return transform
+    check_batches(pipeline)
+    return pipeline
 
 
-def _parts(images: Any, validation: Any, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _train_and_validation(images: Any, validation: Any, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     pixels = _pixels(images, "images")
     if validation is not None:
         held_out = _pixels(validation, "validation images")
@@ -250,7 +353,7 @@ def _parts(images: Any, validation: Any, seed: int) -> tuple[NDArray[np.uint8], 
     if len(pixels) < 2:
         raise OnelayerError(f"{len(pixels)} images were given", expected="at least 2: one to learn, one to validate")
     order = np.random.default_rng(seed).permutation(len(pixels))
-    count = max(1, len(pixels) // _VALIDATION)
+    count = max(1, len(pixels) // _VALIDATION_DIVISOR)
     return pixels[order[count:]], pixels[order[:count]]
 
 

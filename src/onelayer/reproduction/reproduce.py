@@ -1,4 +1,4 @@
-"""The report from data to page: learn, by other recipes too, compare, benchmark, write."""
+"""Run the report from data to page: learn, by other recipes too, compare, benchmark, write."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from rich.markup import escape
 from onelayer.console import console, results
 from onelayer.errors import Interrupted
 from onelayer.reproduction.learn_request import LearnRequest
-from onelayer.reproduction.learning.image_statistics import ImageStatistics
+from onelayer.reproduction.learning.directions import SharedImageStatistics
+from onelayer.reproduction.recipes import require_gradient_descent
 from onelayer.reproduction.records import BenchmarkRecord, MetricsRecord
-from onelayer.reproduction.report import benchmark_table, build_report, metrics_table
+from onelayer.reproduction.report.page import build_report, require_report
+from onelayer.reproduction.report.tables import benchmark_table, metrics_table
 from onelayer.reproduction.run_folder import RunFolder
 from onelayer.reproduction.steps import (
     bench_step,
@@ -27,37 +29,43 @@ from onelayer.reproduction.steps import (
 
 
 def reproduce(request: LearnRequest) -> RunFolder:
-    """Run the report, or what is left of it when ``request.resume`` is set.
+    """Run the report, or the rest of it when ``request.resume`` is set.
 
     Every step writes its records before the next begins, so whatever ends a run early loses at most one step, and of
     learning at most one epoch.
 
     Args:
-        request: What to learn, on what, and where.
+        request: The user's request.
 
     Returns:
         The folder of the run.
 
     Raises:
-        OnelayerError: If the request cannot be met.
+        OnelayerError: If the request cannot be met, or a package is missing.
         Interrupted: If a signal ended it early; the text says how to go on.
     """
+    # Before the first minute is spent, not when their turn comes.
+    require_gradient_descent()
+    require_report()
     folder = RunFolder(request.out)
+    data, pipeline = request.data, request.pipeline
     try:
-        study = ImageStatistics()
-        _step("Learning", lambda: learn_step(request, study))
+        statistics = SharedImageStatistics()
+        _step("Learning", lambda: learn_step(request, statistics))
+        device = resolve_device(request.device)
         if other_recipes_missing(folder):
-            device = resolve_device(request.device)
-            _step("Other recipes", lambda: other_recipes_step(folder, device, study, request.data))
-        study.forget()
+            _step("Other recipes", lambda: other_recipes_step(folder, device, statistics, data, pipeline))
+        statistics.forget()
         if comparison_missing(folder):
-            _step("Comparing", lambda: compare_step(folder, request.data))
+            _step("Comparing", lambda: compare_step(folder, data, pipeline))
         if not folder.benchmark.exists():
-            _step("Timing", lambda: bench_step(folder, resolve_device(request.device), request.data))
+            _step("Timing", lambda: bench_step(folder, device, data, pipeline))
         build_report(folder)
     except (KeyboardInterrupt, Interrupted) as stop:
-        done = str(stop) or "Stopped; what was finished is kept."
-        how = f"\nGo on with: onelayer reproduce --resume --out {shlex.quote(str(folder.path))}"
+        done = str(stop) or "What was finished is kept."
+        own = [] if pipeline is None else [pipeline.name]
+        command = shlex.join(["onelayer", "reproduce", *own, "--resume", "--out", str(folder.path)])
+        how = f"\nGo on with: {command}"
         raise Interrupted(done + (how if folder.holds_run else "")) from None
     results.print(metrics_table(MetricsRecord.read(folder.metrics)))
     results.print(benchmark_table(BenchmarkRecord.read(folder.benchmark)))

@@ -1,4 +1,4 @@
-"""The files of one run: their names, and how a folder becomes one."""
+"""Name the files of a run, and make sure that a folder may become one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from onelayer.errors import OnelayerError
 
 
 class RunFolder:
-    """Names every file that a run writes; knows nothing of their content.
+    """The folder of a run: the path of every file in it.
 
     Args:
-        path: The folder, as given to ``--out``.
+        path: Path of the folder, the value of ``--out``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,11 +44,11 @@ class RunFolder:
         return self.record.exists()
 
     def check_free(self, *, overwrite: bool, room: int) -> None:
-        """Make sure that a new run may start here, and make the folder. Nothing that is there is touched.
+        """Make sure that a new run may start here, and make the folder. Existing files are not touched.
 
         Args:
-            overwrite: Whether a run that is already here may be replaced.
-            room: Bytes that the run will need.
+            overwrite: Whether an existing run may be replaced.
+            room: Number of bytes that the run will need.
 
         Raises:
             OnelayerError: If the folder holds a run and ``overwrite`` is false, holds something else, cannot be
@@ -84,7 +84,7 @@ class RunFolder:
         return (path for path in self.path.iterdir() if path.name != self.record.name + ".partial")
 
     def clear(self) -> None:
-        """Remove what a run wrote here, and only that; its record stays, to be replaced by that of the next run.
+        """Remove the files of a run, and only these; its record stays, to be replaced by that of the next run.
 
         A run that is killed in between thus leaves a folder that still is a run's, and can be overwritten.
         """
@@ -97,13 +97,16 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def other_layer(self, name: str) -> RunFolder:
-        """Where a layer that is learned beside the run's own has its files: those of a run, as far as they are kept."""
+        """Name the files of a layer that another recipe learns: those of a run, as far as they are kept."""
         return RunFolder(self.other_layers / name)
 
     def remove_results(self) -> bool:
-        """Remove what was measured on the layer, when another layer takes its place; whether there was any of it.
+        """Remove all results of the learned layer, because another layer takes its place.
 
-        Layers learned beside it by other recipes stay: they do not depend on it.
+        Layers of other recipes stay: they do not depend on it.
+
+        Returns:
+            Whether there were any results.
         """
         results = (
             self.directions_figure,

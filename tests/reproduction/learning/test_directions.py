@@ -14,9 +14,11 @@ from torchvision.transforms import v2
 
 from onelayer import DenseLayer, Pipeline
 from onelayer.errors import Interrupted
-from onelayer.reproduction.learning.directions import Directions, DirectionsFile, affine_map, directions_of
-from onelayer.reproduction.learning.fit import Learned, fit
-from onelayer.reproduction.learning.image_sums import ImageSums
+from onelayer.reproduction.learning.callbacks import DirectionsFile
+from onelayer.reproduction.learning.directions import Directions, affine_map, directions_of
+from onelayer.reproduction.learning.fit_result import FitResult
+from onelayer.reproduction.learning.gradient_descent import fit
+from onelayer.reproduction.learning.least_squares import ImageSums
 from onelayer.reproduction.records import DirectionsRecord, TrainingSettings
 from onelayer.reproduction.run_folder import RunFolder
 
@@ -106,22 +108,22 @@ def test_no_directions_where_images_do_not_tell_them() -> None:
 
 
 @pytest.fixture
-def learn(tmp_path: Path) -> Callable[..., tuple[Learned, RunFolder]]:
+def learn(tmp_path: Path) -> Callable[..., tuple[FitResult, RunFolder]]:
     """Learns the small pipeline; gives the layer and its folder."""
 
     def run(
         name: str, epochs: int, *, pipeline: Pipeline = PIPELINE, beside: bool = True, **options: Any
-    ) -> tuple[Learned, RunFolder]:
+    ) -> tuple[FitResult, RunFolder]:
         folder = RunFolder(tmp_path / name)
         folder.path.mkdir(exist_ok=True)
         files = [DirectionsFile(folder.directions, directions(), "report")] if beside else []
         settings = TrainingSettings(epochs=epochs, batch_size=32)
-        return fit(pipeline, TRAIN, images(50, 1), settings, folder, "cpu", beside=files, **options), folder
+        return fit(pipeline, TRAIN, images(50, 1), settings, folder, "cpu", epoch_files=files, **options), folder
 
     return run
 
 
-def test_every_epoch_is_kept_and_learning_is_not_changed(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_every_epoch_is_kept_and_learning_is_not_changed(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     learned, folder = learn("with", 3)
     record = DirectionsRecord.read(folder.directions)
     assert [epoch.epoch for epoch in record.epochs] == [0, 1, 2, 3]
@@ -133,10 +135,10 @@ def test_every_epoch_is_kept_and_learning_is_not_changed(learn: Callable[..., tu
     assert learned.summary.best_epoch == 3, "choose settings with which the last epoch is the best"
     np.testing.assert_allclose(record.epochs[3].errors.left, last.left, rtol=1e-6)
     assert record.epochs[3].errors.left[0] < record.epochs[0].errors.left[0]
-    assert torch.equal(learned.layer.weight, learn("without", 3, beside=False)[0].layer.weight)
+    assert torch.equal(learned.layer.weight, learn("without", 3, epoch_files=False)[0].layer.weight)
 
 
-def test_resumed_it_is_what_it_is_uninterrupted(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_resumed_it_is_what_it_is_uninterrupted(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     _, straight = learn("straight", 4)
     _, parts = learn("parts", 2)
     assert len(DirectionsRecord.read(parts.directions).epochs) == 3
@@ -145,7 +147,7 @@ def test_resumed_it_is_what_it_is_uninterrupted(learn: Callable[..., tuple[Learn
 
 
 def test_an_epoch_that_no_checkpoint_has_is_taken_back(
-    learn: Callable[..., tuple[Learned, RunFolder]], monkeypatch: pytest.MonkeyPatch
+    learn: Callable[..., tuple[FitResult, RunFolder]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = DirectionsFile.write
 
@@ -161,7 +163,7 @@ def test_an_epoch_that_no_checkpoint_has_is_taken_back(
     assert [epoch.epoch for epoch in DirectionsRecord.read(folder.directions).epochs] == [0, 1, 2]
 
 
-def test_weights_that_are_no_numbers_are_left_out(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_weights_that_are_no_numbers_are_left_out(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     calls = 0
 
     def transform(pixels: torch.Tensor) -> torch.Tensor:
@@ -175,7 +177,7 @@ def test_weights_that_are_no_numbers_are_left_out(learn: Callable[..., tuple[Lea
     assert [epoch.epoch for epoch in DirectionsRecord.read(folder.directions).epochs] == [0, 1]
 
 
-def test_interrupted_in_the_first_epoch_nothing_is_kept(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_interrupted_in_the_first_epoch_nothing_is_kept(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     def stop(pixels: torch.Tensor) -> torch.Tensor:
         if len(pixels) == 32:
             raise KeyboardInterrupt

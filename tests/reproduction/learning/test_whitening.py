@@ -8,10 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from onelayer import DenseLayer, OnelayerError, Pipeline
+from onelayer.data import float_images
 from onelayer.reproduction.learning import whitening as whitening_module
-from onelayer.reproduction.learning.image_sums import ImageSums
-from onelayer.reproduction.learning.regression import WhitenedRegression, unit_range
-from onelayer.reproduction.learning.whitening import Whitening, most_images, whitened_rows
+from onelayer.reproduction.learning.least_squares import ImageSums
+from onelayer.reproduction.learning.regression import WhitenedRegression
+from onelayer.reproduction.learning.whitening import Whitening, max_whitened_images, whitened_rows
 
 SHAPE = (2, 3, 5)
 PIPELINE = Pipeline("crop", lambda images: images[..., 1:, :] * 0.5, SHAPE)
@@ -48,9 +49,9 @@ def test_a_layer_for_whitened_images_is_one_for_images() -> None:
 
 
 def test_rows_hold_an_image_and_what_it_becomes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whitening_module, "_AT_ONCE", 7)
+    monkeypatch.setattr(whitening_module, "_BLOCK", 7)
     rows = whitened_rows(WHITENING, PIPELINE, PIXELS[:17])
-    images = unit_range(torch.from_numpy(PIXELS[:17]))
+    images = float_images(PIXELS[:17])
     assert rows.shape == (17, 30 + 20)
     np.testing.assert_allclose(rows[:, :30], WHITENING.apply(images.numpy().reshape(17, 30)), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(rows[:, 30:], PIPELINE(images).numpy().reshape(17, 20))
@@ -61,8 +62,8 @@ def test_rows_hold_an_image_and_what_it_becomes(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_more_images_than_memory_holds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert most_images(PIPELINE) == 2**31 // 200
-    monkeypatch.setattr(whitening_module, "_MOST_BYTES", 200 * 10)
+    assert max_whitened_images(PIPELINE) == 2**31 // 200
+    monkeypatch.setattr(whitening_module, "_MAX_BYTES", 200 * 10)
     assert whitened_rows(WHITENING, PIPELINE, PIXELS[:10]).shape == (10, 50)
     with pytest.raises(OnelayerError, match=r"11 images were to be whitened.*at most 10.*least squares"):
         whitened_rows(WHITENING, PIPELINE, PIXELS[:11])

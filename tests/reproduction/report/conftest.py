@@ -14,7 +14,6 @@ import pytest
 from safetensors.numpy import save_file
 
 from onelayer.records import DataSummary, Environment, PipelineSummary, Timing
-from onelayer.reproduction.history import Epoch, write_history
 from onelayer.reproduction.records import (
     BenchmarkRecord,
     BenchmarkRow,
@@ -22,13 +21,15 @@ from onelayer.reproduction.records import (
     DirectionErrors,
     DirectionsEpoch,
     DirectionsRecord,
+    Epoch,
     LayerMetrics,
     MetricsRecord,
-    OtherLayer,
+    OtherRecipeLayer,
     OtherRecipesRecord,
     RunRecord,
     TrainingSettings,
     TrainingSummary,
+    write_history,
 )
 from onelayer.reproduction.run_folder import RunFolder
 
@@ -176,7 +177,7 @@ def make_others(*, known: bool = True) -> OtherRecipesRecord:
     """Least squares, which is good at all directions, and Adam on whitened images."""
     return OtherRecipesRecord(
         layers=tuple(
-            OtherLayer(
+            OtherRecipeLayer(
                 name=recipe,
                 recipe=recipe,
                 images=images,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from onelayer.records import Timing
 from onelayer.reproduction.report import conclusion
-from onelayer.reproduction.report.ranking import duels, fastest, level
+from onelayer.reproduction.report.ranking import fastest, level, pairwise_rankings
 
 BATCHED = "the transforms applied to whole batches"
 SEQUENTIAL = "the transforms applied image by image"
@@ -114,7 +114,7 @@ def test_a_way_that_is_no_contender_neither_wins_nor_is_a_rival(make):
     times = {8: {"layer": make.timing(1.0), "batched": make.timing(2.0), "layer_on_device": make.timing(0.1)}}
     record = make.benchmark(times, ways=(*make.ways, make.on_device))
     assert fastest(record, record.rows[0]) == ("layer",)
-    assert [duel.rival.key for duel in duels(record, "cpu", make.ways[2])] == ["batched"]
+    assert [ranking.rival.key for ranking in pairwise_rankings(record, "cpu", make.ways[2])] == ["batched"]
 
 
 def test_ways_added_later_are_spoken_of_by_their_labels(make):

@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from onelayer.formats import grey_levels
-from onelayer.reproduction.history import Epoch
-from onelayer.reproduction.report import Pictures, draw_benchmark, draw_comparison, draw_training
-from onelayer.reproduction.report.figures import draw_predictions, draw_weights, encode_png
+from onelayer.reproduction.records import Epoch
+from onelayer.reproduction.report.figures import (
+    draw_benchmark,
+    draw_comparison,
+    draw_predictions,
+    draw_training,
+    draw_weights,
+    encode_png,
+)
+from onelayer.reproduction.report.saved import Pictures
 
 
 def lines(axes) -> dict[str, matplotlib.lines.Line2D]:

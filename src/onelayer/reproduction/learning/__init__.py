@@ -1,1 +1,1 @@
-"""Learning a dense layer from images and a pipeline."""
+"""Learn a dense layer from images and a pipeline."""

@@ -1,17 +1,15 @@
-"""Which directions of image space a layer has learned: the eigenvectors of the images' covariance, one by one.
+"""Measure which directions of image space a layer has learned: the eigenvectors of the images' covariance, one by one.
 
-Gradient descent learns what an image has in one direction at a rate proportional to the variance there. So its error is
-looked at in these directions, over the epochs.
+Gradient descent learns the content of images in a direction at a rate proportional to the variance there. So its error
+is measured in these directions, over the epochs.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,22 +21,21 @@ from onelayer.dense_layer import DenseLayer
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, derive
 from onelayer.pipelines import Pipeline
-from onelayer.reproduction.learning.callbacks import EpochFile
-from onelayer.reproduction.learning.image_sums import ImageSums
-from onelayer.reproduction.learning.least_squares import LeastSquares
+from onelayer.reproduction.learning.least_squares import ImageSums, LeastSquares
 from onelayer.reproduction.records import DirectionErrors, DirectionsEpoch, DirectionsRecord, Recipe
 
-IMAGES = 5000
-"""As many of the training images tell their covariance well enough."""
+COVARIANCE_IMAGES = 5000
+"""Training images whose covariance is taken: so many determine it well enough."""
 
 _GROUPS = 64
-"""At most so many; log-spaced, because variance falls like a power of a direction's number."""
+"""Largest number of groups; log-spaced, because variance falls like a power of a direction's number."""
 
 
 def affine_map(pipeline: Pipeline) -> Dense | None:
-    """What a pipeline does with float32 images in [0, 1], derived from its transforms; None if it is not affine there.
+    """Derive what a pipeline does with float32 images in [0, 1], as one matrix and an offset.
 
-    None as well where it cannot be derived, or is too large for one matrix.
+    Returns:
+        None if the pipeline is not affine there, cannot be derived, or is too large for one matrix.
     """
     try:
         derived = derive(pipeline.transform, ImageSpec(pipeline.input_shape, "float32", "tensor"))
@@ -50,15 +47,15 @@ def affine_map(pipeline: Pipeline) -> Dense | None:
 
 @dataclass(frozen=True, eq=False)
 class Directions:
-    """The directions of some images, and the map that is to be learned.
+    """The directions of some images, and the map to be learned.
 
     Attributes:
-        true: The map.
-        images: How many images.
-        mean: Of the images, float64 [D].
-        eigenvalues: Of their covariance, float64 [D], from the largest to the smallest, none negative.
-        vectors: Of unit length, float32 [D, D], one per column.
-        starts: Of each group of neighbouring directions the first, [G].
+        true: Map to be learned.
+        images: Number of images.
+        mean: Mean of the images, float64 [D].
+        eigenvalues: Eigenvalues of their covariance, float64 [D], from the largest to the smallest, none negative.
+        vectors: Eigenvectors of unit length, float32 [D, D], one per column.
+        starts: First direction of each group of neighbouring directions, [G].
     """
 
     true: Dense
@@ -70,7 +67,7 @@ class Directions:
 
     @classmethod
     def of(cls, sums: LeastSquares, true: Dense) -> Self:
-        """The directions of images that were summed.
+        """Find the directions of summed images.
 
         Raises:
             OnelayerError: If there was no image.
@@ -89,7 +86,7 @@ class Directions:
 
     @torch.no_grad()
     def errors(self, layer: DenseLayer) -> DirectionErrors | None:
-        """How far a layer is from the map in each group; None if that is no finite number."""
+        """Measure how far a layer is from the map in each group; None if that is no finite number."""
         weight, bias = (part.cpu().double().numpy() for part in (layer.weight, layer.bias))
         # Before it is rounded to float32, because of layers whose difference is smaller than their own rounding.
         apart = weight - self.true.weight
@@ -102,7 +99,7 @@ class Directions:
         return DirectionErrors(squared=tuple(self._means(squared)), left=tuple(left.tolist()), offset=offset)
 
     def record(self, recipe: Recipe, epochs: list[DirectionsEpoch]) -> DirectionsRecord:
-        """What is written of learning by a recipe."""
+        """Put the epochs of learning by a recipe on record."""
         return DirectionsRecord(
             recipe=recipe,
             images=self.images,
@@ -120,58 +117,40 @@ class Directions:
 
 
 def directions_of(sums: ImageSums) -> Directions | None:
-    """The directions of the first 5,000 images of those to be summed; no more may have been summed yet.
+    """Find the directions of the first 5,000 images of those to be summed; no more may have been summed yet.
 
-    None if the pipeline is not known to be affine, or if the images are no more than the values of one: then there are
-    directions of which they tell nothing.
+    Returns:
+        None if the pipeline is not known to be affine, or if the images are no more than the values of one: then they
+        do not determine all directions.
     """
-    images = min(IMAGES, len(sums.pixels))
+    images = min(COVARIANCE_IMAGES, len(sums.pixels))
     if images <= math.prod(sums.pipeline.input_shape):
         return None
     true = affine_map(sums.pipeline)
     return None if true is None else Directions.of(sums.over(images), true)
 
 
-class DirectionsFile(EpochFile[DirectionsEpoch]):
-    """Keeps ``directions.json`` up to date: the errors by direction before the first epoch, and after each.
+class SharedImageStatistics:
+    """Sums over a run's training images and their directions, computed when a step first asks for them.
 
-    Epochs after which they are no finite numbers are left out.
-
-    Args:
-        path: The file.
-        directions: Those of the training images.
-        recipe: What learns. Its layer is one for images as they are.
+    An object serves one set of images. Steps load the images anew; only those of the last call are held.
     """
 
-    def __init__(self, path: Path, directions: Directions, recipe: Recipe) -> None:
-        super().__init__(path)
-        self.directions = directions
-        self.recipe = recipe
+    def __init__(self) -> None:
+        self._sums: ImageSums | None = None
+        self._directions: Directions | None = None
 
-    def write(self) -> None:
-        """Write the record."""
-        self.directions.record(self.recipe, self.rows).write(self.path)
+    def of(self, pipeline: Pipeline, pixels: NDArray[np.uint8]) -> tuple[ImageSums, Directions | None]:
+        """Return the sums over images, uint8 [N, C, H, W], and a pipeline's outputs; and the images' directions.
 
-    def to_plain(self, row: DirectionsEpoch) -> Any:
-        """A dictionary of its numbers."""
-        return row.model_dump()
+        The latter are None where :func:`directions_of` knows none.
+        """
+        if self._sums is None:
+            self._sums = ImageSums(pipeline, pixels)
+            self._directions = directions_of(self._sums)
+        self._sums.pixels = pixels
+        return self._sums, self._directions
 
-    def from_plain(self, plain: Any) -> DirectionsEpoch:
-        """From such a dictionary."""
-        return DirectionsEpoch.model_validate(plain)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Adds what the layer starts from, unless the run goes on from a checkpoint."""
-        if trainer.current_epoch == 0:
-            self._measure(trainer, pl_module, 0)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Adds the epoch; checkpoints are written after this."""
-        self._measure(trainer, pl_module, trainer.current_epoch + 1)
-
-    def _measure(self, trainer: pl.Trainer, pl_module: pl.LightningModule, epoch: int) -> None:
-        if not trainer.is_global_zero:
-            return
-        errors = self.directions.errors(pl_module.layer)  # type: ignore[arg-type]  # that of a Regression
-        if errors is not None:
-            self.add(trainer, DirectionsEpoch(epoch=epoch, errors=errors))
+    def forget(self) -> None:
+        """Give the memory back."""
+        self._sums = self._directions = None

@@ -1,4 +1,4 @@
-"""What the numbers say, in sentences. No verdict is written down here: each follows from the records given."""
+"""Put the numbers of a run into sentences. No verdict is written down here: each follows from the records."""
 
 from __future__ import annotations
 
@@ -17,8 +17,18 @@ from onelayer.formats import (
     mse_with_psnr,
     psnr,
 )
-from onelayer.reproduction.report.learning_analysis import best_cure
-from onelayer.reproduction.report.ranking import LAYERS, Duel, devices, duels, fastest, layers, rows_of
+from onelayer.reproduction.report.learning_analysis import best_recipe
+from onelayer.reproduction.report.ranking import (
+    DERIVED,
+    LAYERS,
+    PairwiseRanking,
+    derived_first,
+    devices,
+    fastest,
+    layers,
+    pairwise_rankings,
+    rows_of,
+)
 
 if TYPE_CHECKING:
     from onelayer.reproduction.records import (
@@ -30,8 +40,10 @@ if TYPE_CHECKING:
         RunRecord,
     )
 
+SAME = 0.5
+"""Largest error in grey levels of a layer that replaces the transforms: half a step of an 8-bit image."""
 CLEARLY_OFF = 8
-"""Grey levels from which on an error at one place of an image is called out."""
+"""Error in grey levels, at one place of an image, above which it is called out."""
 
 _DEVICES = {"cpu": "CPU", "cuda": "CUDA device"}
 _PHRASES = {
@@ -40,28 +52,84 @@ _PHRASES = {
 }
 
 
+def verdict(metrics: MetricsRecord | None, others: OtherRecipesRecord | None = None) -> str:
+    """Answer whether one of the run's layers can replace the transforms, by its largest error."""
+    if metrics is None:
+        return "Not known yet."
+    return "Yes." if any(layer.max_grey_levels <= SAME for layer in _without(others, metrics)) else "No."
+
+
+def answer(
+    metrics: MetricsRecord | None, benchmark: BenchmarkRecord | None, others: OtherRecipesRecord | None = None
+) -> str:
+    """Give the reasons of the verdict: the largest error and the speed of each of the run's layers."""
+    if metrics is None:
+        return "No layer has been compared with the transforms."
+    return " ".join(_replacement(layer, benchmark) for layer in _without(others, metrics))
+
+
+def _replacement(layer: LayerMetrics, benchmark: BenchmarkRecord | None) -> str:
+    subject = f"The {layer.layer} layer"
+    if layer.psnr_db is None:
+        clause = f"{subject} gives exactly their output on every test image"
+    elif layer.max_grey_levels <= SAME:
+        clause = (
+            f"{subject} gives their output, to within {grey_levels(layer.max_grey_levels)} of 255 grey levels on every "
+            "test image"
+        )
+    else:
+        clause = f"{subject} does not: it is up to {grey_levels(layer.max_grey_levels)} of 255 grey levels off"
+    speeds = _speeds(layer.layer, benchmark) if benchmark is not None else []
+    return f"{clause}, and {enumeration(speeds)}." if speeds else f"{clause}."
+
+
+def _speeds(name: str, benchmark: BenchmarkRecord) -> list[str]:
+    """Say how fast a layer of some name in the metrics is on each device, against the transforms on whole batches."""
+    key = DERIVED if name == DERIVED else LAYERS[0]
+    clauses = []
+    for device in devices(benchmark):
+        for way in layers(benchmark):
+            ranked = {ranking.rival.key: ranking for ranking in pairwise_rankings(benchmark, device, way)}
+            ranking = ranked.get("batched", ranked.get("sequential"))
+            if way.key == key and ranking is not None:
+                clauses.append(f"on this {_DEVICES[device]} it is {_ranking_in_short(ranking)}")
+    return clauses
+
+
+def _ranking_in_short(ranking: PairwiseRanking) -> str:
+    rival = _phrase(ranking.rival)
+    if len(ranking.ahead) == ranking.rows:
+        return f"{factors(ranking.ahead)} times as fast as {rival}"
+    if len(ranking.behind) == ranking.rows:
+        return f"slower than {rival}, by a factor of {factors(ranking.behind)}"
+    return f"faster than {rival} at {_share(len(ranking.ahead), ranking.rows, first=True)}"
+
+
 def headline(
     metrics: MetricsRecord | None, benchmark: BenchmarkRecord | None, others: OtherRecipesRecord | None = None
 ) -> list[str]:
-    """The answer in short: how exact each layer is, then how fast on each device that was measured.
+    """Summarize how exact each layer is, then how fast on each measured device; the derived layer comes first.
 
-    Of layers that other recipes found the best is named, if it is clearly better than the run's own.
+    Of other recipes' layers the best is named, if it is clearly better than the run's own.
     """
     if metrics is None:
         accuracy = ["How exact the layer is has not been measured yet."]
     else:
         accuracy = [_fidelity(metrics, layer) for layer in _without(others, metrics)]
-        cure = best_cure(metrics, others)
-        accuracy[1:1] = [cure] if cure else []
+        best = best_recipe(metrics, others)
+        accuracy += [best] if best else []
     if benchmark is None:
         return [*accuracy, "How fast it is has not been measured yet."]
-    speed = [_standings(benchmark, device, layer) for device in devices(benchmark) for layer in layers(benchmark)]
+    timed = derived_first(layers(benchmark), lambda way: way.key)
+    speed = [_headline_of_rankings(benchmark, device, layer) for device in devices(benchmark) for layer in timed]
     return [*accuracy, *(sentence for sentence in speed if sentence)]
 
 
 def accuracy(metrics: MetricsRecord, others: OtherRecipesRecord | None = None) -> list[str]:
-    """How far layers are from the transforms, on average and at worst; without those that other recipes found."""
-    sentences = [f"{_fidelity(metrics, layer)}{_worst(layer)}{_promise(layer)}" for layer in _without(others, metrics)]
+    """Say how far the run's layers are from the transforms, on average and at worst; other recipes are left out."""
+    sentences = [
+        f"{_fidelity(metrics, layer)}{_worst(layer)}{_guarantee(layer)}" for layer in _without(others, metrics)
+    ]
     if any(layer.psnr_db is not None and layer.bound_grey_levels is None for layer in metrics.layers):
         sentences.append(
             "A small average error is no guarantee for every image: an image unlike those of this test part "
@@ -72,17 +140,19 @@ def accuracy(metrics: MetricsRecord, others: OtherRecipesRecord | None = None) -
 
 def _without(others: OtherRecipesRecord | None, metrics: MetricsRecord) -> list[LayerMetrics]:
     names = {other.name for other in others.layers} if others else set()
-    return [layer for layer in metrics.layers if layer.layer not in names]
+    own = (layer for layer in metrics.layers if layer.layer not in names)
+    return derived_first(own, lambda layer: layer.layer)
 
 
 def speed(record: BenchmarkRecord) -> list[str]:
-    """Where the layer is ahead, level and behind, on each device, in the order measured; then what was not measured."""
+    """Say where each layer is ahead, level and behind, on each device in the order measured; then what is missing."""
     sentences = []
     for device in devices(record):
         where = f"On this machine’s {_DEVICES[device]}"
-        for layer in layers(record):
-            sentences += [f"{where}, {layer.label} was {_standing(duel)}." for duel in duels(record, device, layer)]
-        # The last layer meets all the others, so what is said of it says who is ahead.
+        for layer in derived_first(layers(record), lambda way: way.key):
+            rankings = pairwise_rankings(record, device, layer)
+            sentences += [f"{where}, {layer.label} was {_ranking_in_full(ranking)}." for ranking in rankings]
+        # The last layer meets all the others, so the verdict on it says who is ahead.
         if layers(record) and (verdict := _verdict(record, device, layers(record)[-1])):
             sentences.append(verdict)
     if not sentences:
@@ -94,7 +164,7 @@ def speed(record: BenchmarkRecord) -> list[str]:
 
 
 def training(run: RunRecord) -> list[str]:
-    """How learning ended, and what keeping the best epoch was worth."""
+    """Say how learning ended, and what keeping the best epoch gained."""
     summary, settings = run.training, run.settings
     if summary is None:
         return ["Learning has not ended yet."]
@@ -113,10 +183,10 @@ def training(run: RunRecord) -> list[str]:
         "not finite": f"Training broke off after {took}, because the error was no longer a finite number.",
     }[summary.stop_reason]
     best = f"epoch {summary.best_epoch}, with a validation MSE of {mse_with_psnr(summary.best_validation_mse)}"
-    return [ending, f"The best epoch was {best}. {_kept(run)}"]
+    return [ending, f"The best epoch was {best}. {_gain_of_best_epoch(run)}"]
 
 
-def _kept(run: RunRecord) -> str:
+def _gain_of_best_epoch(run: RunRecord) -> str:
     summary = run.training
     if summary is None or summary.best_epoch == summary.epochs_run:
         return "It was also the last one, so keeping the best epoch changed nothing in this run."
@@ -153,7 +223,7 @@ def _worst(layer: LayerMetrics) -> str:
     return f" No test image is off by more than {CLEARLY_OFF} grey levels anywhere."
 
 
-def _promise(layer: LayerMetrics) -> str:
+def _guarantee(layer: LayerMetrics) -> str:
     if layer.bound_grey_levels is None:
         return ""
     return (
@@ -162,37 +232,37 @@ def _promise(layer: LayerMetrics) -> str:
     )
 
 
-def _standings(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> str | None:
-    found = duels(record, device, layer)
+def _headline_of_rankings(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> str | None:
+    found = pairwise_rankings(record, device, layer)
     # Ways beyond the two that the question is about have their sentences in the conclusion.
-    asked = [duel for duel in found if duel.rival.key in _PHRASES] or found
+    asked = [ranking for ranking in found if ranking.rival.key in _PHRASES] or found
     if not asked:
         return None
-    return f"On this machine’s {_DEVICES[device]}, {layer.label} was {'; it was '.join(map(_standing, asked))}."
+    return f"On this machine’s {_DEVICES[device]}, {layer.label} was {'; it was '.join(map(_ranking_in_full, asked))}."
 
 
-def _standing(duel: Duel) -> str:
+def _ranking_in_full(ranking: PairwiseRanking) -> str:
     clauses: list[str] = []
     for word, preposition, count, ratios in (
-        ("faster", "than", len(duel.ahead), duel.ahead),
-        ("slower", "than", len(duel.behind), duel.behind),
-        ("level", "with", duel.level, ()),
+        ("faster", "than", len(ranking.ahead), ranking.ahead),
+        ("slower", "than", len(ranking.behind), ranking.behind),
+        ("level", "with", ranking.level, ()),
     ):
         if count:
             # Named once: the clauses after the first speak of the same rival.
-            rival = "" if clauses else f" {preposition} {_phrase(duel.rival)}"
+            rival = "" if clauses else f" {preposition} {_phrase(ranking.rival)}"
             note = f"by a factor of {factors(ratios)}" if ratios else "their quartile ranges overlap"
-            clauses.append(f"{word}{rival} at {_share(count, duel.rows, first=not clauses)} ({note})")
+            clauses.append(f"{word}{rival} at {_share(count, ranking.rows, first=not clauses)} ({note})")
     return enumeration(clauses)
 
 
 def _share(count: int, rows: int, *, first: bool) -> str:
-    """How many rows; of how many, is said the first time only."""
+    """Say how many rows, and the first time of how many."""
     return f"{count} of {rows} batch size{'' if rows == 1 else 's'}" if first else str(count)
 
 
 def _verdict(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> str | None:
-    against = {duel.rival.key for duel in duels(record, device, layer)}
+    against = {ranking.rival.key for ranking in pairwise_rankings(record, device, layer)}
     rows = [row for row in rows_of(record, device) if layer.key in row.timings and against & row.timings.keys()]
     if not rows:
         return None
@@ -218,5 +288,5 @@ def _verdict(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> str |
 
 
 def _phrase(way: BenchmarkWay) -> str:
-    """What a way is called in running text."""
+    """Name a way in running text."""
     return way.label if way.key in LAYERS else _PHRASES.get(way.key, f"“{way.label}”")

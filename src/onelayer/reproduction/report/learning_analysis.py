@@ -1,6 +1,6 @@
-"""Why the learned layer is as far off as it is, and what else was found on the same images: sentences and a table.
+"""Explain the error of the learned layer, and compare it with other recipes on the same images: sentences and a table.
 
-As in the conclusion, nothing is taken for granted: every sentence follows from the records given.
+As in the conclusion, nothing is taken for granted: every sentence follows from the records.
 """
 
 from __future__ import annotations
@@ -21,39 +21,42 @@ from onelayer.formats import (
     percent,
     scientific,
 )
+from onelayer.reproduction.report.ranking import derived_first
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from onelayer.reproduction.history import Epoch
     from onelayer.reproduction.records import (
         DirectionErrors,
         DirectionsRecord,
+        Epoch,
         LayerMetrics,
         MetricsRecord,
-        OtherLayer,
+        OtherRecipeLayer,
         OtherRecipesRecord,
         RunRecord,
     )
 
 MOST_VARIANCE = 0.95
-"""What share of the variance the first directions are said to hold."""
-LEARNED, AS_AT_THE_START = 0.1, 0.9
-"""Of the error that a direction began with: at most so much is left where it counts as learned, and at least so much
-where it counts as left as it was."""
-_CLEARLY = 3.0
-"""Decibels by which a layer must be better to be called so: half the squared error."""
+"""Share of the variance that the first directions are said to hold."""
+LEARNED, UNTOUCHED = 0.1, 0.9
+"""Shares of its initial error: at most the first is left in a learned direction, at least the second in an untouched
+one."""
+_CLEARLY_BETTER = 3.0
+"""Gain in decibels of a clearly better layer: half the squared error."""
 
-OTHERS_HEADER = (
+OTHER_RECIPES_HEADER = (
     "Recipe",
     "Images",
     "Epochs",
     "Time",
     "MSE",
     "PSNR",
-    "Largest error (of 255)",
-    "Proved bound (of 255)",
+    "Largest error (of\N{NO-BREAK SPACE}255)",
+    "Proved bound (of\N{NO-BREAK SPACE}255)",
 )
+OTHER_RECIPES_MINOR = ("Images", "Epochs", "MSE", OTHER_RECIPES_HEADER[-1])
+"""Columns that narrow screens leave out."""
 _RECIPES = {
     "report": "Adam (this run)",
     "least-squares": "least squares",
@@ -62,34 +65,34 @@ _RECIPES = {
 
 
 @dataclass(frozen=True)
-class Share:
-    """Some directions: how many there are, and what part of the mean squared error over the images is left in them."""
+class DirectionShare:
+    """A number of directions, and their part in the mean squared error over the images."""
 
     directions: int
     error: float
 
 
 @dataclass(frozen=True)
-class Shares:
-    """Where the error of a layer is left. The parts, and that of the mean image, add up to 1.
+class ErrorShares:
+    """The parts of a layer's error by direction. With that of the mean image they add up to 1.
 
     Attributes:
-        learned: Directions in which little of the error at the start is left.
-        between: The others.
-        untouched: Directions in which nearly all of it is left.
-        offset: The part of the mean image, bias included: an error that is the same for every image.
-        total: The mean squared error.
+        learned: Directions with little of their initial error left.
+        between: All other directions.
+        untouched: Directions with nearly all of it left.
+        offset: Part of the mean image, bias included: an error that is the same for every image.
+        total: Mean squared error.
     """
 
-    learned: Share
-    between: Share
-    untouched: Share
+    learned: DirectionShare
+    between: DirectionShare
+    untouched: DirectionShare
     offset: float
     total: float
 
 
-def shares(record: DirectionsRecord, errors: DirectionErrors) -> Shares | None:
-    """Sort directions by how much is left of the error before the first step; None if that was not kept."""
+def error_shares(record: DirectionsRecord, errors: DirectionErrors) -> ErrorShares | None:
+    """Sort directions by the rest of their error before the first step; None if that was not recorded."""
     start = next((each.errors for each in record.epochs if each.epoch == 0), None)
     total = sum(errors.left) + errors.offset
     if start is None or total == 0:
@@ -97,27 +100,27 @@ def shares(record: DirectionsRecord, errors: DirectionErrors) -> Shares | None:
     now, before = np.array(errors.squared), np.array(start.squared)
     # The shares are those of roots of mean squares, which is what the figure shows.
     learned = now <= LEARNED**2 * before
-    untouched = ~learned & (now >= AS_AT_THE_START**2 * before)
+    untouched = ~learned & (now >= UNTOUCHED**2 * before)
 
-    def share(groups: NDArray[np.bool_]) -> Share:
+    def share(groups: NDArray[np.bool_]) -> DirectionShare:
         left = float(np.array(errors.left)[groups].sum())
-        return Share(int(np.array(record.sizes)[groups].sum()), left / total)
+        return DirectionShare(int(np.array(record.sizes)[groups].sum()), left / total)
 
-    return Shares(share(learned), share(~learned & ~untouched), share(untouched), errors.offset / total, total)
+    return ErrorShares(share(learned), share(~learned & ~untouched), share(untouched), errors.offset / total, total)
 
 
 def directions(
     record: DirectionsRecord, run: RunRecord, history: list[Epoch], others: OtherRecipesRecord | None
 ) -> list[str]:
-    """What the figure of the directions shows, in numbers."""
+    """Put the figure of the directions into numbers."""
     count = sum(record.sizes)
     sentences = [_spectrum(record)]
     epochs = {each.epoch: each.errors for each in record.epochs}
     kept = run.training.best_epoch if run.training else None
-    here = shares(record, epochs[kept]) if kept in epochs else None
+    here = error_shares(record, epochs[kept]) if kept in epochs else None
     if here is None:
         return sentences
-    first = shares(record, epochs[1]) if 1 in epochs and kept != 1 else None
+    first = error_shares(record, epochs[1]) if 1 in epochs and kept != 1 else None
     so_far = f"{first.learned.directions:,} after the first epoch, " if first else ""
     sentences += [
         f"Directions in which at most a tenth of the error at the start was left: {so_far}{here.learned.directions:,} "
@@ -144,7 +147,7 @@ def _spectrum(record: DirectionsRecord) -> str:
     return f"{most}. From the first to the last it falls by a factor of {scientific(eigenvalues[0] / eigenvalues[-1])}."
 
 
-def _meaning(here: Shares, history: list[Epoch]) -> str:
+def _meaning(here: ErrorShares, history: list[Epoch]) -> str:
     if here.between.error + here.untouched.error > 0.5:
         return (
             "So most of what is left lies in directions of small variance, along which gradient descent creeps: the "
@@ -167,7 +170,7 @@ def _meaning(here: Shares, history: list[Epoch]) -> str:
 
 def _whitened(record: DirectionsRecord, others: OtherRecipesRecord | None, count: int) -> list[str]:
     for other in others.layers if others else ():
-        if other.recipe == "adam-whitened" and other.directions and (found := shares(record, other.directions)):
+        if other.recipe == "adam-whitened" and other.directions and (found := error_shares(record, other.directions)):
             return [
                 f"Whitened images vary alike in every direction. After {_epochs(other)} of Adam on these, at most a "
                 f"tenth of that error at the start was left in {found.learned.directions:,} of {count:,} directions; "
@@ -176,12 +179,12 @@ def _whitened(record: DirectionsRecord, others: OtherRecipesRecord | None, count
     return []
 
 
-def cures(metrics: MetricsRecord, others: OtherRecipesRecord) -> list[str]:
-    """Which recipes did better, on the same test images."""
+def better_recipes(metrics: MetricsRecord, others: OtherRecipesRecord) -> list[str]:
+    """Say which recipes did better on the same test images, and which did not."""
     by_name = {layer.layer: layer for layer in metrics.layers}
     own = metrics.layers[0]
     known = [(other, by_name[other.name]) for other in others.layers if other.name in by_name]
-    better = [(other, layer) for other, layer in known if _gain(own, layer) >= _CLEARLY]
+    better = [(other, layer) for other, layer in known if _gain(own, layer) >= _CLEARLY_BETTER]
     sentences = [
         f"{_capital(_RECIPES[other.recipe])}, from {other.images:,} images in {duration(other.seconds)}: "
         f"{decibels(layer.psnr_db)}."
@@ -189,10 +192,10 @@ def cures(metrics: MetricsRecord, others: OtherRecipesRecord) -> list[str]:
     ]
     if better:
         sentences.append(
-            "The learned layer is of the same kind as these: one layer, as many weights. So it is the way of learning "
-            "that limits it, and not that a layer is linear."
+            "The learned layer is of the same kind as these: one layer, as many weights. So its recipe limits it, and "
+            "not that a layer is linear."
         )
-    worse = [other for other, layer in known if _gain(own, layer) < _CLEARLY]
+    worse = [other for other, layer in known if _gain(own, layer) < _CLEARLY_BETTER]
     sentences += [
         f"{_capital(_RECIPES[other.recipe])}, from {other.images:,} images, was not clearly better in this run."
         for other in worse
@@ -200,31 +203,32 @@ def cures(metrics: MetricsRecord, others: OtherRecipesRecord) -> list[str]:
     return sentences
 
 
-def best_cure(metrics: MetricsRecord, others: OtherRecipesRecord | None) -> str | None:
-    """The best of the other recipes in one sentence, if it is clearly better than the run's own."""
+def best_recipe(metrics: MetricsRecord, others: OtherRecipesRecord | None) -> str | None:
+    """Name the best of the other recipes in one sentence, if it is clearly better than the run's own."""
     own = metrics.layers[0]
     by_name = {layer.layer: layer for layer in metrics.layers}
     known = [(other, by_name[other.name]) for other in (others.layers if others else ()) if other.name in by_name]
     if not known:
         return None
     other, layer = max(known, key=lambda each: _gain(own, each[1]))
-    if _gain(own, layer) < _CLEARLY:
+    if _gain(own, layer) < _CLEARLY_BETTER:
         return None
     return (
-        f"What limits the learned layer is the way of learning: {_RECIPES[other.recipe]} on {other.images:,} of the "
-        f"same images found one of {decibels(layer.psnr_db)} in {duration(other.seconds)}."
+        f"The recipe limits the learned layer: {_RECIPES[other.recipe]} on {other.images:,} of the "
+        f"same images found a layer of {decibels(layer.psnr_db)} in {duration(other.seconds)}."
     )
 
 
-def others_rows(run: RunRecord, metrics: MetricsRecord, others: OtherRecipesRecord) -> list[tuple[str, ...]]:
-    """One row of text per layer that was compared, under OTHERS_HEADER."""
+def other_recipe_rows(run: RunRecord, metrics: MetricsRecord, others: OtherRecipesRecord) -> list[tuple[str, ...]]:
+    """Make one row of text per compared layer, under OTHER_RECIPES_HEADER; the derived layer comes first."""
     learned = {other.name: other for other in others.layers}
     rows = []
-    for number, layer in enumerate(metrics.layers):
+    own = metrics.layers[0].layer
+    for layer in derived_first(metrics.layers, lambda each: each.layer):
         if layer.layer in learned:
             other = learned[layer.layer]
             cells = _RECIPES[other.recipe], f"{other.images:,}", _epochs(other), duration(other.seconds)
-        elif number == 0 and run.training is not None:
+        elif layer.layer == own and run.training is not None:
             name = _RECIPES["report"] if run.recipe == "report" else f"{_RECIPES[run.recipe]} (this run)"
             summary = run.training
             cells = name, f"{run.data.train:,}", str(summary.epochs_run), duration(summary.seconds)
@@ -244,18 +248,18 @@ def _reached(layer: LayerMetrics) -> tuple[str, ...]:
     )
 
 
-def _epochs(other: OtherLayer) -> str:
+def _epochs(other: OtherRecipeLayer) -> str:
     if other.recipe == "least-squares":
         return "one pass"
     return f"{other.epochs} epoch" if other.epochs == 1 else f"{other.epochs} epochs"
 
 
 def _gain(own: LayerMetrics, layer: LayerMetrics) -> float:
-    """By how many decibels a layer is better than the run's own."""
+    """Compute by how many decibels a layer is better than the run's own."""
     if layer.psnr_db is None or own.psnr_db is None:
         return 0.0 if own.psnr_db is None else float("inf")
     return layer.psnr_db - own.psnr_db
 
 
-def _capital(words: str) -> str:
-    return words[0].upper() + words[1:]
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

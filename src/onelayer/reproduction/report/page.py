@@ -1,4 +1,4 @@
-"""One self-contained HTML page out of what a run has saved."""
+"""Make one self-contained HTML page, and its figures, of what a run has saved."""
 
 from __future__ import annotations
 
@@ -6,30 +6,40 @@ import base64
 import math
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from onelayer import formats
-from onelayer.reproduction.report import conclusion
-from onelayer.reproduction.report import learning_analysis as story
-from onelayer.reproduction.report.ranking import devices, rows_of, timed_ways
-from onelayer.reproduction.report.tables import METRICS_HEADER, metrics_rows, time_table
+from onelayer.atomic_write import write_whole
+from onelayer.errors import require
+from onelayer.reproduction.report import conclusion, learning_analysis
+from onelayer.reproduction.report.ranking import derived_first, devices, rows_of, timed_ways
+from onelayer.reproduction.report.saved import read_saved
+from onelayer.reproduction.report.tables import METRICS_HEADER, METRICS_MINOR, metrics_rows, time_table
 
 if TYPE_CHECKING:
-    from onelayer.reproduction.records import (
-        BenchmarkRecord,
-        DirectionsRecord,
-        LayerMetrics,
-        OtherRecipesRecord,
-        RunRecord,
-    )
-    from onelayer.reproduction.report.saved import Comparison, SavedRun
+    from pathlib import Path
+
+    from onelayer.reproduction.records import BenchmarkRecord, DirectionsRecord, LayerMetrics, RunRecord
+    from onelayer.reproduction.report.saved import SavedComparison, SavedRun
+    from onelayer.reproduction.run_folder import RunFolder
+
+# Matplotlib and Jinja2, optional dependencies, are imported only where a page is made.
+
+
+def require_report() -> None:
+    """Make sure that the packages of the report are installed.
+
+    Raises:
+        OnelayerError: If one is not.
+    """
+    for module in ("jinja2", "matplotlib.figure"):
+        require(module, extra="reproduce", purpose="The report")
 
 
 @dataclass(frozen=True)
-class Images:
+class Figures:
     """The figures as PNG; None for a part that was not run."""
 
     training: bytes | None
@@ -40,41 +50,137 @@ class Images:
     benchmark: bytes | None
 
 
-def render(saved: SavedRun, images: Images) -> str:
-    """Render the page. The same records and figures give the same text on any day and any machine."""
+def build_report(folder: RunFolder) -> Path:
+    """Draw the figures, as far as there are records for them, and write report.html.
+
+    Nothing is learned, computed from images of the data set or timed here: the page says what was saved. It holds its
+    figures itself and refers to nothing outside. Parts that were not run are named, with the command that runs them.
+
+    Args:
+        folder: Folder of a run; run.json is needed, everything else may be missing.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        OnelayerError: If there is no run.json, an existing record cannot be read or contradicts another, or a package
+            is missing.
+    """
+    require_report()
+    saved = read_saved(folder)
+    figures = _draw(saved)
+    for path, png in (
+        (folder.train_figure, figures.training),
+        (folder.directions_figure, figures.directions),
+        (folder.comparison_figure, figures.comparison),
+        (folder.predictions_figure, figures.predictions),
+        (folder.weights_figure, figures.weights),
+        (folder.benchmark_figure, figures.benchmark),
+    ):
+        if png is not None:
+            write_whole(path, png)
+    write_whole(folder.page, _render(saved, figures).encode("utf-8"))
+    return folder.page
+
+
+def _draw(saved: SavedRun) -> Figures:
+    from onelayer.reproduction.report import figures
+
     run, comparison, benchmark = saved.run, saved.comparison, saved.benchmark
-    directions, others = saved.directions, saved.others
-    metrics = comparison.metrics if comparison else None
-    return _ENVIRONMENT.get_template("report.html.j2").render(
-        run=run,
-        comparison=comparison,
-        benchmark=benchmark,
-        name=saved.name,
-        argument=shlex.quote(saved.name),
-        quick=run.quick or (benchmark is not None and benchmark.quick),
-        headline=conclusion.headline(metrics, benchmark, others),
-        accuracy=conclusion.accuracy(metrics, others) if metrics else [],
-        speed=conclusion.speed(benchmark) if benchmark else [],
-        learning=conclusion.training(run),
-        directions=story.directions(directions, run, saved.history, others) if directions else [],
-        spectrum_images=directions.images if directions else 0,
-        others=others,
-        others_header=story.OTHERS_HEADER,
-        others_rows=story.others_rows(run, metrics, others) if metrics and others else [],
-        cures=story.cures(metrics, others) if metrics and others else [],
-        metrics_header=METRICS_HEADER,
-        metrics_rows=metrics_rows(metrics) if metrics else [],
-        times=time_table(benchmark) if benchmark else None,
-        ways=timed_ways(benchmark) if benchmark else (),
-        absent=formats.ABSENT,
-        images=images,
-        training_alt=_training_alt(run),
-        directions_alt=_directions_alt(directions) if directions else "",
-        comparison_alt=_comparison_alt(comparison, others) if comparison else "",
-        predictions_alt=_predictions_alt(comparison, others) if comparison and others else "",
-        weights_alt=_weights_alt(comparison) if comparison else "",
-        benchmark_alt=_benchmark_alt(benchmark) if benchmark else "",
+    images, predictions, weights = None, None, None
+    if comparison is not None:
+        pictures, metrics = comparison.pictures, comparison.metrics
+        own, others = _own_and_other_layers(saved)
+        images = figures.draw_comparison(pictures, metrics, own)
+        predictions = figures.draw_predictions(pictures, metrics, others) if others else None
+        if metrics.weight_pixel is not None and pictures.weights:
+            ordered = dict(derived_first(pictures.weights.items(), lambda item: item[0]))
+            weights = figures.draw_weights(ordered, metrics.weight_pixel)
+    kept = run.training.best_epoch if run.training else None
+    drawn = (
+        figures.draw_training(saved.history, run) if saved.history else None,
+        figures.draw_directions(saved.directions, saved.other_recipes, kept) if saved.directions else None,
+        images,
+        predictions,
+        weights,
+        figures.draw_benchmark(benchmark) if benchmark and benchmark.rows else None,
     )
+    return Figures(*(figures.encode_png(figure) if figure is not None else None for figure in drawn))
+
+
+def _own_and_other_layers(saved: SavedRun) -> tuple[list[str], list[str]]:
+    """Name the compared layers of the run itself, the derived one first, and those of other recipes."""
+    compared = [layer.layer for layer in saved.comparison.metrics.layers] if saved.comparison else []
+    learned_otherwise = {other.name for other in saved.other_recipes.layers} if saved.other_recipes else set()
+    own = [name for name in compared if name not in learned_otherwise]
+    return derived_first(own, str), [name for name in compared if name in learned_otherwise]
+
+
+def _render(saved: SavedRun, figures: Figures) -> str:
+    """Render the page. The same records and figures give the same text on any day and any machine."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("onelayer.reproduction.report"),
+        # Not by file name: every record can be edited, and nothing of it is markup.
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        data_uri=lambda png: "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
+        scientific=formats.scientific,
+        mse=formats.mse_with_psnr,
+        duration=formats.duration,
+        shape=formats.shape,
+        moment=formats.moment,
+        source=formats.source,
+        device=lambda name: formats.DEVICES.get(name, name),
+    )
+    return environment.get_template("report.html.j2").render(**_content(saved), figures=figures)
+
+
+def _content(saved: SavedRun) -> dict[str, Any]:
+    """Put together what the template shows, without the figures."""
+    run, comparison, benchmark = saved.run, saved.comparison, saved.benchmark
+    directions, others = saved.directions, saved.other_recipes
+    metrics = comparison.metrics if comparison else None
+    own_layers, other_layers = _own_and_other_layers(saved)
+    return {
+        "run": run,
+        "comparison": comparison,
+        "benchmark": benchmark,
+        "name": saved.name,
+        "argument": shlex.quote(saved.name),
+        "quick": run.quick or (benchmark is not None and benchmark.quick),
+        "verdict": conclusion.verdict(metrics, others),
+        "answer": conclusion.answer(metrics, benchmark, others),
+        "headline": conclusion.headline(metrics, benchmark, others),
+        "accuracy": conclusion.accuracy(metrics, others) if metrics else [],
+        "speed": conclusion.speed(benchmark) if benchmark else [],
+        "learning": conclusion.training(run),
+        "directions": learning_analysis.directions(directions, run, saved.history, others) if directions else [],
+        "spectrum_images": directions.images if directions else 0,
+        "others": others,
+        "others_header": learning_analysis.OTHER_RECIPES_HEADER,
+        "others_minor": learning_analysis.OTHER_RECIPES_MINOR,
+        "others_rows": learning_analysis.other_recipe_rows(run, metrics, others) if metrics and others else [],
+        "better_recipes": learning_analysis.better_recipes(metrics, others) if metrics and others else [],
+        "metrics_header": METRICS_HEADER,
+        "metrics_minor": METRICS_MINOR,
+        "metrics_rows": metrics_rows(metrics) if metrics else [],
+        "times": time_table(benchmark) if benchmark else None,
+        "ways": derived_first(timed_ways(benchmark), lambda way: way.key) if benchmark else [],
+        "absent": formats.ABSENT,
+        "training_alt": _training_alt(run),
+        "directions_alt": _directions_alt(directions) if directions else "",
+        "comparison_alt": _comparison_alt(comparison, own_layers) if comparison else "",
+        "predictions_alt": _predictions_alt(comparison, other_layers) if comparison else "",
+        "weights_alt": _weights_alt(comparison) if comparison else "",
+        "benchmark_alt": _benchmark_alt(benchmark) if benchmark else "",
+    }
 
 
 def _training_alt(run: RunRecord) -> str:
@@ -99,14 +205,12 @@ def _directions_alt(record: DirectionsRecord) -> str:
     )
 
 
-def _comparison_alt(comparison: Comparison, others: OtherRecipesRecord | None) -> str:
-    names = {other.name for other in others.layers} if others else set()
-    layers = "; ".join(_reached(layer) for layer in comparison.metrics.layers if layer.layer not in names)
+def _comparison_alt(comparison: SavedComparison, names: list[str]) -> str:
+    layers = "; ".join(_reached(layer) for layer in comparison.metrics.layers if layer.layer in names)
     return f"Input, ground truth, prediction and error of {len(comparison.pictures.inputs)} test images. {layers}."
 
 
-def _predictions_alt(comparison: Comparison, others: OtherRecipesRecord) -> str:
-    names = {other.name for other in others.layers}
+def _predictions_alt(comparison: SavedComparison, names: list[str]) -> str:
     layers = "; ".join(_reached(layer) for layer in comparison.metrics.layers if layer.layer in names)
     return f"Ground truth and predictions of {len(comparison.pictures.inputs)} test images. {layers}."
 
@@ -118,7 +222,7 @@ def _reached(layer: LayerMetrics) -> str:
     )
 
 
-def _weights_alt(comparison: Comparison) -> str:
+def _weights_alt(comparison: SavedComparison) -> str:
     counts = ", ".join(
         f"{np.count_nonzero(planes):,} of {planes.size:,} in the {name} layer"
         for name, planes in comparison.pictures.weights.items()
@@ -139,24 +243,3 @@ def _benchmark_alt(record: BenchmarkRecord) -> str:
             )
             sentences.append(f"{formats.DEVICES[device]}, batch size {row.batch_size}: {times}.")
     return " ".join(sentences)
-
-
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("onelayer.reproduction.report"),
-    # Not by file name: every record can be edited, and nothing of it is markup.
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
-_ENVIRONMENT.filters.update(
-    data_uri=lambda png: "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
-    scientific=formats.scientific,
-    mse=formats.mse_with_psnr,
-    duration=formats.duration,
-    shape=formats.shape,
-    moment=formats.moment,
-    source=formats.source,
-    device=lambda name: formats.DEVICES.get(name, name),
-)

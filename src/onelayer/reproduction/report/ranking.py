@@ -1,4 +1,4 @@
-"""Who is ahead in a benchmark, and where it is too close to call.
+"""Rank the ways of a benchmark against each other, row by row.
 
 Two times whose quartile ranges overlap are level: the difference of their medians is within what the same
 measurement differs by from one repeat to the next.
@@ -7,23 +7,34 @@ measurement differs by from one repeat to the next.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from onelayer.records import Timing
     from onelayer.reproduction.records import BenchmarkRecord, BenchmarkRow, BenchmarkWay
 
-LAYERS = ("layer", "derived")
+Item = TypeVar("Item")
+
+DERIVED = "derived"
+"""Name of the derived layer, in the metrics and as the key of a way."""
+LAYERS = ("layer", DERIVED)
 """Keys of the ways that are layers: the learned one and the derived one. Others are measured against them."""
 
 
+def derived_first(items: Iterable[Item], name: Callable[[Item], str]) -> list[Item]:
+    """Move what belongs to the derived layer to the front; the rest keeps its order."""
+    return sorted(items, key=lambda item: not name(item).startswith(DERIVED))
+
+
 def level(one: Timing, other: Timing) -> bool:
-    """Whether the two quartile ranges overlap; a shared end counts."""
+    """Check whether two quartile ranges overlap; a shared end counts."""
     return one.first_quartile <= other.third_quartile and other.first_quartile <= one.third_quartile
 
 
 def fastest(record: BenchmarkRecord, row: BenchmarkRow) -> tuple[str, ...]:
-    """Keys of the fastest contender of the row and of those level with it, in the record's order."""
+    """Return the keys of the fastest contender of a row and of those level with it, in the record's order."""
     timings = {way.key: row.timings[way.key] for way in record.ways if way.contender and way.key in row.timings}
     if not timings:
         return ()
@@ -32,59 +43,65 @@ def fastest(record: BenchmarkRecord, row: BenchmarkRow) -> tuple[str, ...]:
 
 
 def timed_ways(record: BenchmarkRecord) -> tuple[BenchmarkWay, ...]:
-    """The ways that have a time in some row: a way may exist on a device that was not measured only."""
+    """Return the ways with a time in some row: a way may exist on a device that was not measured only."""
     timed = {key for row in record.rows for key in row.timings}
     return tuple(way for way in record.ways if way.key in timed)
 
 
 def layers(record: BenchmarkRecord) -> tuple[BenchmarkWay, ...]:
-    """The layers that were timed, in the record's order."""
+    """Return the layers that were timed, in the record's order."""
     return tuple(way for way in timed_ways(record) if way.key in LAYERS)
 
 
 def rivals(record: BenchmarkRecord, layer: BenchmarkWay) -> tuple[BenchmarkWay, ...]:
-    """The contenders that a layer is measured against: all but layers that the record names after it."""
+    """Return the contenders to rank a layer against: all but layers that the record names after it."""
     ways = timed_ways(record)
     before = ways[: ways.index(layer)]
     return tuple(way for way in ways if way.contender and (way in before if way.key in LAYERS else True))
 
 
 def devices(record: BenchmarkRecord) -> tuple[str, ...]:
-    """Devices that were measured, in the record's order."""
+    """Return the devices that were measured, in the record's order."""
     return tuple(dict.fromkeys(row.device for row in record.rows))
 
 
 def rows_of(record: BenchmarkRecord, device: str) -> list[BenchmarkRow]:
-    """Rows of one device, from the largest batch size to the smallest."""
+    """Return the rows of a device, from the largest batch size to the smallest."""
     rows = [row for row in record.rows if row.device == device]
     return sorted(rows, key=lambda row: row.batch_size, reverse=True)
 
 
 @dataclass(frozen=True)
-class Duel:
-    """A layer against one rival, row by row, on one device."""
+class PairwiseRanking:
+    """A layer against a rival, row by row, on one device.
+
+    Attributes:
+        layer: The layer.
+        rival: A contender.
+        ahead: Rival's time over the layer's, for each row in which the layer is faster.
+        level: Number of rows too close to call.
+        behind: Layer's time over the rival's, for each row in which the layer is slower.
+    """
 
     layer: BenchmarkWay
     rival: BenchmarkWay
     ahead: tuple[float, ...]
-    """Rival's time over the layer's, for each row in which the layer is faster."""
     level: int
-    """Rows too close to call."""
     behind: tuple[float, ...]
-    """The layer's time over the rival's, for each row in which the layer is slower."""
 
     @property
     def rows(self) -> int:
-        """Rows that have both times."""
+        """Number of rows with both times."""
         return len(self.ahead) + self.level + len(self.behind)
 
 
-def duels(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> list[Duel]:
-    """A layer against each of its rivals that was timed on the device."""
-    return [duel for rival in rivals(record, layer) if (duel := _duel(record, device, layer, rival)).rows]
+def pairwise_rankings(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> list[PairwiseRanking]:
+    """Rank a layer against each of its rivals that was timed on the device."""
+    ranked = (_ranked(record, device, layer, rival) for rival in rivals(record, layer))
+    return [ranking for ranking in ranked if ranking.rows]
 
 
-def _duel(record: BenchmarkRecord, device: str, layer: BenchmarkWay, rival: BenchmarkWay) -> Duel:
+def _ranked(record: BenchmarkRecord, device: str, layer: BenchmarkWay, rival: BenchmarkWay) -> PairwiseRanking:
     ahead, behind, ties = [], [], 0
     for row in rows_of(record, device):
         own, other = row.timings.get(layer.key), row.timings.get(rival.key)
@@ -96,4 +113,4 @@ def _duel(record: BenchmarkRecord, device: str, layer: BenchmarkWay, rival: Benc
             ahead.append(other.median / own.median)
         else:
             behind.append(own.median / other.median)
-    return Duel(layer, rival, tuple(ahead), ties, tuple(behind))
+    return PairwiseRanking(layer, rival, tuple(ahead), ties, tuple(behind))

@@ -1,4 +1,4 @@
-"""The two tables of numbers, laid out once for the page and the terminal."""
+"""Lay out the two tables of numbers, once for the page and the terminal."""
 
 from __future__ import annotations
 
@@ -21,28 +21,45 @@ from onelayer.formats import (
     scientific,
     similarity,
 )
-from onelayer.reproduction.report.ranking import LAYERS, devices, fastest, layers, rivals, rows_of, timed_ways
+from onelayer.reproduction.report.ranking import (
+    LAYERS,
+    derived_first,
+    devices,
+    fastest,
+    layers,
+    rivals,
+    rows_of,
+    timed_ways,
+)
 
 if TYPE_CHECKING:
     from onelayer.reproduction.records import BenchmarkRecord, BenchmarkRow, BenchmarkWay, MetricsRecord
 
 _SIGNS = {"fastest": "*", "tie": "=", "": " "}
 _NAME_WIDTH = 10
-"""Characters of a terminal column's name in one line: a table of five such columns fits into 80."""
+"""Width in characters of a terminal column's name: a table of five such columns fits into 80."""
 METRICS_HEADER = (
     "Layer",
     "MSE",
     "PSNR",
     "SSIM",
-    "Largest error (of 255)",
-    "Proved bound (of 255)",
+    "Largest error (of\N{NO-BREAK SPACE}255)",
+    "Proved bound (of\N{NO-BREAK SPACE}255)",
     "Worst image",
 )
+METRICS_MINOR = ("MSE", "SSIM", "Worst image")
+"""Columns that narrow screens leave out."""
 
 
 @dataclass(frozen=True)
 class TimeCell:
-    """One time: median and quartile range in ms, and "fastest", "tie" (level with the fastest) or nothing."""
+    """A time in ms.
+
+    Attributes:
+        median: Median.
+        spread: Range from first to third quartile.
+        mark: "fastest", "tie" (level with the fastest) or nothing.
+    """
 
     median: str
     spread: str
@@ -51,7 +68,7 @@ class TimeCell:
 
 @dataclass(frozen=True)
 class TimeLine:
-    """One row of the benchmark; None stands for a way that was not timed on its device."""
+    """A row of the benchmark; None stands for a way that was not timed on its device."""
 
     batch_size: str
     times: tuple[TimeCell | None, ...]
@@ -60,19 +77,25 @@ class TimeLine:
 
 @dataclass(frozen=True)
 class TimeTable:
-    """The benchmark as a table: one group of lines per device, largest batch first."""
+    """The benchmark as a table: one group of lines per device, largest batch first; derived layers come first.
+
+    Attributes:
+        ways: Labels of the columns of times.
+        ratios: Labels of the columns of ratios.
+        groups: Lines by device.
+        not_measured: Devices without lines, and the reason.
+    """
 
     ways: tuple[str, ...]
     ratios: tuple[str, ...]
     groups: dict[str, tuple[TimeLine, ...]]
     not_measured: dict[str, str]
-    """Devices without lines, and what to say of them."""
 
 
 def time_table(record: BenchmarkRecord) -> TimeTable:
     """Lay the benchmark out."""
     return TimeTable(
-        ways=tuple(way.label for way in timed_ways(record)),
+        ways=tuple(way.label for way in _columns(record)),
         ratios=tuple(f"{rival.label} ÷ {layer.label}" for layer, rival in _pairs(record)),
         groups={
             DEVICES[device]: tuple(_time_line(record, row) for row in rows_of(record, device))
@@ -82,13 +105,18 @@ def time_table(record: BenchmarkRecord) -> TimeTable:
     )
 
 
+def _columns(record: BenchmarkRecord) -> list[BenchmarkWay]:
+    return derived_first(timed_ways(record), lambda way: way.key)
+
+
 def _pairs(record: BenchmarkRecord) -> list[tuple[BenchmarkWay, BenchmarkWay]]:
-    """Each layer with the ways of doing the transforms themselves."""
-    return [(layer, way) for layer in layers(record) for way in rivals(record, layer) if way.key not in LAYERS]
+    """Pair each layer with the ways of doing the transforms themselves."""
+    timed = derived_first(layers(record), lambda way: way.key)
+    return [(layer, way) for layer in timed for way in rivals(record, layer) if way.key not in LAYERS]
 
 
 def metrics_rows(record: MetricsRecord) -> list[tuple[str, ...]]:
-    """One row of text per layer, under METRICS_HEADER."""
+    """Make one row of text per layer, under METRICS_HEADER; the derived layer comes first."""
     return [
         (
             layer.layer,
@@ -99,12 +127,12 @@ def metrics_rows(record: MetricsRecord) -> list[tuple[str, ...]]:
             ABSENT if layer.bound_grey_levels is None else grey_levels_at_most(layer.bound_grey_levels),
             str(layer.worst_image),
         )
-        for layer in record.layers
+        for layer in derived_first(record.layers, lambda each: each.layer)
     ]
 
 
 def metrics_table(record: MetricsRecord) -> Table:
-    """The layers against the transforms, for the terminal."""
+    """Make the table of the layers against the transforms, for the terminal."""
     table = Table(
         title=f"Against the transforms, over {record.images:,} test images",
         box=box.SIMPLE_HEAD,
@@ -122,7 +150,7 @@ def metrics_table(record: MetricsRecord) -> Table:
 
 
 def benchmark_table(record: BenchmarkRecord) -> Table:
-    """The benchmark, for the terminal: medians with the quartile range beneath, the fastest of each row named."""
+    """Make the table of the benchmark, for the terminal: medians with quartiles beneath, the fastest marked."""
     laid_out = time_table(record)
     # With several layers the ratios would not fit into a terminal; the page has them.
     ratios = laid_out.ratios if len(layers(record)) <= 1 else ()
@@ -165,7 +193,7 @@ def _time_line(record: BenchmarkRecord, row: BenchmarkRow) -> TimeLine:
         )
         if (timing := row.timings.get(way.key)) is not None
         else None
-        for way in timed_ways(record)
+        for way in _columns(record)
     ]
     ratios = [
         factor(row.timings[rival.key].median / row.timings[layer.key].median)

@@ -1,4 +1,4 @@
-"""The figures, each drawn from saved records alone.
+"""Draw the figures, each from saved records alone.
 
 They are made as :class:`matplotlib.figure.Figure` objects, without pyplot: no global state, no window system.
 """
@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from onelayer.plotting import encode_png
 from onelayer.reproduction.report.figures.benchmark import draw_benchmark
-from onelayer.reproduction.report.figures.comparison import draw_comparison
-from onelayer.reproduction.report.figures.directions import draw_directions
-from onelayer.reproduction.report.figures.predictions import draw_predictions
-from onelayer.reproduction.report.figures.training import draw_training
-from onelayer.reproduction.report.figures.weights import draw_weights
+from onelayer.reproduction.report.figures.images import draw_comparison, draw_predictions
+from onelayer.reproduction.report.figures.learning import draw_directions, draw_training, draw_weights
 
 __all__ = [
     "draw_benchmark",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from onelayer.data.decode import BadImage, decode_image
+from onelayer.data.encoded import BadImage, decode_image
 
 SHAPES = [(3, 32, 32), (3, 17, 11), (3, 1, 1), (1, 17, 11), (1, 1, 1)]
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from onelayer.errors import OnelayerError
 from onelayer.formats import percent
-from onelayer.reproduction.report import build_report, conclusion
-from onelayer.reproduction.report import learning_analysis as story
+from onelayer.reproduction.report import build_report, conclusion, learning_analysis
 from onelayer.reproduction.report.figures import draw_directions, encode_png
 
 
@@ -29,7 +28,7 @@ def compared(make):
 
 def test_directions_are_sorted_by_what_is_left_of_the_start(make):
     record = make.directions()
-    found = story.shares(record, record.epochs[2].errors)
+    found = learning_analysis.error_shares(record, record.epochs[2].errors)
     assert (found.learned.directions, found.between.directions, found.untouched.directions) == (3, 7, 90)
     # 1·0.002² + 0.2·0.004² in the first three, 0.07·0.05² in the seven, 0.009·0.095² in the last.
     parts = np.array([7.2e-6, 1.75e-4, 8.1225e-5])
@@ -45,7 +44,7 @@ ROOTS = st.tuples(*[st.floats(0, 10)] * 4)
 @given(start=ROOTS, roots=ROOTS, offset=st.floats(0, 10))
 def test_shares_are_of_everything(make, start, roots, offset):
     errors = make.errors(*roots, offset=offset)
-    found = story.shares(make.directions((0, make.errors(*start)), (47, errors)), errors)
+    found = learning_analysis.error_shares(make.directions((0, make.errors(*start)), (47, errors)), errors)
     if found is None:
         assert sum(errors.left) + offset == 0
         return
@@ -56,23 +55,23 @@ def test_shares_are_of_everything(make, start, roots, offset):
 
 def test_without_the_start_nothing_is_said_of_what_was_learned(make):
     record = make.directions((31, make.errors(1, 1, 1, 1)), (47, make.errors(1, 1, 1, 1)))
-    assert story.shares(record, record.epochs[0].errors) is None
-    assert len(story.directions(record, make.run(), make.history(), None)) == 1
+    assert learning_analysis.error_shares(record, record.epochs[0].errors) is None
+    assert len(learning_analysis.directions(record, make.run(), make.history(), None)) == 1
 
 
 def test_the_spectrum_in_numbers(make):
-    (sentence,) = story.directions(make.directions(), make.run(training=None), [], None)
+    (sentence,) = learning_analysis.directions(make.directions(), make.run(training=None), [], None)
     # 1 + 0.2 + 0.07 + 0.009: the first two groups hold 93.8%, the first three 99.3%.
     assert "Of 100 directions the first 10 hold 95% of the images’ variance." in sentence
     assert "by a factor of 1.00×10⁴" in sentence
     none = make.directions(eigenvalues=(1.0, 0.0, 0.0, 0.0))
-    assert "in the last there is none" in story.directions(none, make.run(training=None), [], None)[0]
+    assert "in the last there is none" in learning_analysis.directions(none, make.run(training=None), [], None)[0]
     same = make.directions(eigenvalues=(0.0,) * 4)
-    assert "vary in no direction" in story.directions(same, make.run(training=None), [], None)[0]
+    assert "vary in no direction" in learning_analysis.directions(same, make.run(training=None), [], None)[0]
 
 
 def test_what_creeps_is_said_to_creep(make):
-    text = " ".join(story.directions(make.directions(), make.run(), make.history(), make.others()))
+    text = " ".join(learning_analysis.directions(make.directions(), make.run(), make.history(), make.others()))
     assert "was left: 1 after the first epoch, 3 after epoch 47" in text
     assert "In 90 of 100 (90%) nine tenths or more were left." in text
     assert "66% in those in between and 31% in those that are nearly as at the start" in text
@@ -84,32 +83,32 @@ def test_what_jumps_is_not_said_to_creep(make):
     jumping = make.errors(0.009, 0.005, 0.02, 0.095, offset=1e-3)
     record = make.directions((0, make.errors(0.1, 0.1, 0.1, 0.1)), (47, jumping))
     history = [*make.history(3), *make.history(2)]  # 1.2e-2, and falling; then from there again
-    text = " ".join(story.directions(record, make.run(), history, None))
+    text = " ".join(learning_analysis.directions(record, make.run(), history, None))
     assert "creeps" not in text
     assert "it is in the mean image and where images vary most" in text
     assert "rose after 1 of 4 epochs" in text
     assert "other images can" in text
     learned = make.errors(0.009, 0.005, 0.005, 0.005, offset=1e-3)
     record = make.directions((0, make.errors(0.1, 0.1, 0.1, 0.1)), (47, learned))
-    assert "other images can" not in " ".join(story.directions(record, make.run(), history, None))
+    assert "other images can" not in " ".join(learning_analysis.directions(record, make.run(), history, None))
 
 
 def test_one_row_per_recipe(make):
-    rows = story.others_rows(make.run(), compared(make), make.others())
+    rows = learning_analysis.other_recipe_rows(make.run(), compared(make), make.others())
     assert rows == [
         ("Adam (this run)", "45,000", "57", "12 min 3 s", "1.90×10⁻⁵", "47.2 dB", "23.1", "3000"),
         ("least squares", "45,000", "one pass", "15.0 s", "1.00×10⁻¹⁵", "150.0 dB", "1.00×10⁻⁴", "0.058"),
         ("Adam on whitened images", "45,000", "5 epochs", "1 min 1 s", "1.00×10⁻⁷", "70.0 dB", "2.00", "850"),
         ("derived, no learning", "–", "–", "–", "1.00×10⁻¹⁶", "160.0 dB", "1.00×10⁻⁵", "1.10×10⁻⁴"),
     ]
-    assert all(len(row) == len(story.OTHERS_HEADER) for row in rows)
+    assert all(len(row) == len(learning_analysis.OTHER_RECIPES_HEADER) for row in rows)
     # Bounds are rounded up.
-    own = story.others_rows(make.run(recipe="adam-whitened"), compared(make), make.others())
+    own = learning_analysis.other_recipe_rows(make.run(recipe="adam-whitened"), compared(make), make.others())
     assert own[0][0] == "Adam on whitened images (this run)"
 
 
 def test_the_best_recipe_is_named_if_it_is_better(make):
-    cures = " ".join(story.cures(compared(make), make.others()))
+    cures = " ".join(learning_analysis.better_recipes(compared(make), make.others()))
     assert "Least squares, from 45,000 images in 15.0 s: 150.0 dB." in cures
     assert "not that a layer is linear" in cures
     accuracy = conclusion.headline(compared(make), None, make.others())[:-1]
@@ -124,13 +123,13 @@ def test_the_best_recipe_is_named_if_it_is_better(make):
 @pytest.mark.parametrize("own", [149.0, None])
 def test_a_recipe_that_is_no_better_is_no_cure(make, own):
     layers = [make.layer("learned", psnr_db=own), *compared(make).layers[1:]]
-    cures = story.cures(make.metrics(*layers), make.others())
+    cures = learning_analysis.better_recipes(make.metrics(*layers), make.others())
     assert all("was not clearly better in this run" in sentence for sentence in cures)
     assert len(cures) == 2
-    assert story.best_cure(make.metrics(*layers), make.others()) is None
+    assert learning_analysis.best_recipe(make.metrics(*layers), make.others()) is None
     # Those not compared yet are no cure either.
-    assert story.best_cure(make.metrics(), make.others()) is None
-    assert story.cures(make.metrics(), make.others()) == []
+    assert learning_analysis.best_recipe(make.metrics(), make.others()) is None
+    assert learning_analysis.better_recipes(make.metrics(), make.others()) == []
 
 
 def drawn(make, *, others):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onelayer.data.split import carve_missing, describe_split
+from onelayer.data.splits import carve_missing, describe_splits
 from onelayer.errors import OnelayerError
 
 
@@ -76,7 +76,7 @@ def test_too_few(given_parts, problem) -> None:
 
 def test_each_way_has_its_own_words() -> None:
     ways = [{"train"}, {"train", "test"}, {"train", "validation"}, {"train", "validation", "test"}]
-    texts = [describe_split(way) for way in ways]
+    texts = [describe_splits(way) for way in ways]
     assert "70% train" in texts[0]
     assert "tenth of train being validation" in texts[1]
     assert "fifth of train being test" in texts[2]

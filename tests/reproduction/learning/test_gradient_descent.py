@@ -15,23 +15,23 @@ from torch.utils.data import DistributedSampler
 
 from onelayer import DenseLayer, OnelayerError, Pipeline, pipelines
 from onelayer.errors import Interrupted
-from onelayer.reproduction.history import read_history
-from onelayer.reproduction.learning.batches import ImageBatches
 from onelayer.reproduction.learning.callbacks import WholeCheckpoints
-from onelayer.reproduction.learning.fit import Learned, fit
-from onelayer.reproduction.records import TrainingSettings
+from onelayer.reproduction.learning.fit_result import FitResult
+from onelayer.reproduction.learning.gradient_descent import fit
+from onelayer.reproduction.learning.regression import ImageBatches
+from onelayer.reproduction.records import TrainingSettings, read_history
 from onelayer.reproduction.run_folder import RunFolder
 
 Pixels = Callable[..., NDArray[np.uint8]]
 
 
 @pytest.fixture
-def learn(tmp_path: Path, flip: Pipeline, random_pixels: Pixels) -> Callable[..., tuple[Learned, RunFolder]]:
+def learn(tmp_path: Path, flip: Pipeline, random_pixels: Pixels) -> Callable[..., tuple[FitResult, RunFolder]]:
     """Learns the flip from 300 noise images; keyword arguments are training settings."""
 
     def run(
         name: str, *, pipeline: Pipeline = flip, resume: bool = False, **settings: float
-    ) -> tuple[Learned, RunFolder]:
+    ) -> tuple[FitResult, RunFolder]:
         folder = RunFolder(tmp_path / name)
         folder.path.mkdir(exist_ok=True)
         options = TrainingSettings.model_validate({"batch_size": 32, "epochs": 5} | settings)
@@ -42,7 +42,7 @@ def learn(tmp_path: Path, flip: Pipeline, random_pixels: Pixels) -> Callable[...
 
 
 def test_takes_the_steps_of_a_bare_loop(
-    learn: Callable[..., tuple[Learned, RunFolder]], flip: Pipeline, random_pixels: Pixels
+    learn: Callable[..., tuple[FitResult, RunFolder]], flip: Pipeline, random_pixels: Pixels
 ) -> None:
     learned, folder = learn("run", epochs=3, lr=0.01, seed=3)
 
@@ -71,7 +71,7 @@ def test_takes_the_steps_of_a_bare_loop(
     np.testing.assert_allclose(recorded, history, rtol=1e-5)
 
 
-def test_learns(learn: Callable[..., tuple[Learned, RunFolder]], flip: Pipeline) -> None:
+def test_learns(learn: Callable[..., tuple[FitResult, RunFolder]], flip: Pipeline) -> None:
     learned, _ = learn("run", epochs=150, lr=0.01, min_delta=0)
     images = torch.rand(50, *flip.input_shape)
     assert float((learned.layer(images) - flip(images)).detach().abs().max()) < 0.01
@@ -79,7 +79,7 @@ def test_learns(learn: Callable[..., tuple[Learned, RunFolder]], flip: Pipeline)
 
 
 def test_keeps_the_best_epoch_not_the_last(
-    learn: Callable[..., tuple[Learned, RunFolder]], flip: Pipeline, random_pixels: Pixels
+    learn: Callable[..., tuple[FitResult, RunFolder]], flip: Pipeline, random_pixels: Pixels
 ) -> None:
     learned, folder = learn("run", epochs=60, lr=0.5, patience=5, batch_size=100)
     rows = read_history(folder.history)
@@ -92,7 +92,7 @@ def test_keeps_the_best_epoch_not_the_last(
     assert mse < rows[-1].validation_mse
 
 
-def test_stops_when_it_no_longer_improves(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_stops_when_it_no_longer_improves(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     learned, folder = learn("run", epochs=50, patience=3, min_delta=1.0)
     # no epoch after the first can fall by 1.0, so the three that follow it are the last
     assert learned.summary.stop_reason == "early stopping"
@@ -100,7 +100,7 @@ def test_stops_when_it_no_longer_improves(learn: Callable[..., tuple[Learned, Ru
     assert len(read_history(folder.history)) == 4
 
 
-def test_same_seed_same_weights_whatever_the_global_state(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_same_seed_same_weights_whatever_the_global_state(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     torch.manual_seed(1)
     first = learn("first", epochs=2)[0].layer
     torch.manual_seed(2)
@@ -111,7 +111,7 @@ def test_same_seed_same_weights_whatever_the_global_state(learn: Callable[..., t
     assert not torch.equal(first.weight, learn("third", epochs=2, seed=1)[0].layer.weight)
 
 
-def test_resumed_learning_is_uninterrupted_learning(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_resumed_learning_is_uninterrupted_learning(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     straight, straight_folder = learn("straight", epochs=6)
     learn("parts", epochs=2)
     parts, parts_folder = learn("parts", epochs=6, resume=True)
@@ -123,7 +123,7 @@ def test_resumed_learning_is_uninterrupted_learning(learn: Callable[..., tuple[L
     assert without_time[0] == without_time[1]
 
 
-def test_a_moved_run_remembers_its_best(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_a_moved_run_remembers_its_best(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     straight, folder = learn("straight", epochs=4, lr=1.0)
     mse = [row.validation_mse for row in read_history(folder.history)]
     assert min(mse) == mse[2] < mse[3], "choose a learning rate at which the fourth epoch is worse than the third"
@@ -134,14 +134,14 @@ def test_a_moved_run_remembers_its_best(learn: Callable[..., tuple[Learned, RunF
     assert torch.equal(moved.layer.weight, straight.layer.weight)
 
 
-def test_resuming_starts_from_the_last_epoch_not_the_best(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_resuming_starts_from_the_last_epoch_not_the_best(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     _, folder = learn("run", epochs=4, lr=1.0)  # the fourth is worse than the third
     last = torch.load(folder.checkpoints / "last.ckpt", weights_only=True)
     best = torch.load(folder.checkpoints / "best.ckpt", weights_only=True)
     assert (best["epoch"], last["epoch"]) == (2, 3), "counted from 0"
 
 
-def test_patience_that_ran_out_stays_out(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_patience_that_ran_out_stays_out(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     first, folder = learn("run", epochs=50, patience=3, min_delta=1.0)
     before = folder.history.read_bytes()
     again, _ = learn("run", epochs=50, patience=3, min_delta=1.0, resume=True)
@@ -149,7 +149,7 @@ def test_patience_that_ran_out_stays_out(learn: Callable[..., tuple[Learned, Run
     assert folder.history.read_bytes() == before
 
 
-def test_patience_that_runs_out_in_the_last_epoch(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_patience_that_runs_out_in_the_last_epoch(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     assert learn("run", epochs=4, patience=3, min_delta=1.0)[0].summary.stop_reason == "early stopping"
     assert learn("other", epochs=3, patience=3, min_delta=1.0)[0].summary.stop_reason == "all epochs done"
 
@@ -168,13 +168,15 @@ def interrupting(flip: Pipeline, good_calls: int) -> Pipeline:
     return Pipeline("interrupting", transform, flip.input_shape)
 
 
-def test_interrupted_before_anything_was_kept(learn: Callable[..., tuple[Learned, RunFolder]], flip: Pipeline) -> None:
+def test_interrupted_before_anything_was_kept(
+    learn: Callable[..., tuple[FitResult, RunFolder]], flip: Pipeline
+) -> None:
     with pytest.raises(Interrupted, match="first epoch"):
         learn("run", pipeline=interrupting(flip, 5))
 
 
 def test_interrupted_between_the_best_checkpoint_and_the_last(
-    learn: Callable[..., tuple[Learned, RunFolder]], monkeypatch: pytest.MonkeyPatch
+    learn: Callable[..., tuple[FitResult, RunFolder]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = WholeCheckpoints.save_checkpoint
     written: list[str] = []
@@ -212,13 +214,13 @@ def test_a_killed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_patience_counts_on_across_a_resume(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_patience_counts_on_across_a_resume(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     learn("run", epochs=2, patience=3, min_delta=1.0)
     learned, _ = learn("run", epochs=50, patience=3, min_delta=1.0, resume=True)
     assert learned.summary.epochs_run == 4
 
 
-def test_a_broken_checkpoint_is_named(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_a_broken_checkpoint_is_named(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     _, folder = learn("run", epochs=2)
     last = folder.checkpoints / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
@@ -226,7 +228,7 @@ def test_a_broken_checkpoint_is_named(learn: Callable[..., tuple[Learned, RunFol
         learn("run", epochs=3, resume=True)
 
 
-def test_a_checkpoint_that_carries_code_does_not_run_it(learn: Callable[..., tuple[Learned, RunFolder]]) -> None:
+def test_a_checkpoint_that_carries_code_does_not_run_it(learn: Callable[..., tuple[FitResult, RunFolder]]) -> None:
     _, folder = learn("run", epochs=2)
     witness = folder.path / "witness"
 
@@ -253,7 +255,9 @@ def exploding(flip: Pipeline, good_calls: int) -> Pipeline:
     return Pipeline("exploding", transform, flip.input_shape)
 
 
-def test_nan_stops_and_the_best_so_far_is_kept(learn: Callable[..., tuple[Learned, RunFolder]], flip: Pipeline) -> None:
+def test_nan_stops_and_the_best_so_far_is_kept(
+    learn: Callable[..., tuple[FitResult, RunFolder]], flip: Pipeline
+) -> None:
     # 1 call for the output shape, and 10 training batches and 1 validation batch an epoch
     learned, folder = learn("run", pipeline=exploding(flip, 1 + 2 * 11), epochs=20)
     assert learned.summary.stop_reason == "not finite"
@@ -264,7 +268,9 @@ def test_nan_stops_and_the_best_so_far_is_kept(learn: Callable[..., tuple[Learne
     assert len(read_history(folder.history)) == 3
 
 
-def test_nan_in_the_first_epoch_leaves_nothing(learn: Callable[..., tuple[Learned, RunFolder]], flip: Pipeline) -> None:
+def test_nan_in_the_first_epoch_leaves_nothing(
+    learn: Callable[..., tuple[FitResult, RunFolder]], flip: Pipeline
+) -> None:
     with pytest.raises(OnelayerError, match=r"NaN in epoch 1\. No layer was kept\. Try a smaller .* --lr 0\.0001"):
         learn("run", pipeline=exploding(flip, 5), epochs=20)
 
@@ -296,7 +302,7 @@ def test_every_image_once_an_epoch_in_a_new_order(random_pixels: Pixels) -> None
 
 
 def test_training_does_not_write_to_the_images(
-    learn: Callable[..., tuple[Learned, RunFolder]], flip: Pipeline, tmp_path: Path, random_pixels: Pixels
+    learn: Callable[..., tuple[FitResult, RunFolder]], flip: Pipeline, tmp_path: Path, random_pixels: Pixels
 ) -> None:
     np.save(tmp_path / "pixels.npy", random_pixels(64, flip.input_shape))
     mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r", allow_pickle=False)

@@ -1,15 +1,15 @@
-"""Gradient descent with early stopping, from images to the kept layer of a run folder."""
+"""Learn by gradient descent with Lightning, on images as they are or whitened, in a run folder."""
 
 from __future__ import annotations
 
 import logging
 import math
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -19,30 +19,17 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from numpy.typing import NDArray
 from torch import nn
 
+from onelayer.console import progress_is_visible
 from onelayer.dense_layer import DenseLayer
 from onelayer.errors import Interrupted, OnelayerError
 from onelayer.pipelines import Pipeline
-from onelayer.reproduction.history import Epoch
-from onelayer.reproduction.learning.batches import ImageBatches
 from onelayer.reproduction.learning.callbacks import EpochBar, EpochFile, HistoryFile, RunCheckpoint, WholeCheckpoints
-from onelayer.reproduction.learning.regression import VALIDATION_MSE, Regression
-from onelayer.reproduction.records import StopReason, TrainingSettings, TrainingSummary
+from onelayer.reproduction.learning.fit_result import FitResult, loss_not_finite
+from onelayer.reproduction.learning.least_squares import ImageSums
+from onelayer.reproduction.learning.regression import VALIDATION_MSE, ImageBatches, Regression, WhitenedRegression
+from onelayer.reproduction.learning.whitening import Whitening, whitened_rows
+from onelayer.reproduction.records import Device, Epoch, StopReason, TrainingSettings, TrainingSummary
 from onelayer.reproduction.run_folder import RunFolder
-
-Device = Literal["cpu", "cuda"]
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What learning gives.
-
-    Attributes:
-        layer: The layer of the best epoch, on the CPU, in evaluation mode.
-        summary: How it went.
-    """
-
-    layer: DenseLayer
-    summary: TrainingSummary
 
 
 def fit(
@@ -54,23 +41,23 @@ def fit(
     device: Device,
     *,
     resume: bool = False,
-    beside: Sequence[EpochFile[Any]] = (),
-) -> Learned:
+    epoch_files: Sequence[EpochFile[Any]] = (),
+) -> FitResult:
     """Learn a dense layer in place of a pipeline.
 
     Writes ``history.csv``, ``checkpoints/`` (the best epoch and the last) and ``logs/`` (CSV and TensorBoard). The
     layer kept is that of the epoch with the smallest validation MSE, not the last one. Ctrl-C and SIGTERM end learning
-    early; what had been learned up to the last whole epoch is kept and is what ``resume`` goes on from.
+    early; the layer of the whole epochs before is kept, and ``resume`` goes on from there.
 
     Args:
-        pipeline: The ground truth.
+        pipeline: Ground truth.
         train: uint8 [N, C, H, W].
         validation: uint8 [M, C, H, W].
-        settings: The options of learning.
-        folder: The run folder; it must exist.
-        device: Where to learn.
-        resume: Go on from the last checkpoint of the folder, if there is one.
-        beside: What else is kept of every epoch. The time that it takes is no part of the epoch's.
+        settings: Options of learning.
+        folder: Run folder; it must exist.
+        device: Device to learn on.
+        resume: Whether to go on from the last checkpoint of the folder, if there is one.
+        epoch_files: Further files with a row per epoch. The time that they take is no part of the epoch's.
 
     Raises:
         OnelayerError: If the loss became infinite or NaN before the first epoch ended; if ``resume`` finds a checkpoint
@@ -80,11 +67,58 @@ def fit(
     generator = torch.Generator().manual_seed(settings.seed)
     layer = DenseLayer(pipeline.input_shape, pipeline.output_shape, generator)
     module = Regression(layer, pipeline, settings.lr)
-    summary = fit_module(module, train, validation, settings, folder, device, resume=resume, beside=beside)
-    return Learned(layer, summary)
+    summary = _fit_module(module, train, validation, settings, folder, device, resume=resume, epoch_files=epoch_files)
+    return FitResult(layer, summary)
 
 
-def fit_module(
+def fit_whitened(
+    sums: ImageSums,
+    validation: NDArray[np.uint8],
+    settings: TrainingSettings,
+    folder: RunFolder,
+    device: Device,
+    *,
+    images: int | None = None,
+    resume: bool = False,
+) -> FitResult:
+    """Learn a dense layer from whitened images: files, interruption and errors are those of :func:`fit`.
+
+    The bias starts at the mean output, which a step of Adam at a time takes an epoch to reach.
+
+    Args:
+        sums: Sums over the training images.
+        validation: uint8 [M, C, H, W].
+        settings: Options of learning.
+        folder: Run folder; it must exist.
+        device: Device to learn on; images are whitened on the CPU.
+        images: Number of the summed images to learn from, the first; None for all.
+        resume: Whether to go on from the last checkpoint of the folder, if there is one.
+
+    Returns:
+        The layer for images as they are, in float64; its seconds include summing, whenever that was, and whitening.
+
+    Raises:
+        OnelayerError: As :func:`fit`, and if the images are too many to be held in memory whitened.
+    """
+    pipeline = sums.pipeline
+    summed = sums.over(images)
+    started = time.perf_counter()
+    whitening = Whitening.of(summed)
+    # As bytes: what brings batches of images in their order brings any rows of bytes.
+    train, held_out = (
+        whitened_rows(whitening, pipeline, part).view(np.uint8) for part in (sums.pixels[:images], validation)
+    )
+    layer = DenseLayer(pipeline.input_shape, pipeline.output_shape, torch.Generator().manual_seed(settings.seed))
+    with torch.no_grad():
+        layer.bias.copy_(torch.from_numpy(summed.mean_output))
+    before = sums.seconds + time.perf_counter() - started
+    module = WhitenedRegression(layer, pipeline, settings.lr)
+    summary = _fit_module(module, train, held_out, settings, folder, device, resume=resume)
+    summary = summary.model_copy(update={"seconds": summary.seconds + before})
+    return FitResult(DenseLayer.from_operator(whitening.undone(layer), torch.float64), summary)
+
+
+def _fit_module(
     module: Regression,
     train: NDArray[np.uint8],
     validation: NDArray[np.uint8],
@@ -93,12 +127,12 @@ def fit_module(
     device: Device,
     *,
     resume: bool = False,
-    beside: Sequence[EpochFile[Any]] = (),
+    epoch_files: Sequence[EpochFile[Any]] = (),
 ) -> TrainingSummary:
-    """Learn whatever layer a module has; arguments, files and errors are those of :func:`fit`.
+    """Learn a module's layer; arguments, files and errors are those of :func:`fit`.
 
     Returns:
-        How it went. The module's layer is then that of the best epoch, on the CPU, in evaluation mode.
+        The course of learning. The module's layer is that of the best epoch, on the CPU, in evaluation mode.
     """
     layer = module.layer
     history = HistoryFile(folder.history)
@@ -119,13 +153,14 @@ def fit_module(
             callbacks=[
                 # First, so that its clock stops before the others begin.
                 history,
-                *beside,
+                *epoch_files,
                 stopping,
                 RunCheckpoint(folder.checkpoints, "best", VALIDATION_MSE),
                 # After the best, so that it carries the best's score.
                 RunCheckpoint(folder.checkpoints, "last", None),
-                EpochBar(),
+                *([EpochBar()] if progress_is_visible() else []),
             ],
+            enable_progress_bar=progress_is_visible(),
             logger=[CSVLogger(folder.logs, name="csv"), TensorBoardLogger(folder.logs, name="tensorboard")],
             plugins=[WholeCheckpoints()],
             default_root_dir=folder.path,
@@ -135,13 +170,13 @@ def fit_module(
         )
         batches = ImageBatches(train, validation, settings.batch_size, settings.seed)
         interrupted = not patience_ran_out and _run(trainer, module, batches, checkpoint)
-    # What the checkpoints know is what is kept: a signal may fall between the history's row and the checkpoint, and
+    # Only epochs that the checkpoints know count: a signal may fall between the history's row and the checkpoint, and
     # with several devices the callback that saw the epochs lived in another process.
     best_saved, last_saved = _read(folder.checkpoints / "best.ckpt"), _read(last)
     # A signal may also fall between the two checkpoints.
     checkpoints = [saved for saved in (best_saved, last_saved) if saved is not None]
     latest = max(checkpoints, key=lambda saved: len(history.saved_in(saved)), default=None)
-    for file in (history, *beside):
+    for file in (history, *epoch_files):
         file.go_back_to(latest)
     epochs = history.rows
     stop_reason = _stop_reason(
@@ -168,7 +203,7 @@ def fit_module(
 
 
 def _run(trainer: pl.Trainer, module: Regression, batches: ImageBatches, checkpoint: Path | None) -> bool:
-    """Train; whether it was interrupted by a signal."""
+    """Train, and return whether a signal interrupted it."""
     try:
         trainer.fit(module, datamodule=batches, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:
@@ -196,20 +231,11 @@ def _stop_reason(epochs: list[Epoch], *, interrupted: bool, patience_ran_out: bo
 def _nothing_kept(reason: StopReason, settings: TrainingSettings) -> Exception:
     if reason == "interrupted":
         return Interrupted("Learning stopped in its first epoch, before there was anything to keep.")
-    return not_finite(1, settings, kept=None)
-
-
-def not_finite(epoch: int, settings: TrainingSettings, *, kept: str | None) -> OnelayerError:
-    """The error for a loss that became infinite or NaN in ``epoch``; ``kept`` says what is left, and where."""
-    kept_text = f"{kept}. " if kept else "No layer was kept. "
-    return OnelayerError(
-        f"the loss became infinite or NaN in epoch {epoch}",
-        hint=f"{kept_text}Try a smaller learning rate, say --lr {settings.lr / 10:g}.",
-    )
+    return loss_not_finite(1, settings, kept="No layer was kept")
 
 
 def _read(checkpoint: Path) -> dict[str, Any] | None:
-    """What a checkpoint holds, on the CPU; None where there is no such file."""
+    """Read a checkpoint onto the CPU; None where there is no such file."""
     if not checkpoint.is_file():
         return None
     # weights_only: tensors and plain containers, no code.
@@ -222,7 +248,7 @@ def _layer_state(saved: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def _read_fitting(checkpoint: Path, layer: nn.Module) -> dict[str, Any]:
-    """What a checkpoint to go on from holds, which must be of such a layer."""
+    """Read a checkpoint to go on from, and check that it is of such a layer."""
     try:
         saved = _read(checkpoint) or {}
         found = {name: value.shape for name, value in _layer_state(saved).items()}
@@ -237,7 +263,7 @@ def _read_fitting(checkpoint: Path, layer: nn.Module) -> dict[str, Any]:
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Lightning without its advertisements, and without warnings about what is meant here."""
+    """Silence Lightning's advertisements, and warnings that do not apply here."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
