@@ -89,10 +89,10 @@ def test_verify_a_derived_layer_on_photographs(run: Run, file: Path, tmp_path: P
     )  # fmt: skip
     assert code == 0, text
     record = CertificateRecord.read(certificate)
-    assert record.given is not None
-    assert record.given.images == 3
+    assert record.images is not None
+    assert record.images.count == 3
     # float32 rounding, of grey levels of 1/255
-    assert record.given.max_grey_levels < 1e-2
+    assert record.images.max_grey_levels < 1e-2
     assert (tmp_path / "worst.png").stat().st_size > 0
     assert json.loads(certificate.read_text())["format_version"] == 1
 

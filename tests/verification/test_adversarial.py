@@ -5,8 +5,8 @@ import pytest
 from scipy import sparse
 
 from onelayer.algebra import AxisMap, Clamp, Program, Range, Separable, SpatialSparse, difference_range
-from onelayer.verification import adversarial as nasty
-from onelayer.verification.adversarial import Known, chosen_pixels, extreme_images, linear_rows, plain_images
+from onelayer.verification import adversarial
+from onelayer.verification.adversarial import KnownPrograms, chosen_pixels, extreme_images, linear_rows, plain_images
 
 
 def resized(kind: str = "bicubic") -> Separable:
@@ -48,7 +48,7 @@ def test_extreme_images_attain_the_extremes() -> None:
     original = Program((2, 7, 5), (resized(), Clamp(0.0, 1.0)))
     layer = Program((2, 7, 5), (resized("bilinear"),))
     none = Separable(np.zeros((1, 2)), resized().rows, resized().cols, np.zeros(1))
-    known, values = Known(original, layer), Range.of(2, -0.5, 2.0)
+    known, values = KnownPrograms(original, layer), Range.of(2, -0.5, 2.0)
     images = dict(extreme_images(known, chosen_pixels(known, None, 1), -0.5, 2.0))
     assert len(images) == 4 * 12
     ends = {
@@ -70,7 +70,7 @@ def test_extreme_images_attain_the_extremes() -> None:
 
 def test_what_is_known_of_one_side_only() -> None:
     program = Program((2, 7, 5), (resized(),))
-    for known in (Known(program, None), Known(None, program)):
+    for known in (KnownPrograms(program, None), KnownPrograms(None, program)):
         names = [name for name, _ in extreme_images(known, np.array([4]), 0.0, 1.0)]
         assert names == ["highest value of output pixel (0, 1, 1)", "lowest value of output pixel (0, 1, 1)"]
 
@@ -85,8 +85,8 @@ def test_rows_go_through_all_operators() -> None:
     assert alone.tolist() == [[[[0, 0], [0, 1]]]]
 
 
-def identity(shape: tuple[int, int, int]) -> Known:
-    return Known(Program(shape, (Separable.identity(shape),)), None)
+def identity(shape: tuple[int, int, int]) -> KnownPrograms:
+    return KnownPrograms(Program(shape, (Separable.identity(shape),)), None)
 
 
 def test_few_pixels_are_all_chosen() -> None:
@@ -110,7 +110,17 @@ def test_as_many_as_asked_for() -> None:
 
 
 def test_large_images_have_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nasty, "_MOST_SAMPLES", 2 * 3 * 6000)
+    monkeypatch.setattr(adversarial, "_DEFAULT_SAMPLES", 2 * 3 * 6000)
     assert chosen_pixels(identity((3, 50, 40)), None, 1).tolist() == [0, 3000, 5999]
     assert chosen_pixels(identity((3, 50, 40)), None, 3).tolist() == [0]
     assert len(chosen_pixels(identity((3, 50, 40)), None, 100)) == 1, "one at least"
+    assert len(chosen_pixels(identity((3, 50, 40)), 100, 1)) > 100, "more if asked for"
+    monkeypatch.setattr(adversarial, "_MOST_SAMPLES", 2 * 5 * 6000)
+    assert len(chosen_pixels(identity((3, 50, 40)), 100, 1)) == 5, "up to a limit"
+
+
+def test_extreme_images_of_photographs_take_seconds_by_default() -> None:
+    for sizes in (1, 4):
+        for shape in ((3, 224, 224), (3, 375, 500)):
+            images = sizes * len(chosen_pixels(identity(shape), None, sizes)) * 2
+            assert 8 <= images <= 2**25 // (shape[0] * shape[1] * shape[2])

@@ -17,8 +17,8 @@ from onelayer.algebra import Program, Quantize, Range
 from onelayer.frontends import ImageSpec, derive
 from onelayer.images.containers import TORCH_DTYPES, image_of, pixels_of
 from onelayer.verification import NoBoundError, proved_bound
-from onelayer.verification.adversarial import Known, extreme_images, plain_images
-from onelayer.verification.grey_levels import grey_levels, scale_between
+from onelayer.verification.adversarial import KnownPrograms, extreme_images, plain_images
+from onelayer.verification.measurement import GreyScale
 from onelayer.verification.rounding import UNIT_ROUNDOFF
 
 Exactly = Callable[[Pipeline], DenseLayer]
@@ -84,7 +84,7 @@ def test_a_derived_layer_stays_within_its_bound(transform: Any, given: ImageSpec
     # Real arithmetic, but for the original's own rounding to whole numbers, which is not that of the layer.
     exact = Program(derived.program.in_shape, tuple(s for s in derived.program.stages if not isinstance(s, Quantize)))
     half = 1.0 if not derived.after.is_float else 0.0
-    known, outputs = Known(derived.program, None), np.linspace(0, np.prod(exact.out_shape) - 1, 30).astype(int)
+    known, outputs = KnownPrograms(derived.program, None), np.linspace(0, np.prod(exact.out_shape) - 1, 30).astype(int)
     images = plain_images(given.shape, 0.0, given.white, seed=3), extreme_images(known, outputs, 0.0, given.white)
     pixels = [pixels_of(image_of(torch.tensor(image), given)) for _, image in chain(*images)]
     furthest = 0.0
@@ -199,34 +199,34 @@ def test_products_less_precise_than_float32() -> None:
 
 
 def test_grey_levels_behind_a_normalize() -> None:
-    scale = grey_levels(derive(EVALUATION, FLOAT), Range.of(3, 0, 1))
-    np.testing.assert_allclose(scale.level.numpy(), 1 / (255 * np.array([0.2, 0.3, 0.4])), rtol=1e-12)
-    np.testing.assert_allclose(scale.black.numpy(), [-2.5, -4 / 3, -0.75], rtol=1e-12)
-    unit = scale.to_unit_range(torch.tensor([-2.5, -4 / 3 + 1 / 0.3, -0.75 + 0.5 / 0.4]).reshape(3, 1, 1))
-    np.testing.assert_allclose(unit.numpy().ravel(), [0.0, 1.0, 0.5], rtol=0, atol=1e-6)
+    scale = GreyScale.of_derived(derive(EVALUATION, FLOAT), Range.of(3, 0, 1))
+    np.testing.assert_allclose(scale.level, 1 / (255 * np.array([0.2, 0.3, 0.4])), rtol=1e-12)
+    np.testing.assert_allclose(scale.black, [-2.5, -4 / 3, -0.75], rtol=1e-12)
+    unit = scale.to_unit_range(np.array([-2.5, -4 / 3 + 1 / 0.3, -0.75 + 0.5 / 0.4]).reshape(3, 1, 1))
+    np.testing.assert_allclose(unit.ravel(), [0.0, 1.0, 0.5], rtol=0, atol=1e-12)
 
 
 def test_grey_levels_of_bytes_and_of_an_inversion() -> None:
-    assert grey_levels(derive(v2.RandomInvert(p=1), BYTES), Range.of(3, 0, 255)).level.tolist() == [1.0] * 3
-    inverted = grey_levels(derive(v2.RandomInvert(p=1), FLOAT), Range.of(3, 0, 1))
-    np.testing.assert_allclose(inverted.level.numpy(), [1 / 255] * 3, rtol=1e-12)
+    assert GreyScale.of_derived(derive(v2.RandomInvert(p=1), BYTES), Range.of(3, 0, 255)).level.tolist() == [1.0] * 3
+    inverted = GreyScale.of_derived(derive(v2.RandomInvert(p=1), FLOAT), Range.of(3, 0, 1))
+    np.testing.assert_allclose(inverted.level, [1 / 255] * 3, rtol=1e-12)
     assert inverted.black.tolist() == [0.0] * 3
 
 
 def test_padding_is_no_grey() -> None:
     # What is filled is the same for black and for white.
-    scale = grey_levels(derive(v2.Pad(30, fill=0.7), FLOAT), Range.of(3, 0, 1))
-    np.testing.assert_allclose(scale.level.numpy(), [1 / 255] * 3, rtol=1e-12)
+    scale = GreyScale.of_derived(derive(v2.Pad(30, fill=0.7), FLOAT), Range.of(3, 0, 1))
+    np.testing.assert_allclose(scale.level, [1 / 255] * 3, rtol=1e-12)
 
 
 def test_grey_levels_where_black_and_white_are_the_same() -> None:
     # x₀ − x₁ is 0 for both, and between −1 and 1.
     edges = v2.LinearTransformation(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), torch.zeros(2))
     given = ImageSpec((1, 1, 2), "float32", "tensor")
-    scale = grey_levels(derive(edges, given), Range.of(1, 0, 1))
-    np.testing.assert_allclose(scale.level.numpy(), [2 / 255], rtol=1e-12)
+    scale = GreyScale.of_derived(derive(edges, given), Range.of(1, 0, 1))
+    np.testing.assert_allclose(scale.level, [2 / 255], rtol=1e-12)
     constant = np.full((1, 3, 3), 0.5)
-    nothing = scale_between(constant, constant, lambda: Range.of(1, 0.5, 0.5), is_float=True)
+    nothing = GreyScale.between(constant, constant, lambda: Range.of(1, 0.5, 0.5), is_float=True)
     assert nothing.level.tolist() == [1 / 255]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from onelayer.errors import OnelayerError
 from onelayer.verification.certificate import Certificate, CertificateRecord, ErrorFigures, at_most
 
 FIGURES = ErrorFigures(
-    images=12, max_units=0.5, max_grey_levels=63.75, mse=1.25e-5, psnr_db=49.03, ssim=0.99999, differing=0.25
+    count=12, max_units=0.5, max_grey_levels=63.75, mse=1.25e-5, psnr_db=49.03, ssim=0.99999, mismatch_rate=0.25
 )
 RECORD = CertificateRecord(
     layer="DenseLayer((3, 2, 5) → (3, 2, 5))",
@@ -26,13 +27,14 @@ RECORD = CertificateRecord(
     high=1.0,
     outside_range=0,
     grey_level_units=(0.01, 0.02, 0.005),
-    given=None,
-    nasty=FIGURES,
+    images=None,
+    adversarial=FIGURES,
     all=FIGURES,
-    nasty_shapes=((3, 2, 5),),
+    adversarial_shapes=((3, 2, 5),),
     extreme_images=8,
     extreme_pixels=2,
     no_extremes_because=None,
+    result_difference=None,
     worst_image="highest value of output pixel (0, 1, 3)",
     worst_shape=(3, 2, 5),
     worst_pixel=(2, 1, 3),
@@ -41,6 +43,7 @@ RECORD = CertificateRecord(
     bound_pixel=(2, 1, 3),
     bound_rounding_units=1e-7,
     bound_shapes=((3, 2, 5), (3, 4, 5)),
+    bit_exact=False,
     no_bound_because=None,
 )
 UNPROVED = RECORD.model_copy(
@@ -52,7 +55,7 @@ UNPROVED = RECORD.model_copy(
         "no_bound_because": "the original rounds between its steps",
         "outside_range": 1234,
         "no_extremes_because": "nothing is known",
-        "given": FIGURES.model_copy(update={"psnr_db": None, "ssim": None}),
+        "images": FIGURES.model_copy(update={"psnr_db": None, "ssim": None}),
     }
 )
 
@@ -64,35 +67,78 @@ def certificate(record: CertificateRecord = RECORD) -> Certificate:
     return Certificate(record, image, image, image + error, error)
 
 
-def test_the_table_and_the_promise() -> None:
+def test_the_table_and_the_guarantee() -> None:
     lines = str(certificate()).splitlines()
     text = " ".join(" ".join(lines).split())
     assert "DenseLayer((3, 2, 5) → (3, 2, 5)) against Compose( Resize([2, 5]) )" in text
-    assert "nasty 12 63.8 0.5 1.25e-05 49.0 dB > 0.9999 25.00%" in text
+    assert "adversarial 12 63.8 0.5 1.25e-05 49.0 dB > 0.9999 25.00%" in text
     assert "given" not in text
     assert "Worst image: highest value of output pixel (0, 1, 3), 3×2×5, at (2, 1, 3)." in text
-    assert "No image in [0, 1] can come out more than 76.6 grey levels wrong: proved for 3×2×5, 3×4×5," in text
+    assert "Proved: no image of 3×2×5 or 3×4×5 in [0, 1] can come out more than 76.6 grey levels wrong, against" in text
     assert max(map(len, lines)) <= 100
 
 
 def test_nothing_proved() -> None:
     text = " ".join(str(certificate(UNPROVED)).split())
     assert "Nothing is proved of other images: the original rounds between its steps." in text
-    assert "1,234 of the images given have values outside of [0, 1]." in text
+    assert "1,234 of the images have values outside of [0, 1]." in text
     assert "No extreme images of output pixels: nothing is known." in text
     assert "given 12 63.8 0.5 1.25e-05 ∞ dB – 25.00%" in text
 
 
 def test_a_measured_error_above_the_bound_is_explained() -> None:
-    assert "larger were measured" not in RECORD.promise
+    assert "larger were measured" not in RECORD.guarantee
     tight = RECORD.model_copy(update={"bound_units": 0.4})
-    assert tight.promise.endswith("without the original's own rounding (larger were measured, as they include it).")
+    assert tight.guarantee.endswith("without the original's own rounding (larger were measured, as they include it).")
+
+
+def test_no_difference() -> None:
+    zeros = dict.fromkeys(("max_units", "max_grey_levels", "mse", "mismatch_rate"), 0.0)
+    none = FIGURES.model_copy(update=zeros | {"psnr_db": None, "ssim": 1.0})
+    exact = RECORD.model_copy(
+        update=dict.fromkeys(("worst_image", "worst_shape", "worst_pixel"))
+        | dict.fromkeys(("bound_units", "bound_grey_levels", "bound_rounding_units"), 0.0)
+        | {"adversarial": none, "all": none, "bit_exact": True}
+    )
+    text = " ".join(str(certificate(exact)).split())
+    assert "No difference on any of 12 images. Proved: identical for every image of 3×2×5 or 3×4×5." in text
+    assert "all 12 0 0 0 ∞ dB 1.0000 0.00%" in text
+    assert "Worst" not in text
+    # What is proved of the libraries' documented rounding may not hold of the installed ones.
+    assert "onelayer selfcheck" in exact.model_copy(update={"all": FIGURES}).guarantee
+
+
+def test_another_form_of_the_results_is_told() -> None:
+    record = RECORD.model_copy(update={"result_difference": "the layer gives a tensor, the pipeline a PIL image"})
+    text = " ".join(str(certificate(record)).split())
+    assert "Results differ in form: the layer gives a tensor, the pipeline a PIL image." in text
+
+
+def test_nothing_is_rounded_away() -> None:
+    for rate, text in ((1e-6, "< 0.01%"), (1 - 1e-6, "> 99.99%"), (0.0, "0.00%"), (1.0, "100.00%")):
+        record = RECORD.model_copy(update={"all": FIGURES.model_copy(update={"mismatch_rate": rate})})
+        (row,) = (line for line in str(certificate(record)).splitlines() if line.strip().startswith("all "))
+        assert row.rstrip().endswith(f" {text}")
+
+
+@pytest.mark.parametrize(("width", "dropped"), [(100, ()), (80, ("MSE",)), (50, ("MSE", "(units)", "SSIM", "PSNR"))])
+def test_narrow_terminals_drop_columns_and_no_digits(width: int, dropped: tuple[str, ...]) -> None:
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(certificate())
+    text = capture.get()
+    for heading in ("(levels)", "Mismatches", "MSE", "(units)", "SSIM", "PSNR"):
+        assert (heading in text) == (heading not in dropped), heading
+    table = text[: text.index("Worst image")]
+    assert "63.8" in table
+    assert "25.00%" in table
+    assert "…" not in table
 
 
 def test_square_brackets_are_no_markup() -> None:
-    record = RECORD.model_copy(update={"worst_image": "[bold]given 3", "layer": "[red]layer"})
+    record = RECORD.model_copy(update={"worst_image": "[bold]image 3", "layer": "[red]layer"})
     text = str(certificate(record))
-    assert "[bold]given 3" in text
+    assert "[bold]image 3" in text
     assert "[red]layer" in text
 
 
@@ -156,17 +202,28 @@ def test_the_figure_shows_grey_levels() -> None:
 
 
 def test_the_figure_of_one_channel_and_no_error() -> None:
-    record = RECORD.model_copy(update={"grey_level_units": (1.0,), "high": 255.0})
+    record = RECORD.model_copy(update={"grey_level_units": (1.0,), "high": 255.0, "worst_image": None})
     image = np.full((1, 3, 4), 51, dtype=np.uint8)
     figure = Certificate(record, image, image, image, np.zeros((1, 3, 4), dtype=np.float32)).figure()
-    np.testing.assert_allclose(np.asarray(figure.axes[0].images[0].get_array()), 0.2)
+    image_axis, *_, error_axis = figure.axes
+    np.testing.assert_allclose(np.asarray(image_axis.images[0].get_array()), 0.2)
+    assert image_axis.get_title() == "image"
+    assert len(figure.axes) == 4, "no scale of an error of zero"
+    assert not error_axis.images
+    assert [text.get_text() for text in error_axis.texts] == ["no difference"]
     figure.canvas.draw()
+
+
+def test_the_figure_needs_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(OnelayerError, match=r"needs matplotlib, which is not installed.*onelayer\[reproduce\]"):
+        certificate().figure()
 
 
 def test_notebooks_get_the_table() -> None:
     html = certificate(RECORD.model_copy(update={"worst_image": "<b>3</b>"}))._repr_html_()
     assert html.startswith("<pre")
-    assert "nasty" in html
+    assert "adversarial" in html
     assert "76.6 grey" in html
     assert "<b>3</b>" not in html
 
@@ -175,5 +232,5 @@ def test_rich_prints_it() -> None:
     console = Console(width=120, color_system=None)
     with console.capture() as capture:
         console.print(certificate())
-    assert "Largest error" in capture.get()
+    assert "Max. error" in capture.get()
     assert repr(certificate()) == str(certificate())

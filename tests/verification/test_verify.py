@@ -58,16 +58,16 @@ def test_a_wrong_weight_is_found_and_proved(exactly: Exactly) -> None:
     assert record.worst_image == "highest value of output pixel (0, 1, 2)"
     assert certificate.worst_image.ravel()[[3, 18]].tolist() == [1.0, 0.0]
     # The measured error is the bound, but for the rounding that the bound allows for: sums of three terms below 1.5.
-    assert record.nasty.max_units == pytest.approx(0.25, abs=1e-7)
+    assert record.adversarial.max_units == pytest.approx(0.25, abs=1e-7)
     assert record.bound_units is not None
-    assert record.nasty.max_units <= record.bound_units <= record.nasty.max_units + 1e-6
-    assert record.nasty.max_grey_levels == pytest.approx(63.75, rel=1e-6)
+    assert record.adversarial.max_units <= record.bound_units <= record.adversarial.max_units + 1e-6
+    assert record.adversarial.max_grey_levels == pytest.approx(63.75, rel=1e-6)
     assert np.argwhere(certificate.error_map > 1e-6).tolist() == [[0, 2, 1]]
     assert certificate.error_map[0, 2, 1] == pytest.approx(0.25, abs=1e-7)
     assert record.extreme_pixels == 30
     assert record.extreme_images == 120
-    assert record.nasty.images == record.all.images == 130
-    assert record.given is None
+    assert record.adversarial.count == record.all.count == 130
+    assert record.images is None
     assert record.no_bound_because is record.no_extremes_because is None
 
 
@@ -84,9 +84,9 @@ def test_only_the_extreme_of_the_difference_attains_the_bound(exactly: Exactly) 
     )
     ends = float(wrong.clamp(min=0).sum()), float(-wrong.clamp(max=0).sum())
     # 31 terms, rounded to 6e-8 of their size.
-    assert record.nasty.max_units == pytest.approx(max(ends), abs=1e-6)
+    assert record.adversarial.max_units == pytest.approx(max(ends), abs=1e-6)
     assert record.bound_units == pytest.approx(max(ends), abs=1e-5)
-    assert record.bound_units >= record.nasty.max_units
+    assert record.bound_units >= record.adversarial.max_units
 
 
 def test_the_report_layer(exactly: Exactly) -> None:
@@ -94,31 +94,32 @@ def test_the_report_layer(exactly: Exactly) -> None:
     layer = exactly(pipeline)
     with torch.no_grad():
         layer.bias[400] -= 0.1
-    record = verify(layer, pipeline, noise(5, 3, 32, 32), nasty=10).record
+    record = verify(layer, pipeline, noise(5, 3, 32, 32), adversarial=10).record
     assert record.extreme_pixels == 12, "10 evenly spread, among them two corners, and the other two"
-    assert record.given is not None
-    assert record.given.images == 5
-    assert record.given.max_units == pytest.approx(0.1, abs=1e-5)
-    assert record.given.mse == pytest.approx(0.01 / 784, rel=1e-3)
+    assert record.images is not None
+    assert record.images.count == 5
+    assert record.images.max_units == pytest.approx(0.1, abs=1e-5)
+    assert record.images.mse == pytest.approx(0.01 / 784, rel=1e-3)
     # The peak is white behind torchvision's grayscale, 0.9999.
-    assert record.given.psnr_db == pytest.approx(10 * np.log10(784 / 0.01 * 0.9999**2), abs=0.01)
-    assert record.given.ssim is not None
-    assert 0.9 < record.given.ssim < 1
-    assert record.all.images == 5 + record.nasty.images
+    assert record.images.psnr_db == pytest.approx(10 * np.log10(784 / 0.01 * 0.9999**2), abs=0.01)
+    assert record.images.ssim is not None
+    assert 0.9 < record.images.ssim < 1
+    assert record.all.count == 5 + record.adversarial.count
 
 
 @pytest.mark.parametrize("image", [noise(3, 17, 11), as_bytes(3, 17, 11)], ids=["float", "bytes"])
 def test_an_exact_layer(image: torch.Tensor) -> None:
     mirror = v2.RandomHorizontalFlip(p=1)
-    certificate = verify(onelayer.compile(mirror), mirror, [image], nasty=20)
+    certificate = verify(onelayer.compile(mirror), mirror, [image], adversarial=20)
     record = certificate.record
-    for figures in (record.given, record.nasty, record.all):
+    for figures in (record.images, record.adversarial, record.all):
         assert figures is not None
-        assert (figures.max_units, figures.max_grey_levels, figures.mse, figures.differing) == (0.0, 0.0, 0.0, 0.0)
+        assert (figures.max_units, figures.max_grey_levels, figures.mse, figures.mismatch_rate) == (0.0, 0.0, 0.0, 0.0)
         assert figures.psnr_db is None
         assert figures.ssim == 1.0
-    assert record.worst_image == "given 0"
+    assert record.worst_image is record.worst_shape is record.worst_pixel is None
     assert record.bound_units == record.bound_grey_levels == 0.0
+    assert record.guarantee == "Proved: identical for every image of 3×17×11."
     np.testing.assert_array_equal(certificate.worst_image, image.numpy())
     np.testing.assert_array_equal(certificate.prediction, image.numpy()[..., ::-1])
     assert not certificate.error_map.any()
@@ -132,14 +133,14 @@ def test_errors_are_counted_where_they_are() -> None:
         return image + 0.5 if image.shape == (1, 4, 5) else image
 
     record = verify(layer, transform, images).record
-    assert record.worst_image == "given 1"
+    assert record.worst_image == "image 1"
     assert record.worst_shape == (1, 4, 5)
-    assert record.given is not None
-    assert record.given.max_grey_levels == pytest.approx(127.5)
-    assert record.given.mse == pytest.approx(0.25 * 20 / (2 * 187 + 20), rel=1e-6)
-    assert record.given.differing == pytest.approx(20 / (2 * 187 + 20))
-    assert record.given.ssim == 1.0, "4×5 is smaller than SSIM's window"
-    assert record.input_shapes == record.nasty_shapes == ((1, 17, 11), (1, 4, 5)), "the most frequent first"
+    assert record.images is not None
+    assert record.images.max_grey_levels == pytest.approx(127.5)
+    assert record.images.mse == pytest.approx(0.25 * 20 / (2 * 187 + 20), rel=1e-6)
+    assert record.images.mismatch_rate == pytest.approx(20 / (2 * 187 + 20))
+    assert record.images.ssim == 1.0, "4×5 is smaller than SSIM's window"
+    assert record.input_shapes == record.adversarial_shapes == ((1, 17, 11), (1, 4, 5)), "the most frequent first"
 
 
 def test_grey_levels_of_each_channel() -> None:
@@ -167,7 +168,7 @@ EVALUATION = v2.Compose(
 
 def test_pil_images_of_different_sizes() -> None:
     images = [Image.fromarray(as_bytes(*size, 3).numpy()) for size in ((17, 11), (1, 1), (30, 40), (17, 11))]
-    certificate = verify(onelayer.compile(EVALUATION, rounding="fused"), EVALUATION, images, nasty=4)
+    certificate = verify(onelayer.compile(EVALUATION, rounding="fused"), EVALUATION, images, adversarial=4)
     record = certificate.record
     assert record.inputs == ("uint8 pil",)
     assert record.input_shapes == ((3, 17, 11), (3, 1, 1), (3, 30, 40))
@@ -183,35 +184,38 @@ def test_pil_images_of_different_sizes() -> None:
 
 def test_a_layer_that_rounds_as_the_original_does() -> None:
     images = [Image.fromarray(as_bytes(*size, 3).numpy()) for size in ((17, 11), (30, 40), (17, 11))]
-    record = verify(onelayer.compile(EVALUATION), EVALUATION, images, nasty=4).record
-    assert record.all.images > 50
-    assert (record.all.max_units, record.all.differing, record.all.psnr_db) == (0.0, 0.0, None)
+    record = verify(onelayer.compile(EVALUATION), EVALUATION, images, adversarial=4).record
+    assert record.all.count > 50
+    assert (record.all.max_units, record.all.mismatch_rate, record.all.psnr_db) == (0.0, 0.0, None)
     assert (record.bound_units, record.bound_grey_levels, record.bound_rounding_units) == (0.0, 0.0, 0.0)
     assert record.extreme_images > 0, "the pipeline's weights are known"
+    assert record.bit_exact
+    assert record.guarantee == "Proved: identical for every image of 3×17×11 or 3×30×40."
     other = v2.Compose([v2.Resize(13), *EVALUATION.transforms[1:]])
-    wrong = verify(onelayer.compile(other), EVALUATION, images, nasty=0).record
+    wrong = verify(onelayer.compile(other), EVALUATION, images, adversarial=0).record
     assert wrong.all.max_grey_levels > 1
     assert wrong.no_bound_because is not None
+    assert not wrong.bit_exact
     assert "another program than the pipeline's" in wrong.no_bound_because
 
 
 def test_arrays_and_wrapped_tensors() -> None:
     transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), NORMALIZE])
     arrays = [as_bytes(17, 11, 3).numpy(), as_bytes(1, 1, 3).numpy()]
-    record = verify(onelayer.compile(transform, rounding="fused"), transform, arrays, nasty=2).record
+    record = verify(onelayer.compile(transform, rounding="fused"), transform, arrays, adversarial=2).record
     assert record.inputs == ("uint8 numpy",)
     # Float32 roundings of values below 3.
     assert record.all.max_units <= 1e-6
     assert record.bound_units is not None
     wrapped = verify(
-        onelayer.compile(transform, rounding="fused"), transform, [tv_tensors.Image(as_bytes(3, 4, 5))], nasty=2
+        onelayer.compile(transform, rounding="fused"), transform, [tv_tensors.Image(as_bytes(3, 4, 5))], adversarial=2
     ).record
     assert wrapped.inputs == ("uint8 image",)
     stacked = np.stack([arrays[0]] * 3)
     layer = onelayer.compile(transform, rounding="fused")
-    batch = verify(layer, lambda x: transform(torch.from_numpy(x).movedim(-1, -3)), stacked, nasty=2).record
-    assert batch.given is not None
-    assert batch.given.images == 3
+    batch = verify(layer, lambda x: transform(torch.from_numpy(x).movedim(-1, -3)), stacked, adversarial=2).record
+    assert batch.images is not None
+    assert batch.images.count == 3
 
 
 def test_batches_go_in_as_batches() -> None:
@@ -222,8 +226,8 @@ def test_batches_go_in_as_batches() -> None:
         return nn.Sequential(nn.Flatten(), nn.Identity(), nn.Unflatten(1, (2, 5, 3)))(images)
 
     record = verify(layer, v2.Identity(), noise(70, 2, 5, 3)).record
-    assert record.given is not None
-    assert record.given.images == 70
+    assert record.images is not None
+    assert record.images.count == 70
     assert sizes[:3] == [64, 6, 10]
     assert record.all.max_units == 0.0
 
@@ -234,7 +238,7 @@ def test_nothing_is_known_of_functions() -> None:
 
     record = verify(Off(original, 0.2, (1, 3, 2)), original, [noise(2, 5, 3)]).record
     assert record.transform == "test_nothing_is_known_of_functions.<locals>.original"
-    assert record.nasty.images == 10
+    assert record.adversarial.count == 10
     assert record.extreme_images == 0
     assert record.no_extremes_because is not None
     assert "original is not a transform that onelayer knows" in record.no_extremes_because
@@ -263,10 +267,10 @@ def test_nan_and_infinity_on_both_sides_are_equal() -> None:
     image = noise(1, 12, 12)
     image[0, 0, 0] = 0.0
     record = verify(Off(strange, 0.5, (1, 4, 4)), strange, [image]).record
-    assert record.given is not None
-    assert record.given.max_units == pytest.approx(0.5, rel=1e-5)
-    assert record.given.differing == pytest.approx(1 / 288)
-    with pytest.raises(OnelayerError, match=r"the layer gave 0.0 for given 0 at \(0, 0, 0\); expected nan"):
+    assert record.images is not None
+    assert record.images.max_units == pytest.approx(0.5, rel=1e-5)
+    assert record.images.mismatch_rate == pytest.approx(1 / 288)
+    with pytest.raises(OnelayerError, match=r"the layer gave 0.0 for image 0 at \(0, 0, 0\); expected nan"):
         verify(lambda x: strange(x).nan_to_num(), strange, [image])
     with pytest.raises(OnelayerError, match=r"expected inf"):
         verify(lambda x: torch.stack([strange(x)[0], -strange(x)[1]]), lambda x: strange(x), [image])
@@ -303,6 +307,36 @@ def test_crops_are_compared_one_by_one() -> None:
         assert exact.no_bound_because is not None
 
 
+def test_other_containers_and_dimensions_are_noticed() -> None:
+    cases: list[tuple[Any, Any, str, str]] = [
+        (lambda x: x, lambda x: x[..., 0], "an array of 3 dimensions", "an array of 2 dimensions"),
+        (torch.from_numpy, lambda x: x, "a tensor of 3 dimensions", "an array of 3 dimensions"),
+        (tv_tensors.Image, torch.from_numpy, "a tv_tensors.Image of 3 dimensions", "a tensor of 3 dimensions"),
+        (lambda x: Image.fromarray(x[..., 0]), lambda x: x, "a PIL image", "an array of 3 dimensions"),
+        (lambda x: (x,), lambda x: [x], "a tuple of an array of 3 dimensions", "a list of an array of 3 dimensions"),
+    ]
+    for layer, transform, ours, theirs in cases:
+        record = verify(layer, transform, [as_bytes(1, 1, 1).numpy()]).record
+        assert record.all.mismatch_rate == 0.0
+        assert record.result_difference == f"the layer gives {ours}, the pipeline {theirs}"
+
+
+def test_the_same_form_is_no_difference() -> None:
+    for images in ([noise(2, 8, 9)], noise(3, 2, 8, 9), [as_bytes(8, 9, 3).numpy()]):
+        for transform in (v2.FiveCrop(5), v2.Pad(2)):
+            if isinstance(images[0], np.ndarray):
+                transform = v2.Compose([v2.ToImage(), transform])
+            certificate = verify(onelayer.compile(transform), transform, images, adversarial=0)
+            assert certificate.record.result_difference is None
+
+
+def test_nothing_is_printed_unless_progress_is_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    verify(v2.Identity(), v2.Identity(), [noise(1, 2, 2)])
+    assert capfd.readouterr() == ("", "")
+    verify(v2.Identity(), v2.Identity(), [noise(1, 2, 2)], progress=True)
+    assert "images" in capfd.readouterr().err
+
+
 def test_images_outside_of_the_range_are_counted() -> None:
     images = [noise(1, 4, 4), noise(1, 4, 4) * 3, noise(1, 4, 4) - 1]
     record = verify(onelayer.compile(v2.Identity()), v2.Identity(), images).record
@@ -313,12 +347,12 @@ def test_images_outside_of_the_range_are_counted() -> None:
     assert wide.grey_level_units == pytest.approx([4 / 255])
 
 
-def test_of_many_sizes_the_most_frequent_get_nasty_images() -> None:
+def test_of_many_sizes_the_most_frequent_get_adversarial_images() -> None:
     images = [noise(1, side, 3) for side in (1, 2, 3, 4, 5, 6, 6, 5)]
     record = verify(onelayer.compile(v2.Identity()), v2.Identity(), images).record
-    assert record.nasty_shapes == record.bound_shapes == ((1, 5, 3), (1, 6, 3), (1, 1, 3), (1, 2, 3))
+    assert record.adversarial_shapes == record.bound_shapes == ((1, 5, 3), (1, 6, 3), (1, 1, 3), (1, 2, 3))
     assert len(record.input_shapes) == 6
-    assert record.nasty.images == 4 * 10 + record.extreme_images
+    assert record.adversarial.count == 4 * 10 + record.extreme_images
 
 
 def test_the_seed_is_that_of_the_noise() -> None:
@@ -355,17 +389,17 @@ def test_images_that_are_refused(images: Any, problem: str) -> None:
 
 def test_sides_that_do_not_fit() -> None:
     image = [noise(3, 8, 8)]
-    with pytest.raises(OnelayerError, match=r"gave float32 \(3, 8, 8\) for given 0; expected float32 \(1, 8, 8\)"):
+    with pytest.raises(OnelayerError, match=r"gave float32 \(3, 8, 8\) for image 0; expected float32 \(1, 8, 8\)"):
         verify(v2.Identity(), v2.Grayscale(), image)
-    with pytest.raises(OnelayerError, match=r"gave float64 \(3, 8, 8\) for given 0; expected float32 \(3, 8, 8\)"):
+    with pytest.raises(OnelayerError, match=r"gave float64 \(3, 8, 8\) for image 0; expected float32 \(3, 8, 8\)"):
         verify(v2.ToDtype(torch.float64), v2.Identity(), image)
     with pytest.raises(OnelayerError, match="the layer gave NoneType"):
         verify(lambda _: None, v2.Identity(), image)
     with pytest.raises(OnelayerError, match="the pipeline gave a tensor of shape"):
         verify(v2.Identity(), lambda x: x[0], image)
-    with pytest.raises(OnelayerError, match="the pipeline failed on given 0: ValueError: too dark"):
+    with pytest.raises(OnelayerError, match="the pipeline failed on image 0: ValueError: too dark"):
         verify(v2.Identity(), failing, image)
-    with pytest.raises(OnelayerError, match="the layer failed on a batch from given 0 to given 1"):
+    with pytest.raises(OnelayerError, match="the layer failed on a batch from image 0 to image 1"):
         verify(failing, v2.Identity(), noise(2, 3, 8, 8))
     with pytest.raises(OnelayerError, match="for a batch of 2 images"):
         verify(lambda x: x[:1], v2.Identity(), noise(2, 3, 8, 8))
@@ -378,7 +412,7 @@ def failing(image: torch.Tensor) -> torch.Tensor:
 def test_the_size_must_come_from_somewhere() -> None:
     with pytest.raises(OnelayerError, match="neither the layer nor the pipeline says which size"):
         verify(onelayer.compile(v2.Identity()), v2.Identity())
-    assert verify(onelayer.compile(MIRROR.transform), MIRROR, nasty=0).record.nasty.images == 10
+    assert verify(onelayer.compile(MIRROR.transform), MIRROR, adversarial=0).record.adversarial.count == 10
 
 
 @pytest.mark.parametrize("input_range", [(1, 0), (0, float("inf")), (float("nan"), 1), (0.5, 0.5)])
@@ -395,12 +429,12 @@ def test_bytes_have_a_range_of_their_own() -> None:
 
 def test_a_negative_number_of_pixels() -> None:
     with pytest.raises(OnelayerError, match="extreme images of -1 output pixels"):
-        verify(v2.Identity(), v2.Identity(), [noise(1, 2, 2)], nasty=-1)
+        verify(v2.Identity(), v2.Identity(), [noise(1, 2, 2)], adversarial=-1)
 
 
 def test_half_precision() -> None:
     image = noise(3, 12, 11).bfloat16()
-    certificate = verify(onelayer.compile(NORMALIZE), NORMALIZE, [image], nasty=3)
+    certificate = verify(onelayer.compile(NORMALIZE), NORMALIZE, [image], adversarial=3)
     assert certificate.worst_image.dtype == np.float32, "NumPy has no bfloat16"
     bound = proved_bound(onelayer.compile(NORMALIZE), NORMALIZE, ImageSpec((3, 12, 11), "bfloat16", "tensor"))
     assert certificate.record.bound_units == bound.units

@@ -141,7 +141,7 @@ def verify(
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="An image file, or a folder of them.", show_default="nasty images only", exists=True),
+        typer.Option(help="An image file, or a folder of them.", show_default="adversarial images only", exists=True),
     ] = None,
     shape: ShapeText = None,
     dtype: DtypeOption = None,

@@ -23,7 +23,7 @@ from onelayer.reproduction.records import LayerMetrics, MetricsRecord
 from onelayer.reproduction.run_folder import RunFolder
 from onelayer.verification import NoBoundError, proved_bound
 from onelayer.verification.bound import arithmetic_of
-from onelayer.verification.measuring import GREY_LEVELS, GreyScale, Measurement
+from onelayer.verification.measurement import GREY_LEVELS, GreyScale, Measurement
 
 _BATCH = 500
 
@@ -92,9 +92,10 @@ class _LayerMeasurement:
         self.worst, self.worst_image = -1.0, 0
 
     def update(self, prediction: torch.Tensor, truth: torch.Tensor, start: int) -> None:
-        """Add a batch whose first image has the index ``start``."""
-        largest = self.measurement.update(prediction, truth, self.scale)
-        self.measurement.update_similarity(prediction, truth, self.scale)
+        """Add a batch, whose first image is that of index ``start``."""
+        ours, theirs = prediction.numpy(), truth.numpy()
+        largest = self.measurement.update(ours, theirs, self.scale)
+        self.measurement.update_ssim(ours, theirs, self.scale)
         if float(largest.max()) > self.worst:
             self.worst, self.worst_image = float(largest.max()), start + int(largest.argmax())
 

@@ -1,4 +1,4 @@
-"""How far a layer is from the pipeline it replaces: measured on given and on nasty images, and proved for all."""
+"""Certify a layer against the pipeline it replaces: errors measured on images, and a bound proved for all of them."""
 
 from __future__ import annotations
 

@@ -12,25 +12,27 @@ from onelayer.algebra import Operator, Program, Shape, weight_rows
 from onelayer.algebra.operator import FloatArray, IntArray, samples_of
 
 ALL_PIXELS = 1024
-"""Output pixels up to which every one has its extreme images."""
+"""Number of output pixels up to which all of them get extreme images by default."""
 
 MANY_PIXELS = 256
-"""How many have them where there are more; besides the corners."""
+"""Default number of pixels, besides the corners, of outputs that have more; the sizes of images share them."""
 
 BLACK, WHITE = "black", "white"
 
 _SAMPLES_PER_BLOCK = 4_000_000
+_DEFAULT_SAMPLES = 2**25
+"""Input values of all extreme images by default: some seconds of work."""
 _MOST_SAMPLES = 2**29
-"""Of all extreme images together, so that large photographs do not take hours."""
+"""Input values of all extreme images that are asked for, so that large photographs do not take hours."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """The programs of the two sides, as far as they are known; one at least is.
+class KnownPrograms:
+    """The programs of the two sides, at least one of which is known.
 
     Args:
-        original: Of the pipeline.
-        layer: Of the layer.
+        original: Program of the pipeline.
+        layer: Program of the layer.
     """
 
     original: Program | None
@@ -38,21 +40,21 @@ class Known:
 
     @property
     def out_shape(self) -> Shape:
-        """Of the original, or else of the layer."""
+        """Shape of the outputs."""
         return self._first.out_shape
 
     @property
     def in_shape(self) -> Shape:
-        """Likewise."""
+        """Shape of the images."""
         return self._first.in_shape
 
     @property
     def images_per_pixel(self) -> int:
-        """Extreme images of one output pixel."""
+        """Number of extreme images of one output pixel."""
         return 2 if self.original is None or self.layer is None else 4
 
     def extremes(self, outputs: IntArray) -> list[tuple[tuple[str, str], FloatArray]]:
-        """Weights [n, C, H, W] whose signs are the extreme images of some outputs, and what to call the two."""
+        """Compute the weights [n, C, H, W] whose signs are the extreme images of some outputs, and name the two."""
         rows = linear_rows(self._first, outputs)
         found = [(("highest value", "lowest value"), rows)]
         if self.original is not None and self.layer is not None:
@@ -67,13 +69,13 @@ class Known:
 
 
 def plain_images(shape: Shape, low: float, high: float, seed: int) -> Iterator[tuple[str, FloatArray]]:
-    """Black, white, checkerboards, stripes, an impulse, and noise.
+    """Yield black, white, checkerboards, stripes, an impulse, and noise.
 
     Args:
-        shape: Of an image.
+        shape: Shape of an image.
         low: Black.
         high: White.
-        seed: Of the noise, which is uniform.
+        seed: Seed of the noise, which is uniform.
 
     Yields:
         A description and an image, float64 [C, H, W].
@@ -98,14 +100,14 @@ def plain_images(shape: Shape, low: float, high: float, seed: int) -> Iterator[t
     yield "noise", np.random.default_rng(seed).uniform(low, high, shape)
 
 
-def chosen_pixels(known: Known, most: int | None, sizes: int) -> IntArray:
-    """Which output pixels have their extreme images.
+def chosen_pixels(known: KnownPrograms, count: int | None, sizes: int) -> IntArray:
+    """Choose the output pixels that get extreme images.
 
     Args:
         known: The programs.
-        most: How many besides the corners; None for all of up to :data:`ALL_PIXELS`, or else :data:`MANY_PIXELS`,
-            shared between the sizes of images.
-        sizes: How many sizes of images there are.
+        count: Number of pixels besides the corners; None for all of up to :data:`ALL_PIXELS`, or else
+            :data:`MANY_PIXELS`, shared between the sizes of images, as far as these take some seconds only.
+        sizes: Number of sizes of images.
 
     Returns:
         Indices into the flattened output, ascending: evenly spread, and the corners of each channel. Fewer, and no
@@ -113,28 +115,31 @@ def chosen_pixels(known: Known, most: int | None, sizes: int) -> IntArray:
     """
     shape = known.out_shape
     outputs = samples_of(shape)
-    affordable = max(1, _MOST_SAMPLES // (sizes * known.images_per_pixel * samples_of(known.in_shape)))
-    if most is None:
-        most = outputs if outputs <= ALL_PIXELS else MANY_PIXELS // sizes
-    most = min(most, affordable, outputs)
-    spread = np.linspace(0, outputs - 1, most).round().astype(np.int64)
+    samples = _DEFAULT_SAMPLES if count is None else _MOST_SAMPLES
+    affordable = max(1, samples // (sizes * known.images_per_pixel * samples_of(known.in_shape)))
+    if count is None:
+        count = outputs if outputs <= ALL_PIXELS else MANY_PIXELS // sizes
+    count = min(count, affordable, outputs)
+    spread = np.linspace(0, outputs - 1, count).round().astype(np.int64)
     channels, height, width = shape
     corners = product(range(channels), (0, height - 1), (0, width - 1))
-    both = np.unique([*spread, *(np.ravel_multi_index(corner, shape) for corner in corners)])
-    return both if most > 0 and len(both) <= affordable else spread
+    with_corners = np.unique([*spread, *(np.ravel_multi_index(corner, shape) for corner in corners)])
+    return with_corners if count > 0 and len(with_corners) <= affordable else spread
 
 
-def extreme_images(known: Known, outputs: IntArray, low: float, high: float) -> Iterator[tuple[str, FloatArray]]:
-    """The images on which some output pixels are highest and lowest; activations are passed over.
+def extreme_images(
+    known: KnownPrograms, outputs: IntArray, low: float, high: float
+) -> Iterator[tuple[str, FloatArray]]:
+    """Yield the images on which some output pixels are highest and lowest, activations being passed over.
 
     They are ``high`` where the pixel's weight is positive and ``low`` elsewhere, and the opposite. Weights are those of
-    the original, or of the layer where only that is known. Where both are known, their difference has such images too.
+    the original, or of the layer where only that is known. If both are known, their difference has such images too.
 
     Args:
         known: The programs.
         outputs: Indices into the flattened output.
-        low: An image's lowest value.
-        high: Its highest value.
+        low: Lowest value of an image.
+        high: Highest value of an image.
 
     Yields:
         A description and an image, float64 [C, H, W].
@@ -150,7 +155,7 @@ def extreme_images(known: Known, outputs: IntArray, low: float, high: float) -> 
 
 
 def linear_rows(program: Program, outputs: IntArray) -> FloatArray:
-    """The weights of some output samples on the program's input, [n, C, H, W], as if it had no activations."""
+    """Compute the weights of some output samples on a program's input, [n, C, H, W], as if it had no activations."""
     operators = [stage for stage in program.stages if isinstance(stage, Operator)]
     if not operators:
         rows = np.zeros((len(outputs), samples_of(program.in_shape)))

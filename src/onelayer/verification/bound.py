@@ -1,4 +1,4 @@
-"""The proved bound: how far a layer can be from a pipeline on any image there is."""
+"""The proved bound on the difference of a layer from a pipeline, over every image of a kind."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from onelayer.algebra import (
     Quantize,
     Range,
     Separable,
+    Stage,
     affine_part,
     difference_range,
     simplify,
@@ -32,18 +33,18 @@ from onelayer.layer import OneLayer, computes_in
 from onelayer.pipelines import Pipeline
 from onelayer.program_config import to_config
 from onelayer.programs import Outputs, Transforms
-from onelayer.verification.grey_levels import grey_levels
+from onelayer.verification.measurement import GreyScale
 from onelayer.verification.rounding import UNIT_ROUNDOFF, Rounds, forward_error, levels_apart, stored
 
 Layer = Callable[..., Any]
 Transform = Callable[..., Any]
 
 _COMPUTES_IN = {"auto": None, "numba": None, "triton": None, "torch": None, "reference": "float64"}
-"""The dtype that each backend computes in; None for that of float64 images, and float32 for all others."""
+"""The dtype that each backend computes in; None for float64 where images are float64, and else float32."""
 
 
 class NoBoundError(OnelayerError):
-    """Why nothing is proved of a layer and a pipeline."""
+    """Raised where nothing can be proved of a layer and a pipeline, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -51,26 +52,28 @@ class Bound:
     """The largest difference of any output value of any image in a range.
 
     Attributes:
-        units: In the units of the output.
-        grey_levels: In grey levels of the channel.
+        units: The difference in units of the output.
+        grey_levels: The difference in grey levels of the channel.
         pixel: Channel, row and column of the output value that can be furthest off, in grey levels.
-        rounding_units: How much of ``units`` is there for the rounding of the layer's arithmetic.
+        rounding_units: The part of ``units`` that allows for the rounding of the layer's arithmetic.
+        bit_exact: Whether both sides give the same bits for every image, the original's own rounding included.
     """
 
     units: float
     grey_levels: float
     pixel: tuple[int, int, int]
     rounding_units: float
+    bit_exact: bool = False
 
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A layer's program as it is computed.
+    """A layer's program and the precision it is computed in.
 
     Args:
-        program: In float64.
-        dtype: Of the weights and the sums.
-        results: The dtypes that the result is converted to, in turn.
+        program: The program, in float64.
+        dtype: Dtype of the weights and the sums.
+        results: Dtypes that the result is converted to, in turn.
     """
 
     program: Program
@@ -83,43 +86,42 @@ class Arithmetic:
         return stored(self.program, self.dtype)
 
 
-def default_range(given: ImageSpec) -> tuple[float, float]:
-    """The values that images are assumed to have: 0 … 255 for uint8, or else 0 … 1."""
-    return 0.0, given.white
+def default_range(spec: ImageSpec) -> tuple[float, float]:
+    """Return the smallest and largest value that images are assumed to have: 0 … 255 for uint8, or else 0 … 1."""
+    return 0.0, spec.white
 
 
 def proved_bound(
-    layer: Layer, transform: Transform, given: ImageSpec, input_range: tuple[float, float] | None = None
+    layer: Layer, transform: Transform, spec: ImageSpec, input_range: tuple[float, float] | None = None
 ) -> Bound:
     """Bound the difference of a layer from a pipeline over every image of one kind.
 
     A layer that rounds as the original does is compared with the pipeline's program as it is derived bit for bit: where
-    both are the same there is no difference on any image, as far as the libraries round as is written down of them
-    (``onelayer selfcheck`` compares).
+    both are the same there is no difference on any image, provided that the libraries round as documented (``onelayer
+    selfcheck`` compares).
 
     For all others the pipeline is taken in real arithmetic: derived, its operators multiplied out in float64. The layer
     is taken as it computes: its weights as they are stored, in float32 mostly, and on top of their difference (see
     :func:`onelayer.algebra.difference_range`) the bound for the rounding of its sums, ``n·2⁻²⁴·Σ|w||x|`` for n terms
     in float32 (see :func:`onelayer.verification.rounding.forward_error`). What the original's own float32 rounding adds
-    is not in it.
+    is not in it, unless both sides only copy pixels, which rounds nothing.
 
     Args:
         layer: A :class:`~onelayer.OneLayer` or a :class:`~onelayer.DenseLayer`.
         transform: Torchvision transforms or a :class:`~onelayer.Pipeline`.
-        given: The images.
-        input_range: The smallest and the largest value of an image; 0 … 255 for uint8 and 0 … 1 for all others where it
-            is left out.
+        spec: Kind of the images.
+        input_range: Smallest and largest value of an image; None for 0 … 255 for uint8, or else 0 … 1.
 
     Raises:
         NoBoundError: If one of the two is not known, or not affine up to clamps and one rounding at the end; if uint8
             values are rounded between the pipeline's steps; or if there are too many weights to compare.
     """
-    if isinstance(layer, OneLayer) and _is_exact(layer, given):
-        return _exact_bound(layer, transform, given)
-    low, high = default_range(given) if input_range is None else input_range
-    values = Range.of(given.shape[0], low, high)
-    derived = derived_from(transform, given)
-    arithmetic = arithmetic_of(layer, given)
+    if isinstance(layer, OneLayer) and _is_exact(layer, spec):
+        return _exact_bound(layer, transform, spec)
+    low, high = default_range(spec) if input_range is None else input_range
+    values = Range.of(spec.shape[0], low, high)
+    derived = derived_from(transform, spec)
+    arithmetic = arithmetic_of(layer, spec)
     try:
         return _bound(derived, arithmetic, values)
     except NoBoundError:
@@ -128,71 +130,71 @@ def proved_bound(
         raise NoBoundError(error.problem) from error
 
 
-def _is_exact(layer: OneLayer, given: ImageSpec) -> bool:
-    return any(output.rounding == "exact" for output in _outputs_of(layer, given).each)
+def _is_exact(layer: OneLayer, spec: ImageSpec) -> bool:
+    return any(output.rounding == "exact" for output in _outputs_of(layer, spec).each)
 
 
-def _outputs_of(layer: OneLayer, given: ImageSpec) -> Outputs:
+def _outputs_of(layer: OneLayer, spec: ImageSpec) -> Outputs:
     try:
-        return layer.source.outputs(given)
+        return layer.source.outputs(spec)
     except OnelayerError as error:
         raise NoBoundError(f"the layer has no program for such images: {error.problem}") from error
 
 
-def _exact_bound(layer: OneLayer, transform: Transform, given: ImageSpec) -> Bound:
+def _exact_bound(layer: OneLayer, transform: Transform, spec: ImageSpec) -> Bound:
     _refuse_unknown(layer)
     try:
-        original = Transforms(_transforms_of(transform), "exact").outputs(given)
+        original = Transforms(_transforms_of(transform), "exact").outputs(spec)
     except OnelayerError as error:
         raise NoBoundError(f"the pipeline is not known bit for bit: {error.problem}") from error
-    ours, theirs = (to_config({given: outputs}, None) for outputs in (_outputs_of(layer, given), original))
+    ours, theirs = (to_config({spec: outputs}, None) for outputs in (_outputs_of(layer, spec), original))
     alike = ours[0] == theirs[0] and ours[1].keys() == theirs[1].keys()
     if not alike or any(not np.array_equal(array, theirs[1][name]) for name, array in ours[1].items()):
         raise NoBoundError("the layer rounds between its stages, and is another program than the pipeline's")
-    return Bound(0.0, 0.0, (0, 0, 0), 0.0)
+    return Bound(0.0, 0.0, (0, 0, 0), 0.0, bit_exact=True)
 
 
 def _transforms_of(transform: Transform) -> Transform:
     return transform.transform if isinstance(transform, Pipeline) else transform
 
 
-def derived_from(transform: Transform, given: ImageSpec) -> Derived:
-    """A pipeline in the operator algebra.
+def derived_from(transform: Transform, spec: ImageSpec) -> Derived:
+    """Derive a pipeline in the operator algebra.
 
     Raises:
         NoBoundError: If it cannot be derived.
     """
     try:
-        return derive(_transforms_of(transform), given)
+        return derive(_transforms_of(transform), spec)
     except OnelayerError as error:
         where = "" if error.transform is None else f"{error.transform} in "
         raise NoBoundError(f"{where}the pipeline is not known as operators: {error.problem}") from error
 
 
-def arithmetic_of(layer: Any, given: ImageSpec) -> Arithmetic:
-    """What a layer computes.
+def arithmetic_of(layer: Any, spec: ImageSpec) -> Arithmetic:
+    """Find out what a layer computes.
 
     Raises:
         NoBoundError: If that is not known.
     """
     _refuse_unknown(layer)
     if isinstance(layer, DenseLayer):
-        return _dense_arithmetic(layer, given)
+        return _dense_arithmetic(layer, spec)
     assert isinstance(layer, OneLayer)
-    outputs = _outputs_of(layer, given)
+    outputs = _outputs_of(layer, spec)
     if len(outputs.each) > 1:
         raise NoBoundError(f"the layer makes {len(outputs.each)} images of one")
     (output,) = outputs.each
     if output.rounding == "exact":
         raise NoBoundError("the layer rounds between its stages, as the original does")
-    lowered = str(computes_in(given, output)).removeprefix("torch.")
+    lowered = str(computes_in(spec, output)).removeprefix("torch.")
     dtype = _COMPUTES_IN[layer.backend] or lowered
     results = (lowered, output.after.dtype) if output.after.is_float else (lowered,)
     return Arithmetic(output.simplified.program, dtype, results)
 
 
 def _refuse_unknown(layer: Any) -> None:
-    """Refuse a layer of which its weights, and how its backend computes, are not all that there is to it."""
+    """Refuse a layer that does more than its weights say, or whose backend rounds in an unknown way."""
     if type(layer) not in (OneLayer, DenseLayer):
         raise NoBoundError("the layer is neither a OneLayer nor a DenseLayer, so its weights are not known")
     if layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
@@ -201,12 +203,12 @@ def _refuse_unknown(layer: Any) -> None:
         raise NoBoundError(f"how the backend {layer.backend!r} rounds is not known")
 
 
-def _dense_arithmetic(layer: DenseLayer, given: ImageSpec) -> Arithmetic:
+def _dense_arithmetic(layer: DenseLayer, spec: ImageSpec) -> Arithmetic:
     dtype = str(layer.weight.dtype).removeprefix("torch.")
     if dtype not in ("float32", "float64"):
         raise NoBoundError(f"the layer computes in {dtype}, which is too coarse")
-    if given.shape != layer.input_shape:
-        raise NoBoundError(f"the layer takes images {layer.input_shape}, not {given.shape}")
+    if spec.shape != layer.input_shape:
+        raise NoBoundError(f"the layer takes images {layer.input_shape}, not {spec.shape}")
     try:
         refuse_too_large(layer.input_shape, layer.output_shape)
     except OnelayerError as error:
@@ -238,14 +240,20 @@ def _bound(derived: Derived, arithmetic: Arithmetic, values: Range) -> Bound:
     apart = np.maximum(-smallest, largest) + rounding
     if ending and isinstance(ending[-1], Quantize):
         apart = levels_apart(apart, _rounding_of(derived, ending[-1]))
-    levels = apart / grey_levels(derived, values).level.numpy()[:, None, None]
+    levels = apart / GreyScale.of_derived(derived, values).level[:, None, None]
     channel, row, col = (int(place) for place in np.unravel_index(int(levels.argmax()), levels.shape))
     pixel = channel, row, col
-    return Bound(float(apart.max()), float(levels.max()), pixel, float(rounding[pixel]))
+    bit_exact = not apart.any() and all(map(_is_copy, derived.program.stages))
+    return Bound(float(apart.max()), float(levels.max()), pixel, float(rounding[pixel]), bit_exact)
+
+
+def _is_copy(stage: Stage) -> bool:
+    """Whether a stage of a pipeline copies pixels, which rounds nothing, or rounds whole numbers."""
+    return isinstance(stage, Quantize) or (isinstance(stage, Separable) and stage.is_choice)
 
 
 def _idle_clamps(program: Program, values: Range) -> frozenset[int]:
-    """Which stages are clamps that never act on real numbers, although stored weights may add up to a little more."""
+    """Find the clamps that never act on real numbers, although stored weights may add up to a little more."""
     applied = simplify(program, values).applied
     return frozenset(index for rule in applied if rule.name == "drop idle clamp" for index in rule.stages)
 
@@ -264,7 +272,7 @@ def _affine(program: Program, values: Range, name: str) -> tuple[Operator, tuple
 
 
 def _conversions(arithmetic: Arithmetic) -> float:
-    """The relative error of converting the sums to the dtypes of the results."""
+    """Compute the relative error of converting the sums to the dtypes of the results."""
     relative, finest = 0.0, UNIT_ROUNDOFF[arithmetic.dtype]
     for result in arithmetic.results:
         if UNIT_ROUNDOFF[result] > finest:
@@ -274,7 +282,7 @@ def _conversions(arithmetic: Arithmetic) -> float:
 
 
 def _refuse_rounding_between(derived: Derived) -> None:
-    """Let through what rounds uint8 values nowhere, or in the last step that computes, once, at each pixel alone."""
+    """Refuse a pipeline that rounds uint8 values other than once, in the last computing step, pixel by pixel."""
     computing = [step for step in derived.steps if not all(map(keeps_integers, _stages(derived, step.stages)))]
     rounded = [step for step in computing if not step.after.is_float]
     if not rounded:

@@ -1,8 +1,9 @@
-"""What ``verify()`` returns: how far a layer is from the pipeline it replaces, measured and proved."""
+"""The certificate that ``verify()`` returns: errors of a layer against its pipeline, measured and proved."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from rich import box
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 from safetensors.numpy import save as serialized
 
 from onelayer.atomic_write import write_whole
+from onelayer.errors import require
 from onelayer.records import Part, Record, Shape
 
 if TYPE_CHECKING:
@@ -24,28 +27,31 @@ if TYPE_CHECKING:
 
 _FILE = "certificate.json"
 _WIDTH = 100
-"""Characters of the text form."""
+"""Width of the text form in characters."""
+_UNLIMITED = 10_000
+"""Width of a terminal on which any table fits."""
 _SHOWN = 60
-"""Characters of a layer or a pipeline that the title shows."""
+"""Maximum number of characters of a layer or a pipeline in the title."""
 
 
 class ErrorFigures(Part):
-    """The errors over a group of images."""
+    """Errors over a group of images."""
 
-    images: int
+    count: int
+    """Number of images."""
     max_units: float
-    """Largest absolute error of any output value, in the units of the output."""
+    """Largest absolute error of any output value, in units of the output."""
     max_grey_levels: float
-    """The same in grey levels, of whichever channel has the largest."""
+    """Largest absolute error in grey levels, over all channels."""
     mse: float
     """Mean squared error, in squared units of the output."""
     psnr_db: float | None
-    """The peak being 255 grey levels; None where there is no error."""
+    """PSNR with a peak of 255 grey levels; None without any error."""
     ssim: float | None
-    """Mean SSIM, black and white being 0 and 1. Images of less than 11×11 values are left out, and so are the extreme
-    images of single output pixels; None where that leaves none."""
-    differing: float
-    """Share of the output values that are not exactly equal, 0 … 1."""
+    """Mean SSIM, black and white being 0 and 1, exactly 1 where no value differs. Images of less than 11×11 values are
+    left out, and so are the extreme images of single output pixels; None where that leaves none."""
+    mismatch_rate: float
+    """Fraction of the output values that are not exactly equal, 0 … 1."""
 
 
 class CertificateRecord(Record):
@@ -60,58 +66,77 @@ class CertificateRecord(Record):
     input_shapes: tuple[Shape, ...]
     """Sizes of the images, the most frequent first."""
     output_dtypes: tuple[str, ...]
+    """Dtypes of the outputs."""
     low: float
-    """The smallest value that an image is assumed to have: black."""
+    """Smallest value that an image is assumed to have: black."""
     high: float
-    """The largest: white."""
+    """Largest value that an image is assumed to have: white."""
     outside_range: int
-    """Given images with values below or above these; the bound does not hold for them."""
+    """Number of the caller's images with values below or above these; the bound does not hold for them."""
     grey_level_units: tuple[float, ...]
     """One grey level in units of the output, per channel of the worst image: 1/255 of the way from black to white as
     they come out, which is 1/(255·std) behind a ``Normalize``; for uint8, 1. Where black and white give the same, 1/255
     of the range of the channel, or 1/255 where that has one value only."""
 
-    given: ErrorFigures | None
-    """None where no images were given."""
-    nasty: ErrorFigures
-    """Black, white, checkerboards, stripes, an impulse, noise, and extreme images."""
+    images: ErrorFigures | None
+    """Errors on the caller's images; None without any."""
+    adversarial: ErrorFigures
+    """Errors on black, white, checkerboards, stripes, an impulse, noise, and extreme images."""
     all: ErrorFigures
-    nasty_shapes: tuple[Shape, ...]
-    """The sizes of the nasty images: the most frequent ones of those given."""
+    """Errors on all images."""
+    adversarial_shapes: tuple[Shape, ...]
+    """Sizes of the adversarial images: the most frequent ones of the caller's images."""
     extreme_images: int
-    """How many of the nasty images are the highest or lowest of an output pixel, or of its difference."""
+    """Number of adversarial images on which an output pixel, or its difference, is highest or lowest."""
     extreme_pixels: int
-    """How many output pixels have these, summed over the sizes."""
+    """Number of output pixels with such images, summed over the sizes."""
     no_extremes_because: str | None
+    """Why there are no such images; None where there are."""
+    result_difference: str | None
+    """How results of the layer differ from those of the pipeline in container or number of dimensions; None where they
+    do not."""
 
-    worst_image: str
-    """The image with the largest error in grey levels: "given 12", "white", "highest value of output pixel (0, 3, 7)",
-    …"""
-    worst_shape: Shape
-    worst_pixel: Shape
+    worst_image: str | None
+    """The image with the largest error in grey levels: "image 12", "white", "highest value of output pixel (0, 3, 7)",
+    …; None where nothing differs."""
+    worst_shape: Shape | None
+    """Shape of that image."""
+    worst_pixel: Shape | None
     """Channel, row and column of that error."""
 
     bound_units: float | None
-    """No output value of any image of these shapes and this range is further off; None if that is not proved."""
+    """Largest error of any output value, of any image of these shapes and this range; None where that is not proved."""
     bound_grey_levels: float | None
+    """The same bound in grey levels."""
     bound_pixel: Shape | None
     """Channel, row and column of the output value that can be furthest off."""
     bound_rounding_units: float | None
-    """How much of the bound is there for the rounding of the layer's own arithmetic."""
+    """The part of the bound that allows for the rounding of the layer's own arithmetic."""
     bound_shapes: tuple[Shape, ...]
+    """Sizes of the images that the bound holds for."""
+    bit_exact: bool
+    """Whether both sides are proved to give the same bits for every image of these shapes, whatever its values."""
     no_bound_because: str | None
+    """Why there is no bound; None where there is one."""
 
     @property
-    def promise(self) -> str:
+    def guarantee(self) -> str:
         """The proved bound as a sentence, or why there is none."""
+        sizes = _listed([_size(shape) for shape in self.bound_shapes])
+        if self.bit_exact and self.all.mismatch_rate > 0:
+            return (
+                "Both sides are the same program as the libraries are documented to round, but their outputs differ: "
+                "`onelayer selfcheck` compares the installed versions."
+            )
+        if self.bit_exact:
+            return f"Proved: identical for every image of {sizes}."
         if self.bound_grey_levels is None:
             return f"Nothing is proved of other images: {self.no_bound_because}."
-        sizes = ", ".join(map(_size, self.bound_shapes))
         larger = " (larger were measured, as they include it)" if self._original_rounds_further else ""
         return (
-            f"No image in [{self.low:g}, {self.high:g}] can come out more than {at_most(self.bound_grey_levels)} grey "
-            f"levels wrong: proved for {sizes}, against the pipeline in real arithmetic, without the original's own "
-            f"rounding{larger}."
+            f"Proved: no image of {sizes} in [{self.low:g}, {self.high:g}] can come out more than "
+            f"{at_most(self.bound_grey_levels)} grey levels wrong, against the pipeline in real arithmetic, without "
+            f"the original's own rounding{larger}."
         )
 
     @property
@@ -124,10 +149,11 @@ class Certificate:
     """A record, and the worst image.
 
     Attributes:
-        record: What goes to JSON.
-        worst_image: The image with the largest error, [C, H, W], in its own dtype.
-        truth: What the pipeline makes of it, [C', H', W'].
-        prediction: What the layer makes of it.
+        record: The figures, as they go to JSON.
+        worst_image: The image with the largest error, or the first image where nothing differs; [C, H, W], in its own
+            dtype.
+        truth: Output of the pipeline for it, [C', H', W'].
+        prediction: Output of the layer for it.
         error_map: Their absolute difference, float32 [C', H', W'], in units of the output.
     """
 
@@ -138,17 +164,17 @@ class Certificate:
     error_map: NDArray[np.float32]
 
     def to_json(self) -> str:
-        """The record as indented JSON."""
+        """Return the record as indented JSON."""
         return self.record.model_dump_json(indent=2)
 
     def write(self, path: str | Path) -> Path:
         """Write the record, and beside it the worst image and its outputs as safetensors.
 
         Args:
-            path: A file ``….json``, or a folder, which is made if need be, for ``certificate.json``.
+            path: A file ``….json``, or a folder for ``certificate.json``, which is made if need be.
 
         Returns:
-            The file with the record.
+            Path of the file with the record.
 
         Raises:
             OSError: If it cannot be written.
@@ -167,8 +193,9 @@ class Certificate:
         self.record.write(file)
         return file
 
-    def __rich__(self) -> Group:
-        return Group(certificate_table(self.record), *map(Text, self._notes()))
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield _fitting_table(self.record, console, options)
+        yield from map(Text, self._notes())
 
     def __str__(self) -> str:
         console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, legacy_windows=False)
@@ -179,78 +206,112 @@ class Certificate:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        """The table, for notebooks."""
+        """Return the table as HTML, for notebooks."""
         console = Console(file=io.StringIO(), width=_WIDTH, record=True, legacy_windows=False)
         console.print(self)
         code = console.export_html(inline_styles=True, code_format="{code}")
         return f'<pre style="font-family: monospace; line-height: normal">{code}</pre>'
 
     def figure(self) -> Figure:
-        """The worst image, what the pipeline and the layer make of it, and the error map in grey levels."""
+        """Draw the worst image, the outputs of the pipeline and the layer, and the error map in grey levels.
+
+        Raises:
+            OnelayerError: If matplotlib is not installed.
+        """
+        require("matplotlib", extra="reproduce", purpose="The figure of a certificate")
         from matplotlib.figure import Figure
 
         record = self.record
-        levels = self.error_map / np.array(record.grey_level_units)[:, None, None]
         figure = Figure(figsize=(12, 3.6), layout="constrained")
         axes = figure.subplots(1, 4)
         low, high = self._span()
         pictures = {
-            f"worst image: {record.worst_image}": (self.worst_image, record.low, record.high),
+            "image" if record.worst_image is None else f"worst image: {record.worst_image}": (
+                self.worst_image,
+                record.low,
+                record.high,
+            ),
             "pipeline": (self.truth, low, high),
             "layer": (self.prediction, low, high),
         }
         for axis, (title, (picture, darkest, brightest)) in zip(axes, pictures.items(), strict=False):
             axis.imshow(_displayed(picture, darkest, brightest), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set_title(title, fontsize=9, wrap=True)
-        shown = axes[3].imshow(levels.max(axis=0), cmap="magma", vmin=0, interpolation="nearest")
         axes[3].set_title("absolute error", fontsize=9)
-        figure.colorbar(shown, ax=axes[3], label="grey levels")
+        if record.worst_image is None:
+            axes[3].text(0.5, 0.5, "no difference", ha="center", va="center", transform=axes[3].transAxes)
+        else:
+            levels = self.error_map / np.array(record.grey_level_units)[:, None, None]
+            shown = axes[3].imshow(levels.max(axis=0), cmap="magma", vmin=0, interpolation="nearest")
+            figure.colorbar(shown, ax=axes[3], label="grey levels")
         for axis in axes:
             axis.set_xticks([])
             axis.set_yticks([])
         return figure
 
     def _span(self) -> tuple[float, float]:
-        both = np.stack([self.truth, self.prediction]).astype(np.float64)
-        finite = both[np.isfinite(both)]
+        outputs = np.stack([self.truth, self.prediction]).astype(np.float64)
+        finite = outputs[np.isfinite(outputs)]
         return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
 
     def _notes(self) -> list[str]:
         record = self.record
-        place = ", ".join(map(str, record.worst_pixel))
-        notes = [f"Worst image: {record.worst_image}, {_size(record.worst_shape)}, at ({place}).", record.promise]
+        notes = [self._worst_note(), record.guarantee]
+        if record.result_difference is not None:
+            notes.append(f"Results differ in form: {record.result_difference}.")
         if record.outside_range:
             values = f"values outside of [{record.low:g}, {record.high:g}]"
-            notes.append(f"{record.outside_range:,} of the images given have {values}.")
+            notes.append(f"{record.outside_range:,} of the images have {values}.")
         if record.no_extremes_because is not None:
             notes.append(f"No extreme images of output pixels: {record.no_extremes_because}.")
         return notes
 
+    def _worst_note(self) -> str:
+        record = self.record
+        if record.worst_shape is None or record.worst_pixel is None:
+            return f"No difference on any of {record.all.count:,} images."
+        place = ", ".join(map(str, record.worst_pixel))
+        return f"Worst image: {record.worst_image}, {_size(record.worst_shape)}, at ({place})."
 
-def certificate_table(record: CertificateRecord) -> Table:
-    """The measured errors, one row for each group of images."""
-    title = Text(f"{_shortened(record.layer)}\nagainst {_shortened(record.transform)}")
-    table = Table(title=title, box=box.SIMPLE_HEAD)
-    table.add_column("Images", no_wrap=True)
-    for name in ("", "Largest error\n(grey levels)", "Largest error\n(units)", "MSE", "PSNR", "SSIM", "Differing"):
-        table.add_column(name, justify="right", no_wrap=True)
-    groups = {"given": record.given, "nasty": record.nasty, "all": record.all}
-    for name, figures in groups.items():
-        if figures is not None:
-            table.add_row(name, *_cells(figures))
+
+_COLUMNS: dict[str, Callable[[ErrorFigures], str]] = {
+    "": lambda figures: f"{figures.count:,}",
+    "Max. error\n(levels)": lambda figures: f"{figures.max_grey_levels:.3g}",
+    "Max. error\n(units)": lambda figures: f"{figures.max_units:.3g}",
+    "MSE": lambda figures: f"{figures.mse:.3g}",
+    "PSNR": lambda figures: "∞ dB" if figures.psnr_db is None else f"{figures.psnr_db:.1f} dB",
+    "SSIM": lambda figures: _similarity(figures.ssim),
+    "Mismatches": lambda figures: _percentage(figures.mismatch_rate),
+}
+"""Heading and text of each column."""
+_LEAST_NEEDED = ("MSE", "Max. error\n(units)", "SSIM", "PSNR")
+"""Columns to leave out where the terminal is too narrow, in that order."""
+
+
+def _fitting_table(record: CertificateRecord, console: Console, options: ConsoleOptions) -> Table:
+    """Tabulate the measured errors, leaving out columns rather than cutting off digits."""
+    names = list(_COLUMNS)
+    table = certificate_table(record, names)
+    for name in _LEAST_NEEDED:
+        if Measurement.get(console, options.update(max_width=_UNLIMITED), table).maximum <= options.max_width:
+            break
+        names.remove(name)
+        table = certificate_table(record, names)
     return table
 
 
-def _cells(figures: ErrorFigures) -> tuple[str, ...]:
-    return (
-        f"{figures.images:,}",
-        f"{figures.max_grey_levels:.3g}",
-        f"{figures.max_units:.3g}",
-        f"{figures.mse:.3g}",
-        "∞ dB" if figures.psnr_db is None else f"{figures.psnr_db:.1f} dB",
-        _similarity(figures.ssim),
-        f"{figures.differing:.2%}",
-    )
+def certificate_table(record: CertificateRecord, columns: Sequence[str] = tuple(_COLUMNS)) -> Table:
+    """Tabulate the measured errors, one row for each group of images."""
+    title = Text(f"{_shortened(record.layer)}\nagainst {_shortened(record.transform)}")
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table.add_column("Images", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    groups = {"given": record.images, "adversarial": record.adversarial, "all": record.all}
+    for name, figures in groups.items():
+        if figures is not None:
+            table.add_row(name, *(_COLUMNS[column](figures) for column in columns))
+    return table
 
 
 def _similarity(ssim: float | None) -> str:
@@ -258,13 +319,25 @@ def _similarity(ssim: float | None) -> str:
     return "–" if ssim is None else "> 0.9999" if 0.99995 <= ssim < 1 else f"{ssim:.4f}"
 
 
+def _percentage(rate: float) -> str:
+    # Never 0 or 100 % by rounding alone.
+    if 0 < rate < 0.0001:
+        return "< 0.01%"
+    return "> 99.99%" if 0.9999 < rate < 1 else f"{rate:.2%}"
+
+
 def at_most(value: float) -> str:
-    """Three significant digits, rounded up: what is proved of a number must hold for what is printed of it."""
+    """Format a number with three significant digits, rounded up: a proved bound must hold as it is printed."""
     return f"{Context(prec=3, rounding=ROUND_CEILING).create_decimal(value).normalize():g}"
 
 
 def _size(shape: Shape) -> str:
     return "×".join(map(str, shape))
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names or [""]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _shortened(text: str) -> str:
@@ -273,6 +346,6 @@ def _shortened(text: str) -> str:
 
 
 def _displayed(picture: NDArray[Any], darkest: float, brightest: float) -> NDArray[np.float64]:
-    """[3, H, W] in colours; of any other number of channels the first, in grey; 0 … 1."""
+    """Scale a picture to 0 … 1: [3, H, W] in colours; of any other number of channels the first, in grey."""
     values = (picture.astype(np.float64) - darkest) / ((brightest - darkest) or 1.0)
     return np.clip(np.nan_to_num(np.moveaxis(values, 0, -1) if len(values) == 3 else values[0]), 0, 1)

@@ -1,8 +1,9 @@
-"""``verify()``: a layer against the pipeline it replaces, on images given and on the nastiest ones."""
+"""``verify()``: compares a layer with the pipeline it replaces, on the caller's images and on adversarial ones."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,29 +12,23 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from onelayer.console import progress
+from onelayer.console import progress as progress_display
+from onelayer.console import visible_progress
 from onelayer.dense_layer import DenseLayer
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec
 from onelayer.images.containers import Image, pixels_of
 from onelayer.pipelines import Pipeline
 from onelayer.records import Shape
-from onelayer.verification.adversarial import Known, chosen_pixels, extreme_images, plain_images
-from onelayer.verification.applying import Kind, Side
-from onelayer.verification.bound import (
-    NoBoundError,
-    arithmetic_of,
-    default_range,
-    derived_from,
-    proved_bound,
-)
+from onelayer.verification.adversarial import KnownPrograms, chosen_pixels, extreme_images, plain_images
+from onelayer.verification.bound import NoBoundError, arithmetic_of, default_range, derived_from, proved_bound
 from onelayer.verification.certificate import Certificate, CertificateRecord, ErrorFigures
-from onelayer.verification.given_images import GivenImages, name_of
-from onelayer.verification.measuring import Measurement
-from onelayer.verification.trial import Case, Trial, blocks
+from onelayer.verification.image_kinds import ImageKind, VerificationImages
+from onelayer.verification.measurement import Measurement
+from onelayer.verification.trial import Case, Side, Trial, blocks
 
-NASTY_KINDS = 4
-"""Kinds of images, by size and container, that get nasty images and a bound: the most frequent ones."""
+ADVERSARIAL_KINDS = 4
+"""Number of kinds of images, by size and container, with adversarial images and a bound: the most frequent ones."""
 
 
 def verify(
@@ -43,26 +38,29 @@ def verify(
     *,
     input_range: tuple[float, float] | None = None,
     seed: int = 0,
-    nasty: int | None = None,
+    adversarial: int | None = None,
+    progress: bool = False,
 ) -> Certificate:
     """Measure how far a layer is from the pipeline it replaces, and prove it for all images where that is possible.
 
-    Both are run on the images given, and on nasty ones of the most frequent sizes of these: black, white,
-    checkerboards, stripes, an impulse, noise, and the images on which single output pixels, or their differences, are
-    highest and lowest. Where both are known and affine, the largest difference over all images of a range is computed
-    from the weights: see :func:`onelayer.verification.proved_bound`.
+    Both are run on the caller's images, and on adversarial ones of their most frequent sizes: black, white,
+    checkerboards, stripes, an impulse, noise, and extreme images, on which single output pixels, or their differences,
+    are highest and lowest. Where both sides are known and affine, the largest difference over all images of a range is
+    computed from the weights: see :func:`onelayer.verification.proved_bound`.
 
     Args:
         layer: A :class:`~onelayer.OneLayer`, a :class:`~onelayer.DenseLayer`, or anything that can be called.
         transform: Torchvision transforms, a :class:`~onelayer.Pipeline`, or anything that can be called.
         images: A list of tensors [C, H, W], PIL images or arrays [H, W, C], which may differ in size and go in one by
-            one; or a batch [N, C, H, W] (an array: [N, H, W, C]), of which parts go in as batches. None for nasty
+            one; or a batch [N, C, H, W] (an array: [N, H, W, C]), of which parts go in as batches. None for adversarial
             images only, in batches, where the layer is a DenseLayer or the transform a Pipeline.
-        input_range: Black and white: the smallest and the largest value of an image. 0 … 255 for uint8 and 0 … 1 for
-            all others where it is left out.
-        seed: Of the noise.
-        nasty: How many output pixels of each size have extreme images, besides the corners; None for all of up to 1024,
-            or else 256, evenly spread, which the sizes share. Fewer where images are very large.
+        input_range: Black and white: smallest and largest value of an image. None for 0 … 255 for uint8, or else 0 … 1.
+        seed: Seed of the noise.
+        adversarial: Number of output pixels of each size with extreme images, besides the corners; two or four images
+            per pixel. None for all of up to 1024, or else 256, evenly spread and shared between the sizes, but no more
+            than have 2²⁵ input values in all, which takes some seconds. Fewer than asked for where images are very
+            large.
+        progress: Whether to show progress on standard error.
 
     Returns:
         The certificate. It prints as a table; ``.record`` holds the figures, and ``.figure()`` draws the worst image.
@@ -71,52 +69,61 @@ def verify(
         OnelayerError: If there are no images, one of the two fails on an image, or the layer gives another shape or
             dtype than the pipeline, or is finite where that is not.
     """
-    given = None if images is None else GivenImages(images)
-    kinds = [_kind_of_sides(layer, transform)] if given is None else given.most_frequent()
-    if nasty is not None and nasty < 0:
-        raise OnelayerError(f"extreme images of {nasty} output pixels were asked for", expected="0 or more, or None")
-    low, high = _checked_range(kinds[0].given, input_range)
-    frequent = kinds[:NASTY_KINDS]
+    own = None if images is None else VerificationImages(images)
+    kinds = [_kind_of_sides(layer, transform)] if own is None else own.most_frequent()
+    if adversarial is not None and adversarial < 0:
+        raise OnelayerError(
+            f"extreme images of {adversarial} output pixels were asked for", expected="0 or more, or None"
+        )
+    low, high = _checked_range(kinds[0].spec, input_range)
+    frequent = kinds[:ADVERSARIAL_KINDS]
     trial = Trial(layer, transform, low, high)
-    measured, nastiest = Measurement(), Measurement()
-    with torch.inference_mode(), progress() as shown:
-        if given is not None:
-            _measure_given(trial, measured, given, shown)
-        extremes = [_measure_nasty(trial, nastiest, kind, seed, (nasty, len(frequent)), shown) for kind in frequent]
-    everything = measured.merged(nastiest) if given is not None else nastiest
+    on_images, on_adversarial = Measurement(), Measurement()
+    with torch.inference_mode(), visible_progress(progress), progress_display() as display:
+        if own is not None:
+            _measure_images(trial, on_images, own, display)
+        extremes = [
+            _measure_adversarial(trial, on_adversarial, kind, seed, (adversarial, len(frequent)), display)
+            for kind in frequent
+        ]
+    total = on_images.merged(on_adversarial)
     worst = trial.worst
+    differs = total.mismatches > 0
+    place = np.unravel_index(int(worst.error_in_levels.argmax()), worst.truth.shape)
     record = CertificateRecord(
-        layer=name_of(layer),
-        transform=name_of(transform),
-        inputs=tuple(dict.fromkeys(f"{kind.given.dtype} {kind.given.container}" for kind in kinds)),
+        layer=_name_of(layer),
+        transform=_name_of(transform),
+        inputs=tuple(dict.fromkeys(f"{kind.spec.dtype} {kind.spec.container}" for kind in kinds)),
         input_shapes=_shapes(kinds),
         output_dtypes=tuple(trial.output_dtypes),
         low=low,
         high=high,
-        outside_range=0 if given is None else sum(_leaves(image, low, high) for image in given.images),
+        outside_range=0 if own is None else sum(_leaves(image, low, high) for image in own.images),
         grey_level_units=tuple(worst.scale.level.tolist()),
-        given=_figures(measured) if given is not None else None,
-        nasty=_figures(nastiest),
-        all=_figures(everything),
-        nasty_shapes=_shapes(frequent),
+        images=_figures(on_images) if own is not None else None,
+        adversarial=_figures(on_adversarial),
+        all=_figures(total),
+        adversarial_shapes=_shapes(frequent),
         extreme_images=sum(one.images for one in extremes),
         extreme_pixels=sum(one.pixels for one in extremes),
         no_extremes_because=next((one.missing_because for one in extremes if one.missing_because), None),
-        worst_image=worst.description,
-        worst_shape=_shape(worst.image.shape),
-        worst_pixel=_shape(np.unravel_index(int(worst.error_in_levels.argmax()), worst.truth.shape)),
+        result_difference=trial.result_difference,
+        worst_image=worst.description if differs else None,
+        worst_shape=_shape(worst.image.shape) if differs else None,
+        worst_pixel=_shape(place) if differs else None,
         **_proved(layer, transform, frequent, (low, high)),
     )
     return Certificate(record, worst.image, worst.truth, worst.prediction, worst.error.astype(np.float32))
 
 
-def _kind_of_sides(layer: Side, transform: Side) -> Kind:
+def _kind_of_sides(layer: Side, transform: Side) -> ImageKind:
     if isinstance(layer, DenseLayer):
         dtype = str(layer.weight.dtype).removeprefix("torch.")
-        given = ImageSpec(layer.input_shape, dtype, "tensor")  # type: ignore[arg-type]  # weights are floating point
-        return Kind(given, batched=True, device=layer.weight.device)
+        spec = ImageSpec(layer.input_shape, dtype, "tensor")  # type: ignore[arg-type]  # weights are floating point
+        return ImageKind(spec, batched=True, device=layer.weight.device)
     if isinstance(transform, Pipeline):
-        return Kind(ImageSpec(transform.input_shape, "float32", "tensor"), batched=True, device=torch.device("cpu"))
+        spec = ImageSpec(transform.input_shape, "float32", "tensor")
+        return ImageKind(spec, batched=True, device=torch.device("cpu"))
     raise OnelayerError(
         "no images were given, and neither the layer nor the pipeline says which size it takes",
         expected="a DenseLayer or a Pipeline, or images",
@@ -124,15 +131,15 @@ def _kind_of_sides(layer: Side, transform: Side) -> Kind:
     )
 
 
-def _checked_range(given: ImageSpec, input_range: tuple[float, float] | None) -> tuple[float, float]:
-    low, high = default_range(given) if input_range is None else input_range
+def _checked_range(spec: ImageSpec, input_range: tuple[float, float] | None) -> tuple[float, float]:
+    low, high = default_range(spec) if input_range is None else input_range
     fits = math.isfinite(low) and math.isfinite(high) and low < high
-    if not given.is_float:
+    if not spec.is_float:
         fits = fits and low >= 0 and high <= 255 and low == int(low) and high == int(high)
     if not fits:
         raise OnelayerError(
             f"the input range {low} … {high} was given",
-            expected="low < high" if given.is_float else "whole numbers in 0 … 255, low < high",
+            expected="low < high" if spec.is_float else "whole numbers in 0 … 255, low < high",
         )
     return float(low), float(high)
 
@@ -142,69 +149,76 @@ def _leaves(image: Image, low: float, high: float) -> bool:
     return bool(((pixels < low) | (pixels > high)).any())
 
 
-def _measure_given(trial: Trial, measurement: Measurement, given: GivenImages, shown: Progress) -> None:
-    task = shown.add_task("given images", total=len(given.images))
-    for kind, places in given.runs():
-        for block in blocks((Case(f"given {place}", given.images[place]) for place in places), kind):
-            trial.measure_with_similarity(measurement, kind, block)
-            shown.advance(task, len(block))
+def _measure_images(trial: Trial, measurement: Measurement, own: VerificationImages, display: Progress) -> None:
+    task = display.add_task("images", total=len(own))
+    for kind, places in own.runs():
+        for block in blocks((Case(f"image {place}", own.images[place]) for place in places), kind):
+            trial.measure_with_ssim(measurement, kind, block)
+            display.advance(task, len(block))
 
 
 @dataclass(frozen=True)
 class _Extremes:
-    """How many extreme images of how many output pixels were measured, or why there were none."""
+    """Numbers of extreme images and of their output pixels, or why there are none."""
 
     images: int
     pixels: int
     missing_because: str | None
 
 
-def _measure_nasty(
-    trial: Trial, measurement: Measurement, kind: Kind, seed: int, pixels: tuple[int | None, int], shown: Progress
+def _measure_adversarial(
+    trial: Trial,
+    measurement: Measurement,
+    kind: ImageKind,
+    seed: int,
+    pixels: tuple[int | None, int],
+    display: Progress,
 ) -> _Extremes:
-    shape, low, high = kind.given.shape, trial.low, trial.high
+    shape, low, high = kind.spec.shape, trial.low, trial.high
     plain = (Case(name, kind.image_of(image)) for name, image in plain_images(shape, low, high, seed))
     for block in blocks(plain, kind):
-        trial.measure_with_similarity(measurement, kind, block)
+        trial.measure_with_ssim(measurement, kind, block)
     try:
-        known = _known(trial.layer, trial.transform, kind.given)
+        known = _known(trial.layer, trial.transform, kind.spec)
     except NoBoundError as error:
         return _Extremes(0, 0, error.problem)
     outputs = chosen_pixels(known, *pixels)
     total = len(outputs) * known.images_per_pixel
-    task = shown.add_task("extreme images", total=total)
+    task = display.add_task("extreme images", total=total)
     cases = (Case(name, kind.image_of(image)) for name, image in extreme_images(known, outputs, low, high))
     for block in blocks(cases, kind):
         trial.measure(measurement, kind, block)
-        shown.advance(task, len(block))
+        display.advance(task, len(block))
     return _Extremes(total, len(outputs), None)
 
 
-def _known(layer: Side, transform: Side, given: ImageSpec) -> Known:
+def _known(layer: Side, transform: Side, spec: ImageSpec) -> KnownPrograms:
     original = approximation = None
     unknown: list[NoBoundError] = []
     try:
-        original = derived_from(transform, given).program
+        original = derived_from(transform, spec).program
     except NoBoundError as error:
         unknown.append(error)
     try:
-        approximation = arithmetic_of(layer, given).stored
+        approximation = arithmetic_of(layer, spec).stored
     except NoBoundError as error:
         unknown.append(error)
     if len(unknown) == 2:
         raise NoBoundError("; ".join(error.problem for error in unknown))
-    return Known(original, approximation)
+    return KnownPrograms(original, approximation)
 
 
-def _proved(layer: Side, transform: Side, kinds: Sequence[Kind], input_range: tuple[float, float]) -> dict[str, Any]:
-    """What a record says of the largest of the bounds for some kinds of images, or of why one of them has none."""
+def _proved(
+    layer: Side, transform: Side, kinds: Sequence[ImageKind], input_range: tuple[float, float]
+) -> dict[str, Any]:
+    """Fill the fields of the bound: the largest over some kinds of images, or why one of them has none."""
     try:
         bounds = [
-            proved_bound(layer, transform, given, input_range) for given in dict.fromkeys(kind.given for kind in kinds)
+            proved_bound(layer, transform, spec, input_range) for spec in dict.fromkeys(kind.spec for kind in kinds)
         ]
     except NoBoundError as error:
         nothing = dict.fromkeys(("bound_units", "bound_grey_levels", "bound_pixel", "bound_rounding_units"))
-        return {**nothing, "bound_shapes": (), "no_bound_because": error.problem}
+        return {**nothing, "bound_shapes": (), "bit_exact": False, "no_bound_because": error.problem}
     largest = max(bounds, key=lambda bound: bound.grey_levels)
     return {
         "bound_units": largest.units,
@@ -212,24 +226,33 @@ def _proved(layer: Side, transform: Side, kinds: Sequence[Kind], input_range: tu
         "bound_pixel": largest.pixel,
         "bound_rounding_units": largest.rounding_units,
         "bound_shapes": _shapes(kinds),
+        "bit_exact": all(bound.bit_exact for bound in bounds),
         "no_bound_because": None,
     }
 
 
 def _figures(measurement: Measurement) -> ErrorFigures:
     return ErrorFigures(
-        images=measurement.images,
+        count=measurement.images,
         max_units=measurement.max_units,
         max_grey_levels=measurement.max_grey_levels,
         mse=measurement.mse,
         psnr_db=measurement.psnr_db,
         ssim=measurement.ssim,
-        differing=measurement.differing,
+        mismatch_rate=measurement.mismatch_rate,
     )
 
 
-def _shapes(kinds: Sequence[Kind]) -> tuple[Shape, ...]:
-    return tuple(dict.fromkeys(kind.given.shape for kind in kinds))
+def _name_of(side: Side) -> str:
+    """Name a layer or a pipeline as it prints itself; a function by its name, and nothing by its place in memory."""
+    if isinstance(side, Pipeline):
+        return f"{side.name}: {side.transform!r}"
+    name = getattr(side, "__qualname__", None)
+    return name if isinstance(name, str) else re.sub(r" at 0x[0-9a-fA-F]+", "", repr(side))
+
+
+def _shapes(kinds: Sequence[ImageKind]) -> tuple[Shape, ...]:
+    return tuple(dict.fromkeys(kind.spec.shape for kind in kinds))
 
 
 def _shape(numbers: Sequence[Any]) -> Shape:

@@ -1,25 +1,45 @@
-"""The images that a layer is verified on, sorted by kind."""
+"""The images that a layer is verified on, grouped by size, container and device."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 import torch
 
+from onelayer.algebra.operator import FloatArray
 from onelayer.errors import OnelayerError
-from onelayer.images.containers import Image, is_image, spec_of
-from onelayer.pipelines import Pipeline
-from onelayer.verification.applying import Kind, Side
+from onelayer.frontends import ImageSpec
+from onelayer.images.containers import Image, image_of, is_image, spec_of
 
-_EXPECTED = "a list of images, or a batch [N, C, H, W] (an array: [N, H, W, C]); None for nasty images only"
+_EXPECTED = "a list of images, or a batch [N, C, H, W] (an array: [N, H, W, C]); None for adversarial images only"
 
 
-class GivenImages:
+@dataclass(frozen=True)
+class ImageKind:
+    """Images that both sides treat alike.
+
+    Args:
+        spec: Size, dtype and container of an image.
+        batched: Whether images go in as one batch, a tensor [N, C, H, W] or an array [N, H, W, C], or one by one.
+        device: Device of tensors.
+    """
+
+    spec: ImageSpec
+    batched: bool
+    device: torch.device
+
+    def image_of(self, pixels: FloatArray) -> Image:
+        """Make an image of this kind, or a batch of one, from pixels [C, H, W]."""
+        tensor = torch.tensor(pixels[None] if self.batched else pixels, device=self.device)
+        return image_of(tensor, self.spec)
+
+
+class VerificationImages:
     """Images in order, each with its kind.
 
     Args:
@@ -27,7 +47,7 @@ class GivenImages:
             [N, H, W, C].
 
     Raises:
-        OnelayerError: If there are none, or one is no image.
+        OnelayerError: If there are no images, one of them is no image, or they differ in dtype.
     """
 
     def __init__(self, images: Any) -> None:
@@ -41,7 +61,7 @@ class GivenImages:
         if not self.images:
             raise OnelayerError("no images were given", expected=_EXPECTED)
         self.kinds = [_kind_of(image, place, batched) for place, image in enumerate(self.images)]
-        dtypes = sorted({kind.given.dtype for kind in self.kinds})
+        dtypes = sorted({kind.spec.dtype for kind in self.kinds})
         if len(dtypes) > 1:
             raise OnelayerError(
                 f"images of {' and '.join(dtypes)} were given",
@@ -52,19 +72,19 @@ class GivenImages:
     def __len__(self) -> int:
         return len(self.images)
 
-    def runs(self) -> Iterator[tuple[Kind, list[int]]]:
-        """Places of images of one kind that follow each other."""
+    def runs(self) -> Iterator[tuple[ImageKind, list[int]]]:
+        """Yield the indices of consecutive images of one kind."""
         for kind, places in groupby(range(len(self.images)), key=self.kinds.__getitem__):
             yield kind, list(places)
 
-    def most_frequent(self) -> list[Kind]:
-        """Their kinds, the most frequent first, and those that are as frequent in the order in which they come."""
+    def most_frequent(self) -> list[ImageKind]:
+        """List the kinds, the most frequent first; equally frequent ones stay in order."""
         return [kind for kind, _ in Counter(self.kinds).most_common()]
 
 
-def _kind_of(image: Any, place: int, batched: bool) -> Kind:
+def _kind_of(image: Any, place: int, batched: bool) -> ImageKind:
     try:
-        given = spec_of(image)
+        spec = spec_of(image)
     except OnelayerError as error:
         raise OnelayerError(
             f"image {place}: {error.problem}",
@@ -81,12 +101,4 @@ def _kind_of(image: Any, place: int, batched: bool) -> Kind:
             hint="Give the batch itself, or a list of its images.",
             shape=tuple(image.shape),
         )
-    return Kind(given, batched, image.device if isinstance(image, torch.Tensor) else torch.device("cpu"))
-
-
-def name_of(side: Side) -> str:
-    """What a layer or a pipeline calls itself; a function by its name, and nothing by its place in memory."""
-    if isinstance(side, Pipeline):
-        return f"{side.name}: {side.transform!r}"
-    name = getattr(side, "__qualname__", None)
-    return name if isinstance(name, str) else re.sub(r" at 0x[0-9a-fA-F]+", "", repr(side))
+    return ImageKind(spec, batched, image.device if isinstance(image, torch.Tensor) else torch.device("cpu"))
