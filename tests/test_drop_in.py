@@ -45,27 +45,44 @@ def read_tensor(path: str) -> torch.Tensor:
     return v2.functional.pil_to_tensor(Image.open(path))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("name", TRANSFORMS)
-def test_loaders_give_the_same_batches(photographs: Path, name: str, workers: int) -> None:
-    reading: list[dict[str, Any]] = [{}] if name == "v1" else [{}, {"loader": read_tensor}]
-    for how in reading:
-        layer = onelayer.compile(TRANSFORMS[name])
-        batches = [
-            list(DataLoader(ImageFolder(str(photographs), transform, **how), batch_size=2, num_workers=workers))
-            for transform in (TRANSFORMS[name], layer)
-        ]
-        assert len(batches[0]) == 3
-        for (theirs, labels), (ours, our_labels) in zip(*batches, strict=True):
-            assert difference_of(ours, theirs) is None
-            assert torch.equal(labels, our_labels)
-
-
-@pytest.mark.parametrize("name", TRANSFORMS)
-def test_a_layer_travels(name: str) -> None:
-    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (70, 50, 3), dtype=np.uint8))
+def assert_same_batches(folder: Path, name: str, how: dict[str, Any], **workers: Any) -> None:
+    """Loads with the transforms in this process, and with the layer in workers."""
     layer = onelayer.compile(TRANSFORMS[name])
-    assert difference_of(pickle.loads(pickle.dumps(layer))(image), TRANSFORMS[name](image)) is None
+    theirs = list(DataLoader(ImageFolder(str(folder), TRANSFORMS[name], **how), batch_size=2))
+    ours = list(DataLoader(ImageFolder(str(folder), layer, **how), batch_size=2, **workers))
+    assert len(theirs) == 3
+    for (original, labels), (batch, our_labels) in zip(theirs, ours, strict=True):
+        assert difference_of(batch, original) is None, name
+        assert torch.equal(labels, our_labels), name
+
+
+def test_loaders_give_the_same_batches(photographs: Path) -> None:
+    for name in TRANSFORMS:
+        for how in ({}, {"loader": read_tensor}) if name != "v1" else ({},):
+            assert_same_batches(photographs, name, how)
+
+
+def test_forked_workers(photographs: Path) -> None:
+    # The parent has used its threads before.
+    assert_same_batches(photographs, "v2", {"loader": read_tensor}, num_workers=2, multiprocessing_context="fork")
+
+
+def test_spawned_workers(photographs: Path) -> None:
+    assert_same_batches(photographs, "v1", {}, num_workers=1, multiprocessing_context="spawn")
+
+
+@pytest.mark.exhaustive
+def test_workers_of_every_transform(photographs: Path) -> None:
+    for name in TRANSFORMS:
+        for context in ("fork", "spawn"):
+            assert_same_batches(photographs, name, {}, num_workers=2, multiprocessing_context=context)
+
+
+def test_a_layer_travels() -> None:
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (70, 50, 3), dtype=np.uint8))
+    for transform in TRANSFORMS.values():
+        layer = pickle.loads(pickle.dumps(onelayer.compile(transform)))
+        assert difference_of(layer(image), transform(image)) is None
 
 
 def test_wrapping_stays() -> None:
@@ -78,13 +95,13 @@ def test_wrapping_stays() -> None:
 def test_an_exact_layer_that_was_saved(tmp_path: Path) -> None:
     image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (70, 50, 3), dtype=np.uint8))
     for name, transform in TRANSFORMS.items():
-        for given in (image, v2.functional.pil_to_tensor(image)):
-            if name == "v1" and isinstance(given, torch.Tensor):
+        for kind in (image, v2.functional.pil_to_tensor(image)):
+            if name == "v1" and isinstance(kind, torch.Tensor):
                 continue
             layer = onelayer.compile(transform)
-            onelayer.save(layer, tmp_path / name / type(given).__name__, images=[given])
-            loaded = onelayer.load(tmp_path / name / type(given).__name__)
-            assert difference_of(loaded(given), transform(given)) is None
+            onelayer.save(layer, tmp_path / name / type(kind).__name__, images=[kind])
+            loaded = onelayer.load(tmp_path / name / type(kind).__name__)
+            assert difference_of(loaded(kind), transform(kind)) is None
 
 
 CHANNELS_LAST: dict[str, Any] = {
@@ -97,14 +114,13 @@ CHANNELS_LAST: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", CHANNELS_LAST)
-def test_channels_last_stay_last(name: str) -> None:
+def test_channels_last_stay_last() -> None:
     batch = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, 17, 21), dtype=np.uint8))
     last = batch.contiguous(memory_format=torch.channels_last)
-    transform = CHANNELS_LAST[name]
-    for images in (batch, last):
-        ours, theirs = onelayer.compile(transform)(images), transform(images)
-        assert torch.equal(ours, theirs)
-        for memory_format in (torch.contiguous_format, torch.channels_last):
-            same = ours.is_contiguous(memory_format=memory_format) == theirs.is_contiguous(memory_format=memory_format)
-            assert same, (memory_format, ours.stride(), theirs.stride())
+    for name, transform in CHANNELS_LAST.items():
+        for images in (batch, last):
+            ours, theirs = onelayer.compile(transform)(images), transform(images)
+            assert torch.equal(ours, theirs), name
+            for memory in (torch.contiguous_format, torch.channels_last):
+                same = ours.is_contiguous(memory_format=memory) == theirs.is_contiguous(memory_format=memory)
+                assert same, (name, memory, ours.stride(), theirs.stride())

@@ -35,9 +35,7 @@ def test_the_python_snippets_print_what_they_say(tmp_path: Path, monkeypatch: py
             assert shown in printed.getvalue().splitlines(), code
 
 
-def test_the_commands_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., tuple[int, str]]
-) -> None:
+def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., tuple[int, str]]) -> None:
     monkeypatch.chdir(tmp_path)
     lines = [line for code in COMMANDS if code not in LEARNS for line in code.strip().splitlines()]
     assert len(lines) >= 4

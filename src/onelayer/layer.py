@@ -15,7 +15,8 @@ from onelayer.backends import Apply, BackendName, LoweringTarget, check_name, ch
 from onelayer.backends.kernel_memory import only_for_pytorch
 from onelayer.backends.target import writing
 from onelayer.errors import OnelayerError
-from onelayer.frontends import ImageSpec, RoundingMode, Transform, parts_of
+from onelayer.frontends import ImageSpec, RoundingMode, Transform, transforms_of
+from onelayer.frontends.base import refuse_class
 from onelayer.images.containers import TORCH_DTYPES, check_memory, image_of, is_image, pixels_of, spec_of
 from onelayer.programs import Output, Source, Transforms
 
@@ -259,13 +260,29 @@ def compile(  # noqa: A001
         OnelayerError: If there is no such backend or rounding, ``transform`` cannot be called, or fewer than one thread
             is asked for. A backend that cannot run the pipeline says so when an image comes.
     """
+    refuse_class(transform)
     if not callable(transform):
-        raise OnelayerError(f"{type(transform).__name__} was given as a transform", expected="something to call")
+        raise OnelayerError(
+            f"{type(transform).__name__} was given as a transform",
+            expected="a transform object or a function",
+            hint=_hint_instead_of(transform),
+        )
     if rounding not in (None, *get_args(RoundingMode)):
         raise OnelayerError(f"the rounding {rounding!r} was asked for", expected="exact, fused or None")
     if fullgraph:
         return OneLayer(Transforms(transform, rounding), backend, threads)
-    return FewLayers(parts_of(transform), rounding, backend, threads)
+    return FewLayers(transforms_of(transform), rounding, backend, threads)
+
+
+def _hint_instead_of(transform: object) -> str | None:
+    if isinstance(transform, str):
+        return (
+            'Use onelayer.pipelines.named("resnet50") (onelayer.pipelines.names() lists the names), or '
+            "torchvision.models.ResNet50_Weights.DEFAULT.transforms()."
+        )
+    if isinstance(transform, list | tuple):
+        return "Put the transforms into a v2.Compose."
+    return "Call its .transforms()." if hasattr(transform, "transforms") else None
 
 
 class FewLayers(nn.Module):

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from onelayer.algebra import Range, Simplified, simplify
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Branches, ImageSpec, RoundingMode, Transform, derive_branches, parts_of
+from onelayer.frontends import DerivedOutputs, ImageSpec, RoundingMode, Transform, derive_outputs, transforms_of
 
 _ANY_FLOAT = 1e30
 """Float images may hold any value; this stands for infinity where ranges are computed."""
@@ -71,13 +71,13 @@ class Transforms:
             return self.rounding
         return "fused" if given.is_float else "exact"
 
-    def derived(self, given: ImageSpec) -> Branches:
+    def derived(self, given: ImageSpec) -> DerivedOutputs:
         """What the transforms are, before they are simplified.
 
         Raises:
             UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
         """
-        return derive_branches(parts_of(self.transform), given, self.rounding_for(given))
+        return derive_outputs(transforms_of(self.transform), given, self.rounding_for(given))
 
     def outputs(self, given: ImageSpec) -> Outputs:
         """Derive and simplify.
@@ -85,12 +85,12 @@ class Transforms:
         Raises:
             UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
         """
-        branches = self.derived(given)
+        derived = self.derived(given)
         rounding = self.rounding_for(given)
         low, high = (-_ANY_FLOAT, _ANY_FLOAT) if given.is_float else (0.0, 255.0)
         input_range = Range.of(given.shape[0], low, high)
-        each = tuple(Output(simplify(one.program, input_range), one.after, rounding) for one in branches.derived)
-        return Outputs(each, branches.joined)
+        each = tuple(Output(simplify(one.program, input_range), one.output_spec, rounding) for one in derived.each)
+        return Outputs(each, derived.joined)
 
     def __repr__(self) -> str:
         return repr(self.transform)

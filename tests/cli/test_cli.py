@@ -22,6 +22,7 @@ from PIL import Image
 import onelayer
 from onelayer import pipelines
 from onelayer import serialize as layer_files
+from onelayer.pipelines import catalogue
 from onelayer.reproduction import steps
 from onelayer.reproduction.records import (
     BenchmarkRecord,
@@ -378,7 +379,7 @@ def test_nan_keeps_the_best_and_says_what_to_try(
             calls += 1
             return report(images) * (1.0 if calls < 7 else float("nan"))
 
-    monkeypatch.setattr(pipelines, "report_transform", Exploding)
+    monkeypatch.setitem(catalogue.CATALOGUE, "report", catalogue.Entry("exploding", Exploding, (3, 32, 32)))
     out = tmp_path / "run"
     # each epoch is one batch of 28 and one validation batch
     refused(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ import onelayer
 from onelayer import pipelines
 from onelayer.frontends import ImageSpec, derive
 
-SIZES = [(17, 11), (40, 23), None]
+# One small size each, in turn; or all, and the usual one.
+FEW = [(name, [(17, 11), (40, 23)][index % 2]) for index, name in enumerate(pipelines.names())]
+ALL = [(name, size) for name in pipelines.names() for size in ((17, 11), (40, 23), None)]
 
 
 def levels_of(shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -30,6 +32,7 @@ def as_pil(levels: NDArray[np.uint8]) -> Image.Image:
 
 
 def distance(one: Any, other: Any, unit: Any) -> float:
+    """The largest difference of two images, in parts of a unit per channel."""
     difference = np.asarray(one, dtype=np.float32) - np.asarray(other, dtype=np.float32)
     return float(np.abs(difference / unit).max())
 
@@ -38,55 +41,56 @@ def distance(one: Any, other: Any, unit: Any) -> float:
 def gain(name: str) -> NDArray[np.float32]:
     """What white is more than black, per channel, in the unit of the output for images in [0, 1]."""
     pipeline = pipelines.named(name)
-    black, white = pipeline.transform(
-        torch.stack([torch.zeros(pipeline.input_shape), torch.ones(pipeline.input_shape)])
-    )
+    shape = (pipeline.input_shape[0], 24, 18)
+    black, white = pipeline.transform(torch.stack([torch.zeros(shape), torch.ones(shape)]))
     largest: NDArray[np.float32] = (white - black).abs().amax((-2, -1), keepdim=True).numpy()
     return largest
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("name", pipelines.names())
-def test_every_pipeline_as_one_layer(name: str, size: tuple[int, int] | None) -> None:
-    pipeline = pipelines.named(name)
-    channels, *usual = pipeline.input_shape
-    height, width = size or usual
-    levels = levels_of((channels, height, width))
-    layer = onelayer.compile(pipeline.transform)
-    unit = gain(name)
+@pytest.mark.parametrize("cases", [FEW, pytest.param(ALL, marks=pytest.mark.exhaustive)], ids=["few", "all"])
+def test_every_pipeline_as_one_layer(cases: list[tuple[str, tuple[int, int] | None]]) -> None:
+    for name, size in cases:
+        pipeline = pipelines.named(name)
+        channels, *usual = pipeline.input_shape
+        height, width = size or usual
+        levels = levels_of((channels, height, width))
+        layer = onelayer.compile(pipeline.transform)
+        unit = gain(name)
 
-    image = torch.from_numpy(levels) / 255
-    # Torch keeps weights and sums in float32, and adds up a few dozen. Without antialiasing it places samples with
-    # another rounding if it has one thread: off by 2^-24 of the length, and noise changes by its range per sample.
-    atol = 2e-6 if name != "yolo" else 1e-6 + max(height, width) * 2**-23
-    assert distance(layer(image), pipeline.transform(image), unit) <= atol
+        image = torch.from_numpy(levels) / 255
+        # Torch keeps weights and sums in float32, and adds up a few dozen. Without antialiasing it places samples with
+        # another rounding if it has one thread: off by 2^-24 of the length, and noise changes by its range per sample.
+        atol = 2e-6 if name != "yolo" else 1e-6 + max(height, width) * 2**-23
+        assert distance(layer(image), pipeline.transform(image), unit) <= atol, name
 
-    for whole in (torch.from_numpy(levels), as_pil(levels)):
-        original, ours = pipeline.transform(whole), layer(whole)
-        assert type(ours) is type(original)
-        # Torchvision rounds after each of the two passes of a resize, and cuts off after a conversion to gray.
-        # The report stays in bytes.
-        level = 1.0 if name == "report" else unit / 255
-        assert distance(ours, original, level) <= 2.0
-
-
-@pytest.mark.parametrize("name", pipelines.names())
-def test_one_stage_of_few_taps(name: str) -> None:
-    pipeline = pipelines.named(name)
-    program = onelayer.compile(pipeline.transform).program(ImageSpec(pipeline.input_shape, "float32", "tensor")).program
-    assert len(program.stages) == 1
-    assert program.out_shape == pipeline.output_shape
+        for whole in (torch.from_numpy(levels), as_pil(levels)):
+            original, ours = pipeline.transform(whole), layer(whole)
+            assert type(ours) is type(original), name
+            # Torchvision rounds after each of the two passes of a resize, and cuts off after a conversion to gray.
+            # The report stays in bytes.
+            level = 1.0 if name == "report" else unit / 255
+            assert distance(ours, original, level) <= 2.0, name
 
 
-@pytest.mark.parametrize("name", pipelines.names())
-def test_what_is_said_of_it(name: str) -> None:
-    pipeline = pipelines.named(name)
-    assert pipeline.name == name
-    assert pipeline.description
-    assert "\n" not in pipeline.description
-    # An address in memory would be another one each time.
-    assert pipeline.summary() == pipelines.named(name).summary()
-    assert not any(" at 0x" in step for step in pipeline.summary().steps)
+def test_descriptions_and_programs() -> None:
+    for name in pipelines.names():
+        pipeline = pipelines.named(name)
+        assert pipeline.name == name
+        assert pipeline.description
+        assert "\n" not in pipeline.description
+        # An address in memory would be another one each time.
+        summary = pipeline.summary()
+        assert not any(" at 0x" in step for step in summary.steps), name
+        spec = ImageSpec(pipeline.input_shape, "float32", "tensor")
+        program = onelayer.compile(pipeline.transform).program(spec).program
+        assert len(program.stages) == 1, name
+        assert program.out_shape == summary.output_shape, name
+
+
+def test_a_named_pipeline_is_compiled_as_its_transform() -> None:
+    image = torch.from_numpy(levels_of((3, 40, 50)))
+    pipeline = pipelines.named("mnist")
+    assert torch.equal(onelayer.compile(pipeline)(image[:1]), pipeline.transform(image[:1]))
 
 
 # Resize and crop, as in the table of the models' own documentation.
@@ -106,20 +110,24 @@ SQUARES = {
 }
 
 
-@pytest.mark.parametrize("name", SQUARES)
-def test_sizes_and_filters(name: str) -> None:
-    resize, crop, interpolation = SQUARES[name]
+OTHER_STATISTICS = {
+    "timm-vit": ([0.5] * 3, [0.5] * 3),
+    "siglip": ([0.5] * 3, [0.5] * 3),
+    "hf-vit": ([0.5] * 3, [0.5] * 3),
+    "clip": ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]),
+}
+
+
+def test_sizes_and_filters() -> None:
     image = torch.rand(3, 60, 90, generator=torch.Generator().manual_seed(0))
-    expected = v2.functional.resize(image, resize, v2.InterpolationMode(interpolation), antialias=True)
-    expected = v2.functional.center_crop(expected, [crop])
-    mean, std = {
-        "timm-vit": ([0.5] * 3, [0.5] * 3),
-        "siglip": ([0.5] * 3, [0.5] * 3),
-        "hf-vit": ([0.5] * 3, [0.5] * 3),
-        "clip": ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]),
-    }.get(name, ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
-    expected = (expected - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-    torch.testing.assert_close(pipelines.named(name).transform(image), expected, rtol=0, atol=1e-6, check_dtype=True)
+    for name, (resize, crop, interpolation) in SQUARES.items():
+        expected = v2.functional.resize(image, resize, v2.InterpolationMode(interpolation), antialias=True)
+        expected = v2.functional.center_crop(expected, [crop])
+        mean, std = OTHER_STATISTICS.get(name, ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+        expected = (expected - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+        torch.testing.assert_close(
+            pipelines.named(name).transform(image), expected, rtol=0, atol=1e-6, msg=partial("{}: {}".format, name)
+        )
 
 
 def test_values_of_the_smaller_ones() -> None:

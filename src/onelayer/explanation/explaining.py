@@ -51,7 +51,7 @@ def explain(
     """
     given = _given(image, dtype, container)
     layer = transform if isinstance(transform, OneLayer) else OneLayer(Transforms(transform, rounding))
-    derived_each = layer.transforms.derived(given).derived
+    derived_each = layer.transforms.derived(given).each
     if output not in range(len(derived_each)):
         raise OnelayerError(f"output {output} was asked for", expected=f"one of 0 … {len(derived_each) - 1}")
     derived = derived_each[output]
@@ -60,14 +60,14 @@ def explain(
     stages = _stage_rows(derived, simplified)
     return Explanation(
         given=given,
-        result=derived.after,
+        result=derived.output_spec,
         output=output,
         outputs=len(derived_each),
         transforms=tuple(_transform_row(step, derived, simplified) for step in derived.steps),
         stages=stages,
         rewrites=_rewrites(derived, simplified),
         before=totals_before(derived),
-        after=total([stage.totals for stage in stages], given, derived.after),
+        after=total([stage.totals for stage in stages], given, derived.output_spec),
         backend=_backend(layer, explained, given),
         program=simplified.program,
     )
@@ -104,7 +104,7 @@ def _transform_row(step: Step, derived: Derived, simplified: Simplified) -> Tran
         for index in step.stages
     )
     totals = totals_of_step(step, derived.program.stages)
-    return TransformRow(step.place, step.name, _text(step), step.before, step.after, parts, totals)
+    return TransformRow(step.index, step.name, _text(step), step.input_spec, step.output_spec, parts, totals)
 
 
 def _why_dropped(index: int, simplified: Simplified) -> str:
@@ -124,7 +124,7 @@ def _text(step: Step) -> str:
 
 
 def _stage_rows(derived: Derived, simplified: Simplified) -> tuple[StageRow, ...]:
-    totals = totals_after(simplified.program, derived.given, derived.after)
+    totals = totals_after(simplified.program, derived.input_spec, derived.output_spec)
     shapes = _shapes(simplified.program)
     return tuple(
         StageRow(
@@ -150,7 +150,7 @@ def _shapes(program: Program) -> list[Shape]:
 
 def _places(stages: tuple[int, ...], derived: Derived) -> tuple[int, ...]:
     """The transforms that these stages of the derived program belong to."""
-    return tuple(step.place for step in derived.steps if set(step.stages) & set(stages))
+    return tuple(step.index for step in derived.steps if set(step.stages) & set(stages))
 
 
 def _rewrites(derived: Derived, simplified: Simplified) -> tuple[Rewrite, ...]:

@@ -52,8 +52,8 @@ def totals_of_step(step: Step, stages: Sequence[Stage]) -> Totals:
         stages: All stages of the program that was derived.
     """
     own = [stages[index] for index in step.stages]
-    between = min(step.before.dtype, step.after.dtype, key=BYTES.__getitem__)
-    return total(_each(own, step.before, step.after, between), step.before, step.after)
+    between = min(step.input_spec.dtype, step.output_spec.dtype, key=BYTES.__getitem__)
+    return total(_each(own, step.input_spec, step.output_spec, between), step.input_spec, step.output_spec)
 
 
 def totals_before(derived: Derived) -> Totals:

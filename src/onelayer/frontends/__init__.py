@@ -1,30 +1,17 @@
-"""Transform objects → operators: what a torchvision pipeline is in the algebra."""
+"""Front ends: derive operators from the transform objects of a library."""
 
 from __future__ import annotations
 
+from onelayer.frontends import torchvision  # noqa: F401 - registers its handlers
 from onelayer.frontends.base import Handler, UnsupportedTransformError, register
-from onelayer.frontends.derivation import Transform, derive, parts_of
-from onelayer.frontends.torchvision import color as values  # noqa: F401
-from onelayer.frontends.torchvision import dtype as conversions  # noqa: F401
-from onelayer.frontends.torchvision import (
-    exact_resizing,  # noqa: F401
-    exact_values,  # noqa: F401
-    geometry,  # noqa: F401
-    presets,  # noqa: F401
-    sharpness,  # noqa: F401
-)
-
-# Imported for the handlers that they register.
-from onelayer.frontends.torchvision import multicrop as branches  # noqa: F401
-from onelayer.frontends.torchvision import unsupported as refusals  # noqa: F401
-from onelayer.frontends.torchvision import warp as warps  # noqa: F401
-from onelayer.frontends.torchvision.multicrop import Branches, derive_branches
-from onelayer.image_spec import Container, Derived, ImageSpec, PixelType, RoundingMode, Step
+from onelayer.frontends.derivation import Derived, Step, Transform, derive, transforms_of
+from onelayer.frontends.torchvision.multicrop import DerivedOutputs, derive_outputs
+from onelayer.image_spec import Container, ImageSpec, PixelType, RoundingMode
 
 __all__ = [
-    "Branches",
     "Container",
     "Derived",
+    "DerivedOutputs",
     "Handler",
     "ImageSpec",
     "PixelType",
@@ -33,7 +20,7 @@ __all__ = [
     "Transform",
     "UnsupportedTransformError",
     "derive",
-    "derive_branches",
-    "parts_of",
+    "derive_outputs",
     "register",
+    "transforms_of",
 ]

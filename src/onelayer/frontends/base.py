@@ -1,101 +1,197 @@
-"""Which handler turns which transform into stages."""
+"""The registry of handlers: which function derives which transform.
+
+A front end is a module or a package per library. It registers a handler for each of the library's transforms;
+everything else finds the handlers here.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, TypeVar
 
-from onelayer.algebra import Stage
+import numpy as np
+
+from onelayer.algebra import Lookup, Separable, SpatialSparse, Stage
 from onelayer.errors import OnelayerError
-from onelayer.image_spec import ImageSpec
+from onelayer.image_spec import ImageSpec, RoundingMode
 
-Handler = Callable[[Any, ImageSpec], tuple[list[Stage], ImageSpec]]
-"""Takes a transform (or a function, or a ``functools.partial`` of one) and what arrives at it; gives its stages and
-what leaves it. It raises an OnelayerError for what it cannot do; the transform and its place are added to that."""
+Derivation = tuple[list[Stage], ImageSpec]
+"""The stages of a transform, and the output spec."""
 
-HANDLERS: dict[Hashable, Handler] = {}
-"""Handlers by the type of a transform, or by the function that is one."""
+RealHandler = Callable[[Any, ImageSpec], Derivation]
+"""``handler(transform, spec)``: the stages in real arithmetic. They are bit exact as they are where every stage copies
+pixels or looks up whole numbers; ``exact`` rounding is refused for all others."""
 
-REGISTER = "Register a handler for it with onelayer.register."
+RoundingHandler = Callable[[Any, ImageSpec, RoundingMode], Derivation]
+"""``handler(transform, spec, rounding)``: for ``fused`` the stages in real arithmetic; for ``exact`` those with every
+rounding of the original, or :func:`not_bit_exact`."""
 
-# A subclass with its own version of one of these does something else than its parent.
-_DOING = ("__call__", "forward", "transform", "make_params", "get_params", "_call_kernel")
+Handler = RealHandler | RoundingHandler
+"""Takes a transform (or a function, or a ``functools.partial`` of one) and the spec of the image that arrives at it. It
+raises an OnelayerError for what it cannot derive; the transform and its index are added to that."""
+
+H = TypeVar("H", bound=Handler)
+
+HANDLERS: dict[Hashable, RoundingHandler] = {}
+"""Handlers by the class of a transform, or by the function that is one."""
+
+LEAVE = "Or compile with fullgraph=False, which leaves this transform to its library."
+REGISTER = "Register a handler for it with onelayer.register, or compile with fullgraph=False, which calls it as it is."
+
+# A subclass that overrides one of these does something else than its parent.
+_BEHAVIOUR = ("__call__", "forward", "transform", "make_params", "get_params", "_call_kernel")
 
 
 class UnsupportedTransformError(OnelayerError):
-    """A transform that cannot be derived: it is random, not affine, unknown, or not given what it takes."""
+    """A transform that cannot be derived: random, not affine, unknown, or used in another way than its library's."""
 
 
-def register(kind: type | Callable[..., Any]) -> Callable[[Handler], Handler]:
-    """Decorate the handler of a kind of transform; a handler that was registered before is replaced.
+def not_bit_exact(problem: str, expected: str) -> UnsupportedTransformError:
+    """Make the error of a handler that does not know how the original rounds.
 
     Args:
-        kind: The class of the transforms, which serves its subclasses too as long as they only differ in how they are
-            built; or a function that takes the image first and, through ``functools.partial``, keywords.
+        problem: What was asked for, as the subject of a sentence.
+        expected: What is known bit for bit.
+    """
+    return UnsupportedTransformError(
+        f"{problem} cannot be reproduced bit for bit",
+        expected=expected,
+        hint=f"Use rounding='fused' for real arithmetic. {LEAVE}",
+    )
+
+
+def register(*kinds: type | Callable[..., Any]) -> Callable[[H], H]:
+    """Decorate the handler of one or more kinds of transforms; a handler that was registered before is replaced.
+
+    A handler of two arguments states real arithmetic; one with a third, named ``rounding``, states both roundings. See
+    :data:`RealHandler` and :data:`RoundingHandler`.
+
+    Args:
+        kinds: Classes of transforms, each of which serves its subclasses too as long as they only differ in how they
+            are built; or functions that take the image first and, through ``functools.partial``, keywords.
+
+    Raises:
+        OnelayerError: If the handler takes other arguments.
     """
 
-    def keep(handler: Handler) -> Handler:
-        HANDLERS[kind] = handler
+    def keep(handler: H) -> H:
+        parameters = tuple(inspect.signature(handler).parameters)
+        if len(parameters) != 2 and parameters[2:] != ("rounding",):
+            raise OnelayerError(
+                f"a handler with the arguments {', '.join(parameters)} was registered",
+                expected="handler(transform, spec) or handler(transform, spec, rounding)",
+            )
+        complete: Any = handler if len(parameters) == 3 else _of_real_arithmetic(handler)  # type: ignore[arg-type]
+        HANDLERS.update(dict.fromkeys(kinds, complete))
         return handler
 
     return keep
 
 
-def registered(*kinds: type | Callable[..., Any]) -> Callable[[Handler], Handler]:
-    """Decorate the one handler of several kinds of transforms."""
+def _of_real_arithmetic(handler: RealHandler) -> RoundingHandler:
+    @functools.wraps(handler)
+    def handle(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
+        stages, output = handler(transform, spec)
+        if rounding == "exact" and not all(_rounds_nothing(stage, spec) for stage in stages):
+            raise not_bit_exact(
+                "its rounding is not known, and its result",
+                "a transform whose every rounding is known, as uint8 images need by default",
+            )
+        return stages, output
 
-    def keep(handler: Handler) -> Handler:
-        for kind in kinds:
-            register(kind)(handler)
-        return handler
+    return handle
 
-    return keep
+
+def _rounds_nothing(stage: Stage, spec: ImageSpec) -> bool:
+    """Whether every output value is an input value, a whole number of a table, or a constant that needs no rounding."""
+    match stage:
+        case Separable():
+            matrices = [stage.channel, stage.rows.weights, stage.cols.weights]
+        case SpatialSparse():
+            matrices = [stage.channel, stage.matrix.data[:, None]]
+            if stage.matrix.nnz and int(np.diff(stage.matrix.indptr).max()) > 1:
+                return False
+        case Lookup():
+            return bool((stage.table == np.rint(stage.table)).all())
+        case _:
+            return False
+    copies = all(
+        bool(((matrix == 0.0) | (matrix == 1.0)).all() and (np.count_nonzero(matrix, axis=1) <= 1).all())
+        for matrix in matrices
+    )
+    return copies and (spec.is_float or bool((stage.bias == np.rint(stage.bias)).all()))
+
+
+def stages_of(transform: Callable[..., Any], spec: ImageSpec, rounding: RoundingMode) -> Derivation:
+    """Derive one transform with its handler.
+
+    Raises:
+        OnelayerError: If it has no handler, or the handler cannot derive it for such images, or not bit for bit.
+    """
+    return handler_for(transform)(transform, spec, rounding)
 
 
 def function_of(transform: Callable[..., Any]) -> Callable[..., Any]:
-    """The function behind a partial of it; anything else is returned as it is."""
+    """Return the function behind a partial of it, and anything else as it is."""
     return transform.func if isinstance(transform, functools.partial) else transform
 
 
 def name_of(transform: Callable[..., Any]) -> str:
-    """What to call a transform: its class, or the name of the function."""
+    """Name a transform after its class, or after the function that it is."""
     function = function_of(transform)
-    return function.__name__ if inspect.isroutine(function) else type(transform).__name__
+    return function.__name__ if inspect.isroutine(function) or isinstance(function, type) else type(transform).__name__
+
+
+def refuse_class(transform: Any) -> None:
+    """Refuse a class in place of its instance.
+
+    Raises:
+        UnsupportedTransformError: For a class, or a ``functools.partial`` of one.
+    """
+    kind = function_of(transform)
+    if isinstance(kind, type):
+        raise UnsupportedTransformError(
+            f"the class {kind.__name__} was given in place of a transform",
+            expected=f"an instance of it, {kind.__name__}(…)",
+            hint="Call the class with its arguments, as in v2.Resize(224).",
+        )
 
 
 def nearest_kind(transform: Callable[..., Any], kinds: Callable[[type], bool]) -> type | None:
-    """The first class a transform inherits from that is one of ``kinds``; None if there is none.
+    """Find the first class in a transform's method resolution order that is one of ``kinds``; None without one.
 
     Raises:
         UnsupportedTransformError: If a class before that one changes what the transform does.
     """
     above = type(transform).__mro__
-    for place, kind in enumerate(above):
+    for index, kind in enumerate(above):
         if kinds(kind):
-            for own in above[:place]:
-                if changed := [name for name in _DOING if name in vars(own)]:
+            for subclass in above[:index]:
+                if changed := [name for name in _BEHAVIOUR if name in vars(subclass)]:
                     raise UnsupportedTransformError(
-                        f"{own.__name__} inherits from {kind.__name__} but has its own {changed[0]}", hint=REGISTER
+                        f"{subclass.__name__} inherits from {kind.__name__} but has its own {changed[0]}", hint=REGISTER
                     )
             return kind
     return None
 
 
-def handler_for(transform: Callable[..., Any]) -> Handler:
-    """The handler of a transform.
+def handler_for(transform: Callable[..., Any]) -> RoundingHandler:
+    """Find the handler of a transform.
 
     Raises:
         UnsupportedTransformError: If there is none.
     """
+    refuse_class(transform)
     function = function_of(transform)
     if isinstance(function, Hashable) and function in HANDLERS:
         return HANDLERS[function]
-    own = [name for name in _DOING if name in getattr(transform, "__dict__", {})]
-    if own or getattr(transform, "_forward_hooks", None) or getattr(transform, "_forward_pre_hooks", None):
+    patched = [name for name in _BEHAVIOUR if name in getattr(transform, "__dict__", {})]
+    if patched or getattr(transform, "_forward_hooks", None) or getattr(transform, "_forward_pre_hooks", None):
         raise UnsupportedTransformError(
-            f"this {name_of(transform)} has {own[0] if own else 'hooks'} of its own, which would be lost", hint=REGISTER
+            f"this {name_of(transform)} has {patched[0] if patched else 'hooks'} of its own, which would be lost",
+            hint=REGISTER,
         )
     kind = nearest_kind(transform, HANDLERS.__contains__)
     if kind is None:
@@ -104,7 +200,7 @@ def handler_for(transform: Callable[..., Any]) -> Handler:
 
 
 def arguments(transform: Callable[..., Any], *names: str) -> tuple[Any, ...]:
-    """What a transform was built with: its attributes of these names, or the keywords of a partial of a function.
+    """Read a transform's arguments: attributes of these names, or the keywords of a partial of a function.
 
     Raises:
         UnsupportedTransformError: If a partial has positional arguments, or keywords that its function does not take.
@@ -115,7 +211,8 @@ def arguments(transform: Callable[..., Any], *names: str) -> tuple[Any, ...]:
     partial = transform if isinstance(transform, functools.partial) else functools.partial(function)
     if partial.args:
         raise UnsupportedTransformError(
-            f"{function.__name__} was given positional arguments", expected="keywords: the image comes first"
+            f"{function.__name__} has positional arguments, of which the first would be the image",
+            expected="keywords of functools.partial",
         )
     try:
         bound = inspect.signature(function).bind(None, **partial.keywords)

@@ -1,134 +1,186 @@
-"""A pipeline of transform objects as a program."""
+"""Derive programs from pipelines of transform objects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
-from torchvision import transforms as v1
-from torchvision.transforms import v2
-
-from onelayer.algebra import Lookup, Program, Quantize, Stage
+from onelayer.algebra import Lookup, Program, Quantize, Shape, Stage
 from onelayer.algebra.integers import keeps_integers
 from onelayer.errors import OnelayerError
-from onelayer.frontends.base import (
-    REGISTER,
-    UnsupportedTransformError,
-    function_of,
-    handler_for,
-    name_of,
-    nearest_kind,
-)
-from onelayer.frontends.bit_exact import exact_stages
-from onelayer.image_spec import Derived, ImageSpec, RoundingMode, Step
-
-_SEQUENCES: dict[type, Callable[[Any], Iterable[Callable[..., Any]]]] = {
-    v1.Compose: lambda compose: compose.transforms,
-    v2.Compose: lambda compose: compose.transforms,
-    nn.Sequential: iter,
-}
-
+from onelayer.frontends.base import UnsupportedTransformError, function_of, name_of, nearest_kind, stages_of
+from onelayer.image_spec import ImageSpec, RoundingMode
 
 Transform = Callable[..., Any]
+"""A transform, a function or a ``functools.partial`` of one, or a container of these."""
+
+CONTAINERS: dict[type, Callable[[Any], Iterable[Transform]]] = {}
+"""The transforms of a container in order, by its class. Front ends add theirs."""
 
 
-def derive(transform: Transform, given: ImageSpec, rounding: RoundingMode = "fused") -> Derived:
-    """Read the operators off a transform or a pipeline of transforms.
+@dataclass(frozen=True)
+class Step:
+    """A transform of a pipeline and the stages that it became.
 
-    Values are in the units of the tensors: 0 … 255 for uint8. Where rounding is ``fused`` they are real numbers.
+    Args:
+        name: Name of its class or function.
+        transform: The transform itself.
+        index: Index in the pipeline, from 0, with nested containers flattened.
+        stages: Indices of its stages in the program; empty for a transform that changes no value.
+        input_spec: The image that arrives.
+        output_spec: The image that leaves.
+    """
+
+    name: str
+    transform: Any
+    index: int
+    stages: range
+    input_spec: ImageSpec
+    output_spec: ImageSpec
+
+    @property
+    def text(self) -> str:
+        """The transform's ``repr``, made on request: for some transforms it takes longer than deriving them."""
+        return repr(self.transform)
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A pipeline in the operator algebra.
+
+    Args:
+        program: The stages, not fused. With ``exact`` rounding they contain every rounding of the original; with
+            ``fused`` rounding none between steps, and one rounding to uint8, which belongs to no step, at the end if
+            the output is uint8.
+        steps: The transforms in order.
+        input_spec: The image that arrives.
+        output_spec: The image that leaves.
+    """
+
+    program: Program
+    steps: tuple[Step, ...]
+    input_spec: ImageSpec
+    output_spec: ImageSpec
+
+
+def derive(transform: Transform, spec: ImageSpec, rounding: RoundingMode = "fused") -> Derived:
+    """Derive the program of a transform or a pipeline of transforms.
+
+    Values are in the units of the tensors: 0 … 255 for uint8. With ``fused`` rounding they are real numbers.
     Saturation that torchvision does stays in the program, once per transform. Between the two passes of one resize,
     where Pillow and PyTorch round and saturate uint8 values too, both are left out: with bicubic and Lanczos filters an
     image that overshoots in the first pass can differ by far more than the rounding (31 levels were seen on small
-    images of uint8 noise). Where it is ``exact`` every rounding that the libraries do stays where they do it.
+    images of uint8 noise). With ``exact`` rounding every rounding of the libraries stays where they do it.
 
     Args:
         transform: A transform, a function or a ``functools.partial`` of one, or a ``Compose`` or ``nn.Sequential``
-            of these, nested as you like.
-        given: What arrives at the first transform.
+            of these, nested at will.
+        spec: The image that arrives at the first transform.
         rounding: ``fused`` or ``exact``.
 
     Raises:
-        UnsupportedTransformError: For a transform that cannot be derived, or not bit for bit where that is asked for,
-            with its name and place.
+        UnsupportedTransformError: For a transform that cannot be derived, or not bit for bit with ``exact`` rounding,
+            with its name and index.
     """
-    return derive_parts(parts_of(transform), given, rounding)
+    return derive_sequence(transforms_of(transform), spec, rounding)
 
 
-def derive_parts(parts: Iterable[Any], given: ImageSpec, rounding: RoundingMode) -> Derived:
-    """Like :func:`derive`, for transforms in order; none of them is a container of others."""
-    stages_of = {"fused": _fused_stages, "exact": exact_stages}[rounding]
+def derive_sequence(transforms: Sequence[Any], spec: ImageSpec, rounding: RoundingMode) -> Derived:
+    """Derive transforms in order, none of which contains others; see :func:`derive`."""
     steps: list[Step] = []
     stages: list[Stage] = []
-    current = given
-    for place, part in enumerate(parts):
-        name = name_of(part)
+    current = spec
+    for index, transform in enumerate(transforms):
         try:
-            own, after = stages_of(part, current)
-            if own and after.container == "image" and _returns_plain_tensors(part):
-                after = replace(after, container="tensor")
-            _check_shape(own, current, after)
+            added, output = stages_of(transform, current, rounding)
+            if added and output.container == "image" and _returns_plain_tensors(transform):
+                output = replace(output, container="tensor")
+            _check_shape(added, current, output)
             if rounding == "fused":
-                _check_look_ups(stages, own)
+                _check_look_ups(stages, added)
         except OnelayerError as error:
             raise UnsupportedTransformError(
                 error.problem,
                 expected=error.expected,
-                hint=error.hint or REGISTER,
-                transform=name,
-                stage=place,
+                hint=_hint(error, transforms, spec, rounding),
+                transform=name_of(transform),
+                stage=index,
                 shape=current.shape,
                 dtype=current.dtype,
             ) from error
-        taken = range(len(stages), len(stages) + len(own))
-        steps.append(Step(name, part, place, taken, before=current, after=after))
-        stages += own
-        current = after
+        indices = range(len(stages), len(stages) + len(added))
+        steps.append(Step(name_of(transform), transform, index, indices, current, output))
+        stages += added
+        current = output
     if rounding == "fused" and not current.is_float and not (stages and isinstance(stages[-1], Quantize)):
         stages.append(Quantize("half_even"))
-    return Derived(Program(given.shape, tuple(stages)), tuple(steps), given, current)
+    return Derived(Program(spec.shape, tuple(stages)), tuple(steps), spec, current)
 
 
-def parts_of(transform: Transform) -> tuple[Transform, ...]:
-    """The transforms of a pipeline in order, out of nested containers."""
+def transforms_of(transform: Transform) -> tuple[Transform, ...]:
+    """List the transforms of a pipeline in order, with nested containers flattened."""
     return tuple(_flattened(transform))
-
-
-def _returns_plain_tensors(part: Transform) -> bool:
-    # The functions of v1 work through tensor operations, which do not keep the subclass.
-    module = getattr(function_of(part), "__module__", None) or type(part).__module__
-    return module.startswith("torchvision.transforms.") and not module.startswith("torchvision.transforms.v2")
 
 
 def _flattened(transform: Transform) -> Iterator[Transform]:
     try:
-        kind = nearest_kind(transform, _SEQUENCES.__contains__)
+        kind = nearest_kind(transform, CONTAINERS.__contains__)
     except UnsupportedTransformError:
         # A container that does more than its parent is a transform of its own, for which there may be a handler.
         kind = None
     if kind is None:
         yield transform
         return
-    for part in _SEQUENCES[kind](transform):
+    for part in CONTAINERS[kind](transform):
         yield from _flattened(part)
 
 
-def _fused_stages(part: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    return handler_for(part)(part, given)
+def _returns_plain_tensors(transform: Transform) -> bool:
+    # The functions of v1 work through tensor operations, which do not keep the subclass.
+    module = getattr(function_of(transform), "__module__", None) or type(transform).__module__
+    return module.startswith("torchvision.transforms.") and not module.startswith("torchvision.transforms.v2")
 
 
-def _check_shape(own: list[Stage], given: ImageSpec, after: ImageSpec) -> None:
-    out_shape = Program(given.shape, tuple(own)).out_shape
-    if out_shape != after.shape:
+def _check_shape(stages: list[Stage], spec: ImageSpec, output: ImageSpec) -> None:
+    out_shape = Program(spec.shape, tuple(stages)).out_shape
+    if out_shape != output.shape:
         raise OnelayerError(
-            f"the handler's stages give images {out_shape}, but it says {after.shape}", expected="equal shapes"
+            f"the handler's stages give images {out_shape}, but it says {output.shape}",
+            expected="equal shapes",
+            hint="Correct the handler.",
         )
 
 
-def _check_look_ups(before: list[Stage], own: list[Stage]) -> None:
-    if any(isinstance(stage, Lookup) for stage in own) and not all(map(keeps_integers, before)):
+def _check_look_ups(before: list[Stage], added: list[Stage]) -> None:
+    if any(isinstance(stage, Lookup) for stage in added) and not all(map(keeps_integers, before)):
         raise OnelayerError(
             "a look-up table takes whole numbers, and without rounding the steps before it give others",
             hint="Put it before the steps that compute new values, or use rounding='exact'.",
         )
+
+
+def _hint(error: OnelayerError, transforms: Sequence[Any], spec: ImageSpec, rounding: RoundingMode) -> str:
+    """Choose the hint for transforms that cannot be derived for such images: another order of axes, if that helps."""
+    channels, height, width = spec.shape
+    if channels > 4 and width in (1, 3) and _can_derive(transforms, (width, channels, height), spec, rounding):
+        return (
+            f"Channels come first: {spec.shape} means {channels} channels of {height}×{width} pixels. The shape of "
+            f"{channels}×{height} pixels with {width} channel{'s' * (width > 1)} is {(width, channels, height)}, as "
+            "image.permute(2, 0, 1) makes it."
+        )
+    swapped = spec.container == "numpy" and channels > 4 and height in (1, 3)
+    if swapped and _can_derive(transforms, (height, width, channels), spec, rounding):
+        return (
+            f"Channels of NumPy arrays come last: this one has {channels} of them, and {height}×{width} pixels. "
+            "np.moveaxis(image, 0, -1) makes them the last."
+        )
+    return error.hint or "Change the arguments of the transform, or the images that arrive at it."
+
+
+def _can_derive(transforms: Sequence[Any], shape: Shape, spec: ImageSpec, rounding: RoundingMode) -> bool:
+    try:
+        derive_sequence(transforms, replace(spec, shape=shape), rounding)
+    except OnelayerError:
+        return False
+    return True

@@ -1,8 +1,8 @@
-"""The everyday pipelines of image models, as torchvision transforms.
+"""Build the report's pipeline and the everyday pipelines of image models from torchvision transforms.
 
 Each takes a float tensor in [0, 1], a uint8 tensor or a PIL image, of any size that its steps can take, and resizes
-before it converts to floating point, as the pipelines that it stands for do. Those of torchvision are its own
-``weights.transforms()``; asking for these downloads nothing. The sources of the others are named at each.
+before it converts to floating point, as the pipelines that it reproduces do. Those of torchvision are its own
+``weights.transforms()``; building these downloads nothing. The sources of the others are named at each.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ PHOTOGRAPH: Shape = (3, 375, 500)
 
 @dataclass(frozen=True)
 class Entry:
-    """One pipeline of the catalogue.
+    """A pipeline of the catalogue.
 
     Args:
-        description: What it is, in one line.
-        build: Makes the transform.
-        shape: Channels, height and width of the images it is usually given.
+        description: Model and transforms, in one line.
+        build: Constructor of the transform.
+        shape: Channels, height and width of the usual images.
     """
 
     description: str
@@ -73,14 +73,26 @@ def _squashed(interpolation: Literal["bilinear", "bicubic"]) -> v2.Compose:
     return _normalised([_resized([224, 224], interpolation)], _HALVES)
 
 
-def keras_caffe() -> v2.Compose:
-    """Blue, green, red minus their means, in grey levels: (x − m/255) / (1/255) is 255·x − m."""
+def report_transform() -> v2.Compose:
+    """Build the report's chain: resize to 28×28 (bilinear, antialias), grayscale, horizontal flip, vertical flip."""
+    return v2.Compose(
+        [
+            v2.Resize((28, 28), antialias=True),
+            v2.Grayscale(),
+            v2.RandomHorizontalFlip(p=1),
+            v2.RandomVerticalFlip(p=1),
+        ]
+    )
+
+
+def _keras_caffe() -> v2.Compose:
+    """Build blue, green, red minus their means, in grey levels: (x − m/255) / (1/255) is 255·x − m."""
     reverse = partial(F.permute_channels, permutation=[2, 1, 0])
     return _normalised([reverse], (tuple(mean / 255 for mean in _CAFFE_MEAN), (1 / 255,) * 3))
 
 
-def letterbox() -> v2.Compose:
-    """The ``LetterBox`` of ultralytics with ``auto=False``, then /255."""
+def _letterbox() -> v2.Compose:
+    """Build the ``LetterBox`` of ultralytics with ``auto=False``, then /255."""
     return v2.Compose(
         [
             v2.ToImage(),
@@ -91,14 +103,14 @@ def letterbox() -> v2.Compose:
     )
 
 
-def sam() -> v2.Compose:
-    """``ResizeLongestSide`` and ``Sam.preprocess`` of segment-anything: the zeros come after normalising."""
+def _sam() -> v2.Compose:
+    """Build ``ResizeLongestSide`` and ``Sam.preprocess`` of segment-anything: the zeros come after normalising."""
     normalised = _normalised([ResizeLongSide(1024, halves="up")], _IMAGENET)
     return v2.Compose([*normalised.transforms, PadTo(1024, fill=0, place="top-left")])
 
 
-def medical() -> v2.Compose:
-    """A square from the middle of a photograph of the skin, 224×224, grey, 0 … 1."""
+def _medical() -> v2.Compose:
+    """Build a square from the middle of a photograph of the skin, 224×224, grey, 0 … 1."""
     return v2.Compose(
         [
             v2.ToImage(),
@@ -111,6 +123,7 @@ def medical() -> v2.Compose:
 
 
 CATALOGUE: dict[str, Entry] = {
+    "report": Entry("the report: resize 28×28, bilinear, one channel, both flips", report_transform, (3, 32, 32)),
     "resnet50": Entry(
         "torchvision's ResNet-50, IMAGENET1K_V2: resize 232, crop 224, bilinear",
         models.ResNet50_Weights.IMAGENET1K_V2.transforms,
@@ -156,15 +169,15 @@ CATALOGUE: dict[str, Entry] = {
         (3, 32, 32),
     ),
     "keras-tf": Entry("Keras, mode tf: to [−1, 1]", lambda: _normalised([], _HALVES), (3, 224, 224)),
-    "keras-caffe": Entry("Keras, mode caffe: BGR minus its mean, in grey levels", keras_caffe, (3, 224, 224)),
+    "keras-caffe": Entry("Keras, mode caffe: BGR minus its mean, in grey levels", _keras_caffe, (3, 224, 224)),
     "yolo": Entry(
         "YOLO's letterbox: long side 640, bilinear without antialias, padded to 640×640 with grey 114",
-        letterbox,
+        _letterbox,
         (3, 720, 1280),
     ),
-    "sam": Entry("SAM: long side 1024, bilinear, normalise, padded to 1024×1024 at the bottom and the right", sam),
+    "sam": Entry("SAM: long side 1024, bilinear, normalise, padded to 1024×1024 at the bottom and the right", _sam),
     "medical": Entry(
-        "skin photographs: crop 450 from the middle, resize 224, bilinear, one channel", medical, (3, 450, 600)
+        "skin photographs: crop 450 from the middle, resize 224, bilinear, one channel", _medical, (3, 450, 600)
     ),
 }
-"""By name."""
+"""Pipelines by name."""

@@ -1,7 +1,7 @@
-"""Transforms that fit images of any size into one size, which torchvision does not have.
+"""Transforms that torchvision lacks: they fit images of any size into a fixed size.
 
-How far they resize or pad depends on the size of the image. So each names the torchvision function, with its
-arguments, that it is for an image of one size; that function does the work, and its handler derives it.
+How far they resize or pad depends on the size of the image. So each returns, for an image of a given size, the
+torchvision function with its arguments; that function does the work, and its handler derives it.
 """
 
 from __future__ import annotations
@@ -16,34 +16,32 @@ from torch import nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from onelayer.algebra import Stage
 from onelayer.errors import OnelayerError
-from onelayer.frontends import ImageSpec, register
-from onelayer.frontends.base import handler_for
-from onelayer.frontends.bit_exact import exact_stages, exactly
+from onelayer.frontends import ImageSpec, RoundingMode, register
+from onelayer.frontends.base import Derivation, stages_of
 
 
 class SizedTransform(nn.Module, ABC):
-    """A transform that is another function for every size of image."""
+    """A transform whose arguments depend on the size of the image."""
 
     @abstractmethod
     def function_for(self, height: int, width: int, white: float) -> functools.partial[Any]:
-        """The function of ``torchvision.transforms.v2.functional``, with keywords, that it is for such images.
+        """Return the function of ``torchvision.transforms.v2.functional``, with keywords, for such images.
 
         Args:
-            height: Of the image, in pixels.
-            width: Likewise.
-            white: The value of full intensity: 255 for uint8, 1 for floating point.
+            height: Height of the image in pixels.
+            width: Width of the image in pixels.
+            white: Value of full intensity: 255 for uint8, 1 for floating point.
 
         Raises:
             OnelayerError: If it cannot be applied to images of this size.
         """
 
     def forward(self, image: Any) -> Any:
-        """Apply it.
+        """Apply the transform.
 
         Args:
-            image: A tensor or ``tv_tensors.Image`` [..., C, H, W], uint8 or floating point, or a PIL image.
+            image: Tensor or ``tv_tensors.Image`` [..., C, H, W], uint8 or floating point, or a PIL image.
 
         Raises:
             OnelayerError: If it cannot be applied to images of this size.
@@ -54,18 +52,10 @@ class SizedTransform(nn.Module, ABC):
 
 
 @register(SizedTransform)
-def sized_transform(transform: SizedTransform, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """The function that it is for such images."""
-    _, height, width = given.shape
-    function = transform.function_for(height, width, given.white)
-    return handler_for(function)(function, given)
-
-
-@exactly(sized_transform)
-def exactly_sized_transform(transform: SizedTransform, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """The same, bit for bit."""
-    _, height, width = given.shape
-    return exact_stages(transform.function_for(height, width, given.white), given)
+def sized_transform(transform: SizedTransform, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
+    """Derive the function for images of this size."""
+    _, height, width = spec.shape
+    return stages_of(transform.function_for(height, width, spec.white), spec, rounding)
 
 
 class ResizeLongSide(SizedTransform):
@@ -75,12 +65,12 @@ class ResizeLongSide(SizedTransform):
     SAM's resize round it, so their images can be one row or column larger.
 
     Args:
-        size: Of the long side, in pixels.
-        antialias: As in ``v2.Resize``.
-        halves: Where a half is rounded to: ``even`` as Python's ``round`` does, or ``up``.
+        size: Length of the long side in pixels.
+        antialias: Antialiasing, as in ``v2.Resize``.
+        halves: Rounding of a half: ``even`` as Python's ``round`` does, or ``up``.
 
     Raises:
-        OnelayerError: For a size below 1, or another word for ``halves``.
+        OnelayerError: For a size below 1, or another value of ``halves``.
     """
 
     def __init__(self, size: int, antialias: bool = True, halves: Literal["even", "up"] = "even") -> None:
@@ -93,7 +83,7 @@ class ResizeLongSide(SizedTransform):
         self.halves = halves
 
     def function_for(self, height: int, width: int, white: float) -> functools.partial[Any]:  # noqa: ARG002
-        """A resize to height and width; an image so narrow that no pixel would be left is refused."""
+        """Return a resize to height and width; an image so narrow that no pixel would be left is refused."""
         scale = self.size / max(height, width)
         rows, cols = (round(n * scale) if self.halves == "even" else int(n * scale + 0.5) for n in (height, width))
         if min(rows, cols) < 1:
@@ -107,18 +97,18 @@ class ResizeLongSide(SizedTransform):
         )
 
     def extra_repr(self) -> str:
-        """Its arguments."""
+        """Show the arguments."""
         return f"size={self.size}, antialias={self.antialias}, halves={self.halves!r}"
 
 
 class PadTo(SizedTransform):
-    """Pad with one value, so that every image comes to have the same size.
+    """Pad with one value to a fixed size.
 
     Args:
-        size: Height and width to come to, in pixels, or one length for both.
-        fill: What to pad with, in grey levels 0 … 255. Images of floating point, whose white is 1, get 1/255 of it.
-        place: ``center`` pads both sides equally, and the bottom and the right by the odd pixel; ``top-left`` pads
-            the bottom and the right only.
+        size: Height and width of the result in pixels, or one length for both.
+        fill: Value of the padding in grey levels 0 … 255. Floating-point images, whose white is 1, get 1/255 of it.
+        place: Position of the image: ``center`` pads both sides equally, and the bottom and the right by the odd pixel;
+            ``top-left`` pads the bottom and the right only.
 
     Raises:
         OnelayerError: For a size below 1, a fill outside of 0 … 255 or an unknown place.
@@ -139,7 +129,7 @@ class PadTo(SizedTransform):
         self.place = place
 
     def function_for(self, height: int, width: int, white: float) -> functools.partial[Any]:
-        """A pad with a constant; an image larger than the size is refused."""
+        """Return a padding with a constant; an image larger than the size is refused."""
         rows, cols = self.size[0] - height, self.size[1] - width
         if min(rows, cols) < 0:
             raise OnelayerError(
@@ -152,7 +142,7 @@ class PadTo(SizedTransform):
         return functools.partial(F.pad, padding=[left, top, cols - left, rows - top], fill=fill)
 
     def extra_repr(self) -> str:
-        """Its arguments."""
+        """Show the arguments."""
         return f"size={self.size}, fill={self.fill}, place={self.place!r}"
 
 

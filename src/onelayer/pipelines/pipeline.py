@@ -1,4 +1,4 @@
-"""A transform with a name and the shape of the images that it is asked for."""
+"""Transforms with a name and the shape of their images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Transform
 from onelayer.frontends.base import name_of
+from onelayer.frontends.derivation import CONTAINERS
 from onelayer.records import PipelineSummary, Shape
 
 
@@ -22,11 +23,11 @@ class Pipeline:
     """A deterministic chain of transforms for images of one shape.
 
     Args:
-        name: What it is called on the command line and in records.
-        transform: Takes float32 images [..., C, H, W] in [0, 1], one or a batch, gives float32 images
+        name: Name on the command line and in records.
+        transform: Callable from float32 images [..., C, H, W] in [0, 1], single or in a batch, to float32 images
             [..., C', H', W']. It may take images of other sizes and kinds as well.
         input_shape: (C, H, W).
-        description: What it is, in one line.
+        description: Description in one line.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Pipeline:
         """Apply the transforms.
 
         Args:
-            images: float32 [..., C, H, W], values in [0, 1].
+            images: Images, float32 [..., C, H, W], values in [0, 1].
 
         Raises:
             OnelayerError: If the images are not of this pipeline's input shape, or not floating point.
@@ -55,13 +56,12 @@ class Pipeline:
 
     @cached_property
     def output_shape(self) -> Shape:
-        """(C', H', W') of the output for one black image."""
-        # A batch, because a function may take nothing else.
-        _, channels, height, width = self(torch.zeros(1, *self.input_shape)).shape
+        """(C', H', W'), measured on a black image."""
+        channels, height, width = self(torch.zeros(self.input_shape)).shape
         return channels, height, width
 
     def summary(self) -> PipelineSummary:
-        """What a record says of this pipeline."""
+        """Describe the pipeline for a record."""
         steps = self.transform.transforms if isinstance(self.transform, v2.Compose) else [self.transform]
         return PipelineSummary(
             name=self.name,
@@ -70,6 +70,9 @@ class Pipeline:
             input_shape=self.input_shape,
             output_shape=self.output_shape,
         )
+
+
+CONTAINERS[Pipeline] = lambda pipeline: [pipeline.transform]
 
 
 def _text(step: Transform) -> str:

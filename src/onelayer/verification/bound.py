@@ -223,7 +223,7 @@ def _dense_arithmetic(layer: DenseLayer, spec: ImageSpec) -> Arithmetic:
 def _bound(derived: Derived, arithmetic: Arithmetic, values: Range) -> Bound:
     if arithmetic.dtype == "float32" and torch.get_float32_matmul_precision() != "highest":
         raise NoBoundError("torch.set_float32_matmul_precision lets products be less precise than float32")
-    if not derived.given.is_float:
+    if not derived.input_spec.is_float:
         _refuse_rounding_between(derived)
     original, ending = _affine(derived.program, values, "pipeline")
     idle = _idle_clamps(arithmetic.program, values)
@@ -284,7 +284,7 @@ def _conversions(arithmetic: Arithmetic) -> float:
 def _refuse_rounding_between(derived: Derived) -> None:
     """Refuse a pipeline that rounds uint8 values other than once, in the last computing step, pixel by pixel."""
     computing = [step for step in derived.steps if not all(map(keeps_integers, _stages(derived, step.stages)))]
-    rounded = [step for step in computing if not step.after.is_float]
+    rounded = [step for step in computing if not step.output_spec.is_float]
     if not rounded:
         return
     pointwise = all(
@@ -293,7 +293,7 @@ def _refuse_rounding_between(derived: Derived) -> None:
         for stage in _stages(derived, rounded[0].stages)
     )
     # A resize rounds between its two passes, and its weights are fixed point numbers.
-    if len(rounded) > 1 or rounded[0] is not computing[-1] or not pointwise or derived.after.is_float:
+    if len(rounded) > 1 or rounded[0] is not computing[-1] or not pointwise or derived.output_spec.is_float:
         names = ", ".join(step.name for step in rounded)
         raise NoBoundError(f"the original rounds between its steps, as it gives uint8 values after {names}")
 

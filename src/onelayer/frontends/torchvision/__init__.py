@@ -1,1 +1,14 @@
-"""Torchvision's transforms, v1 and v2."""
+"""Torchvision's transforms, v1 and v2. Importing this package registers their handlers."""
+
+from __future__ import annotations
+
+from onelayer.frontends.torchvision import (  # noqa: F401
+    color,
+    composed,
+    dtype,
+    geometry,
+    multicrop,
+    resize,
+    unsupported,
+    warp,
+)

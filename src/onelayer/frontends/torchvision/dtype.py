@@ -1,4 +1,4 @@
-"""Torchvision's transforms between PIL images and tensors, and between dtypes."""
+"""Derive torchvision's conversions between containers and between dtypes."""
 
 from __future__ import annotations
 
@@ -14,126 +14,127 @@ from torchvision.transforms import functional as f1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 
-from onelayer.algebra import Quantize, Stage
+from onelayer.algebra import FloatOp, Quantize, Stage
 from onelayer.errors import OnelayerError
-from onelayer.frontends.base import arguments, handler_for, registered
-from onelayer.frontends.torchvision.color import mixed
-from onelayer.image_spec import ImageSpec, PixelType
+from onelayer.frontends.base import Derivation, arguments, not_bit_exact, register
+from onelayer.frontends.torchvision.color import arithmetic_type, byte_table, mix_channels
+from onelayer.image_spec import ImageSpec, PixelType, RoundingMode
 
-WHITE_TO_INTEGER = 255.999
+_WHITE_TO_INTEGER = 255.999
 """What torchvision multiplies 0 … 1 by before it cuts the fraction off: 256 − 1e-3."""
 
 
-@registered(v2.Identity, nn.Identity)
-def unchanged(_: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """Whatever arrives."""
-    return [], given
+@register(v2.Identity, nn.Identity)
+def identity(_: Any, spec: ImageSpec) -> Derivation:
+    """Leave every image as it is."""
+    return [], spec
 
 
-@registered(v2.ToImage, f2.to_image)
-def to_image(_: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """Anything as a ``tv_tensors.Image`` of the same values."""
-    return [], replace(given, container="image")
+@register(v2.ToImage, f2.to_image)
+def to_image(_: Any, spec: ImageSpec) -> Derivation:
+    """Wrap any image as a ``tv_tensors.Image`` of the same values."""
+    return [], replace(spec, container="image")
 
 
-@registered(v2.ToPureTensor)
-def to_pure_tensor(_: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """A ``tv_tensors.Image`` as a tensor; anything else stays."""
-    return [], replace(given, container="tensor") if given.container == "image" else given
+@register(v2.ToPureTensor)
+def to_pure_tensor(_: Any, spec: ImageSpec) -> Derivation:
+    """Unwrap a ``tv_tensors.Image``; any other image stays."""
+    return [], replace(spec, container="tensor") if spec.container == "image" else spec
 
 
-@registered(v2.PILToTensor)
-def pil_to_tensor(_: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """A PIL image as a tensor; anything else stays."""
-    return [], replace(given, container="tensor") if given.container == "pil" else given
+@register(v2.PILToTensor)
+def pil_to_tensor_v2(_: Any, spec: ImageSpec) -> Derivation:
+    """Convert a PIL image to a tensor; any other image stays."""
+    return [], replace(spec, container="tensor") if spec.container == "pil" else spec
 
 
-@registered(v1.PILToTensor, f1.pil_to_tensor)
-def from_pil(_: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """A PIL image as a tensor; nothing else is taken."""
-    _require(given, "pil")
-    return [], replace(given, container="tensor")
+@register(v1.PILToTensor, f1.pil_to_tensor)
+def pil_to_tensor_v1(_: Any, spec: ImageSpec) -> Derivation:
+    """Convert a PIL image to a tensor; any other image is refused."""
+    _require(spec, "pil")
+    return [], replace(spec, container="tensor")
 
 
-@registered(v2.ToTensor)
-def to_scaled_tensor(_: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """A PIL image or an array as a float tensor, 0 … 1; a tensor stays as it is."""
-    return ([], given) if given.container in ("tensor", "image") else _as_scaled_tensor(given)
+@register(v2.ToTensor)
+def to_tensor_v2(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
+    """Convert a PIL image or an array to a float tensor, 0 … 1; a tensor stays."""
+    return ([], spec) if spec.container in ("tensor", "image") else _to_tensor(transform, spec, rounding)
 
 
-@registered(v1.ToTensor, f1.to_tensor, f2.to_tensor)
-def to_scaled_tensor_from_pil(_: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """A PIL image or an array as a float tensor, 0 … 1; a tensor is not taken."""
-    _require(given, "pil", "numpy")
-    return _as_scaled_tensor(given)
+@register(v1.ToTensor, f1.to_tensor, f2.to_tensor)
+def to_tensor_v1(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
+    """Convert a PIL image or an array to a float tensor, 0 … 1; a tensor is refused."""
+    _require(spec, "pil", "numpy")
+    return _to_tensor(transform, spec, rounding)
 
 
-def _as_scaled_tensor(given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    tensor = replace(given, container="tensor")
+def _to_tensor(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     # An array of floats keeps its dtype and its values.
-    return ([], tensor) if given.is_float else to_float(tensor)
+    dtype: PixelType = spec.dtype if spec.is_float else "float32"
+    output = replace(spec, container="tensor", dtype=dtype)
+    return _converted(transform, spec, output, scale=True, rounding=rounding)
 
 
-@registered(v2.ToPILImage)
-def to_pil(transform: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """A uint8 tensor as a PIL image; a PIL image stays one."""
-    return ([], given) if given.container == "pil" else _as_pil(transform, given)
+@register(v2.ToPILImage)
+def to_pil_v2(transform: Any, spec: ImageSpec) -> Derivation:
+    """Convert a uint8 tensor to a PIL image; a PIL image stays."""
+    return ([], spec) if spec.container == "pil" else _to_pil(transform, spec)
 
 
-@registered(v1.ToPILImage, f1.to_pil_image)
-def to_pil_from_tensor(transform: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """A uint8 tensor as a PIL image; nothing else is taken."""
-    _require(given, "tensor", "image", "numpy")
-    return _as_pil(transform, given)
+@register(v1.ToPILImage, f1.to_pil_image)
+def to_pil_v1(transform: Any, spec: ImageSpec) -> Derivation:
+    """Convert a uint8 tensor to a PIL image; a PIL image is refused."""
+    _require(spec, "tensor", "image", "numpy")
+    return _to_pil(transform, spec)
 
 
-def _as_pil(transform: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
+def _to_pil(transform: Any, spec: ImageSpec) -> Derivation:
     (mode,) = arguments(transform, "mode")
-    usual = {1: "L", 3: "RGB"}.get(given.shape[0])
-    if given.is_float or usual is None or mode not in (None, usual):
+    usual = {1: "L", 3: "RGB"}.get(spec.shape[0])
+    if spec.is_float or usual is None or mode not in (None, usual):
         raise OnelayerError(
             f"a PIL image of mode {mode or 'by default'} from a tensor was asked for",
             expected="a uint8 tensor of 1 or 3 channels, and mode L or RGB",
             hint="Keep float images as tensors.",
         )
-    return [], replace(given, container="pil")
+    return [], replace(spec, container="pil")
 
 
-@registered(v2.ToDtype, f2.to_dtype)
-def to_dtype(transform: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """Another dtype, with or without scaling between 0 … 255 and 0 … 1."""
+@register(v2.ToDtype, f2.to_dtype)
+def to_dtype(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
+    """Convert to another dtype, with or without scaling between 0 … 255 and 0 … 1."""
     dtype, scale = arguments(transform, "dtype", "scale")
-    if given.container == "pil":
-        return _passed_by(transform, v2.ToDtype, given)
-    return _converted(given, _one_dtype(dtype), scale)
+    if spec.container == "pil":
+        return _pil_stays(transform, v2.ToDtype, spec)
+    return _to_dtype(transform, spec, _dtype_of_images(dtype), scale, rounding)
 
 
-@registered(v2.ConvertImageDtype)
-def convert_image_dtype_v2(transform: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """Another dtype, scaled; a PIL image stays as it is."""
-    if given.container == "pil":
-        return _passed_by(transform, v2.ConvertImageDtype, given)
+@register(v2.ConvertImageDtype)
+def convert_image_dtype_v2(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
+    """Convert to another dtype, scaled; a PIL image stays."""
+    if spec.container == "pil":
+        return _pil_stays(transform, v2.ConvertImageDtype, spec)
     (dtype,) = arguments(transform, "dtype")
-    return _converted(given, dtype, scale=True)
+    return _to_dtype(transform, spec, dtype, True, rounding)
 
 
-@registered(v1.ConvertImageDtype, f1.convert_image_dtype, f2.convert_image_dtype)
-def convert_image_dtype(transform: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """Another dtype, scaled; of tensors only."""
-    _require(given, "tensor", "image", "numpy")
+@register(v1.ConvertImageDtype, f1.convert_image_dtype, f2.convert_image_dtype)
+def convert_image_dtype_v1(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
+    """Convert to another dtype, scaled; a PIL image is refused."""
+    _require(spec, "tensor", "image", "numpy")
     (dtype,) = arguments(transform, "dtype")
-    return _converted(given, dtype, scale=True)
+    return _to_dtype(transform, spec, dtype, True, rounding)
 
 
-def _passed_by(transform: Any, kind: type, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
+def _pil_stays(transform: Any, kind: type, spec: ImageSpec) -> Derivation:
     # The classes leave PIL images alone without a word; the functions refuse them.
     if not isinstance(transform, kind):
-        _require(given, "tensor", "image", "numpy")
-    return [], given
+        _require(spec, "tensor", "image", "numpy")
+    return [], spec
 
 
-def _one_dtype(dtype: Any) -> torch.dtype | None:
-    """The dtype for images, where a dictionary names it by type."""
+def _dtype_of_images(dtype: Any) -> torch.dtype | None:
+    """Read the dtype for images, where a dictionary names it by type."""
     if not isinstance(dtype, dict):
         known: torch.dtype = dtype
         return known
@@ -148,47 +149,58 @@ def _one_dtype(dtype: Any) -> torch.dtype | None:
     return only
 
 
-def _converted(given: ImageSpec, dtype: torch.dtype | None, scale: bool) -> tuple[list[Stage], ImageSpec]:
-    name = given.dtype if dtype is None else str(dtype).removeprefix("torch.")
-    if name == given.dtype:
-        return [], given
+def _to_dtype(
+    transform: Any, spec: ImageSpec, dtype: torch.dtype | None, scale: bool, rounding: RoundingMode
+) -> Derivation:
+    name = spec.dtype if dtype is None else str(dtype).removeprefix("torch.")
     if name not in get_args(PixelType):
         raise OnelayerError(
-            f"a conversion from {given.dtype} to {dtype} was asked for",
+            f"a conversion from {spec.dtype} to {dtype} was asked for",
             expected="one of " + ", ".join(get_args(PixelType)),
         )
-    after = replace(given, dtype=name)  # type: ignore[arg-type]  # it is one of the names
-    if given.is_float == after.is_float:
-        return [], after
-    if after.is_float:
-        return to_float(given, after.dtype) if scale else ([], after)
+    output = replace(spec, dtype=name)  # type: ignore[arg-type]  # it is one of the names
+    return _converted(transform, spec, output, scale, rounding)
+
+
+def _converted(transform: Any, spec: ImageSpec, output: ImageSpec, scale: bool, rounding: RoundingMode) -> Derivation:
+    """Derive a conversion between the dtypes of two specs.
+
+    Args:
+        transform: The transform, which fills the table of a conversion from uint8.
+        spec: The image that arrives.
+        output: The image that leaves.
+        scale: Whether values are scaled between 0 … 255 and 0 … 1.
+        rounding: ``fused`` or ``exact``.
+    """
+    if output.dtype == spec.dtype:
+        return [], output
+    if output.is_float:
+        return _to_float(transform, spec, output, scale, rounding), output
     # Torchvision cuts the fraction off. What it makes of values beyond 0 … 255 depends on the processor; here they
     # saturate.
-    channels = given.shape[0]
-    stretched = mixed(given, np.eye(channels) * WHITE_TO_INTEGER, np.zeros(channels))[0] if scale else []
-    return [*stretched, Quantize("truncate")], after
+    stretched: list[Stage] = []
+    if scale and rounding == "exact":
+        stretched = [FloatOp("multiply", np.array([_WHITE_TO_INTEGER]), arithmetic_type(spec))]
+    elif scale:
+        channels = spec.shape[0]
+        stretched, _ = mix_channels(spec, np.eye(channels) * _WHITE_TO_INTEGER, np.zeros(channels))
+    return [*stretched, Quantize("truncate")], output
 
 
-def to_float(given: ImageSpec, dtype: PixelType = "float32") -> tuple[list[Stage], ImageSpec]:
-    """The stages of a conversion from uint8, 0 … 255, to floating point, 0 … 1."""
-    channels = given.shape[0]
-    return mixed(replace(given, dtype=dtype), np.eye(channels) / 255.0, np.zeros(channels))
+def _to_float(transform: Any, spec: ImageSpec, output: ImageSpec, scale: bool, rounding: RoundingMode) -> list[Stage]:
+    if rounding == "exact":
+        if not spec.is_float:
+            return byte_table(transform, spec, output)
+        if output.dtype != "float64":
+            raise not_bit_exact(
+                f"a conversion from {spec.dtype} to {output.dtype}", "one to float64, which rounds nothing"
+            )
+    if spec.is_float or not scale:
+        return []
+    channels = spec.shape[0]
+    return mix_channels(spec, np.eye(channels) / 255.0, np.zeros(channels))[0]
 
 
-def _require(given: ImageSpec, *containers: str) -> None:
-    if given.container not in containers:
-        raise OnelayerError(f"it was given a {given.container}", expected=f"an image as {' or '.join(containers)}")
-
-
-@registered(v1.Lambda)
-def inner(transform: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """The function inside, where that is known."""
-    return handler_for(transform.lambd)(transform.lambd, given)
-
-
-@registered(v2.Lambda)
-def inner_v2(transform: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """The function inside, where that is known and is applied to everything."""
-    if tuple(transform.types) != (object,):
-        raise OnelayerError("it acts on some types only", expected="a Lambda without types")
-    return inner(transform, given)
+def _require(spec: ImageSpec, *containers: str) -> None:
+    if spec.container not in containers:
+        raise OnelayerError(f"it was given a {spec.container}", expected=f"an image as {' or '.join(containers)}")

@@ -1,4 +1,4 @@
-"""Transforms that make several images of one: five and ten crops, and ``torch.stack``, which joins them."""
+"""Derive transforms that make several images of one: five and ten crops, and ``torch.stack``, which joins them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torchvision.transforms import functional as f1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 
-from onelayer.algebra import AxisMap, Separable, Stage
+from onelayer.algebra import AxisMap
 from onelayer.errors import OnelayerError
-from onelayer.frontends.base import UnsupportedTransformError, arguments, function_of, register, registered
-from onelayer.frontends.derivation import Transform, derive_parts
-from onelayer.frontends.torchvision.geometry import center_cropped, windowed
-from onelayer.image_spec import Derived, ImageSpec, RoundingMode, Step
+from onelayer.frontends.base import Derivation, UnsupportedTransformError, arguments, function_of, register
+from onelayer.frontends.derivation import Derived, Step, Transform, derive_sequence
+from onelayer.frontends.torchvision.geometry import cropped_to_center, cropped_to_window, map_axes
+from onelayer.image_spec import ImageSpec, RoundingMode
 
 Corner = Literal["top left", "top right", "bottom left", "bottom right", "center"]
 
@@ -25,27 +25,27 @@ _CORNERS: tuple[Corner, ...] = ("top left", "top right", "bottom left", "bottom 
 
 
 @dataclass(frozen=True)
-class Branches:
-    """A pipeline that may give several images of one.
+class DerivedOutputs:
+    """A pipeline in the operator algebra, with one program for each image that it returns.
 
     Args:
-        derived: One for each image that comes out.
-        joined: ``one`` for a pipeline without branches; ``tuple`` for several images, as torchvision gives them;
-            ``stacked`` where ``torch.stack`` makes one tensor of them, with a new first dimension.
+        each: The derived pipelines, several after a ``FiveCrop`` or ``TenCrop``.
+        joined: ``one`` for a single image; ``tuple`` for several images, as torchvision returns them; ``stacked`` where
+            ``torch.stack`` makes one tensor of them, with a new first dimension.
     """
 
-    derived: tuple[Derived, ...]
+    each: tuple[Derived, ...]
     joined: Literal["one", "tuple", "stacked"]
 
 
 @dataclass(frozen=True)
 class CornerCrop:
-    """One of the windows of a ``FiveCrop``.
+    """One of the windows of a ``FiveCrop`` or ``TenCrop``.
 
     Args:
         size: Height and width of the window.
-        corner: Where it is.
-        flip: Along which axis the image is mirrored first.
+        corner: Position of the window.
+        flip: Direction in which the image is mirrored first.
         plain: Whether a ``tv_tensors.Image`` becomes a plain tensor, as in v1.
     """
 
@@ -56,37 +56,39 @@ class CornerCrop:
 
 
 class Stack:
-    """``torch.stack`` as one branch sees it."""
+    """``torch.stack`` in the pipeline of a single crop."""
 
 
-def derive_branches(parts: Sequence[Transform], given: ImageSpec, rounding: RoundingMode) -> Branches:
-    """Read the operators off transforms in order, of which one may make several images of one.
+def derive_outputs(transforms: Sequence[Transform], spec: ImageSpec, rounding: RoundingMode) -> DerivedOutputs:
+    """Derive transforms in order, of which one may make several images of one.
 
     Args:
-        parts: None of them is a container of others (``derivation.parts_of`` takes them out).
-        given: What arrives at the first.
+        transforms: Transforms none of which contains others; see :func:`onelayer.frontends.transforms_of`.
+        spec: The image that arrives at the first.
         rounding: See :func:`onelayer.frontends.derive`.
 
     Raises:
-        UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
+        UnsupportedTransformError: For a transform that cannot be derived, with its name and index.
     """
-    fork = next((place for place, part in enumerate(parts) if _forks(part)), None)
+    fork = next((index for index, transform in enumerate(transforms) if _forks(transform)), None)
     if fork is None:
-        return Branches((derive_parts(parts, given, rounding),), "one")
-    join = next((place for place in range(fork + 1, len(parts)) if _stacks(parts[place])), None)
-    end = len(parts) if join is None else join
-    after = parts[fork + 1 :] if join is None else [*parts[fork + 1 : join], Stack(), *parts[join + 1 :]]
-    derived = tuple(derive_parts([*parts[:fork], crop, *after], given, rounding) for crop in _crops(parts[fork]))
-    for step in derived[0].steps[fork + 1 : end]:
-        _require_each(parts[step.place], step)
-    return Branches(derived, "tuple" if join is None else "stacked")
+        return DerivedOutputs((derive_sequence(transforms, spec, rounding),), "one")
+    join = next((index for index in range(fork + 1, len(transforms)) if _stacks(transforms[index])), None)
+    end = len(transforms) if join is None else join
+    rest = transforms[fork + 1 :] if join is None else [*transforms[fork + 1 : join], Stack(), *transforms[join + 1 :]]
+    each = tuple(
+        derive_sequence([*transforms[:fork], crop, *rest], spec, rounding) for crop in _crops(transforms[fork])
+    )
+    for step in each[0].steps[fork + 1 : end]:
+        _require_each(transforms[step.index], step)
+    return DerivedOutputs(each, "tuple" if join is None else "stacked")
 
 
-def _require_each(part: Transform, step: Step) -> None:
-    """Refuse what torchvision would not do to each of several images."""
-    if not isinstance(part, v2.Transform):
+def _require_each(transform: Transform, step: Step) -> None:
+    """Refuse a transform that torchvision would not apply to each of several images."""
+    if not isinstance(transform, v2.Transform):
         problem = "it takes one image, and several come out of the crops"
-    elif step.before.container == "tensor":
+    elif step.input_spec.container == "tensor":
         problem = "of several plain tensors, v2 transforms change the first only"
     else:
         return
@@ -94,9 +96,9 @@ def _require_each(part: Transform, step: Step) -> None:
         problem,
         expected="a transform of v2, and v2.ToImage() before the crops; or torch.stack before it",
         transform=step.name,
-        stage=step.place,
-        shape=step.before.shape,
-        dtype=step.before.dtype,
+        stage=step.index,
+        shape=step.input_spec.shape,
+        dtype=step.input_spec.dtype,
     )
 
 
@@ -105,40 +107,41 @@ _TEN: tuple[Any, ...] = (v1.TenCrop, v2.TenCrop, f1.ten_crop, f2.ten_crop)
 _PLAIN = (v1.FiveCrop, v1.TenCrop, f1.five_crop, f1.ten_crop)
 
 
-def _kind(part: Transform) -> Any:
-    function = function_of(part)
-    return function if function in (*_FIVE, *_TEN) else type(part)
+def _kind(transform: Transform) -> Any:
+    function = function_of(transform)
+    is_crop = not isinstance(function, type) and function in (*_FIVE, *_TEN)
+    return function if is_crop else type(transform)
 
 
-def _forks(part: Transform) -> bool:
-    return _kind(part) in (*_FIVE, *_TEN)
+def _forks(transform: Transform) -> bool:
+    return _kind(transform) in (*_FIVE, *_TEN)
 
 
-def _stacks(part: Transform) -> bool:
+def _stacks(transform: Transform) -> bool:
     """Whether it is ``torch.stack`` along a new first dimension."""
-    function: Any = part.lambd if isinstance(part, v1.Lambda) else part
+    function: Any = transform.lambd if isinstance(transform, v1.Lambda) else transform
     keywords = getattr(function, "keywords", {})
     return function_of(function) is torch.stack and keywords in ({}, {"dim": 0})
 
 
-def _crops(part: Transform) -> list[CornerCrop]:
+def _crops(transform: Transform) -> list[CornerCrop]:
     flips: list[Literal["no", "horizontal", "vertical"]] = ["no"]
-    if _kind(part) in _TEN:
-        (vertical,) = arguments(part, "vertical_flip")
+    if _kind(transform) in _TEN:
+        (vertical,) = arguments(transform, "vertical_flip")
         flips.append("vertical" if vertical else "horizontal")
-    (size,) = arguments(part, "size")
+    (size,) = arguments(transform, "size")
     lengths = [size] if isinstance(size, int) else list(size)
     rows, cols = lengths * 2 if len(lengths) == 1 else lengths
-    return [CornerCrop((rows, cols), corner, flip, _kind(part) in _PLAIN) for flip in flips for corner in _CORNERS]
+    return [CornerCrop((rows, cols), corner, flip, _kind(transform) in _PLAIN) for flip in flips for corner in _CORNERS]
 
 
 @register(CornerCrop)
-def corner_crop(crop: CornerCrop, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """A window of the image, mirrored or not. The window must fit."""
-    _, height, width = given.shape
+def corner_crop(crop: CornerCrop, spec: ImageSpec) -> Derivation:
+    """Derive a window of the image, mirrored or not; a window larger than the image is refused."""
+    _, height, width = spec.shape
     rows, cols = crop.size
-    if crop.plain and given.container == "image":
-        given = replace(given, container="tensor")
+    if crop.plain and spec.container == "image":
+        spec = replace(spec, container="tensor")
     if rows > height or cols > width:
         raise OnelayerError(
             f"a crop of {rows}×{cols} was asked for",
@@ -146,33 +149,32 @@ def corner_crop(crop: CornerCrop, given: ImageSpec) -> tuple[list[Stage], ImageS
             hint="Resize before it, or choose smaller crops.",
         )
     if crop.corner == "center":
-        stages, after = center_cropped(given, (rows, cols))
+        stages, output = cropped_to_center(spec, (rows, cols))
     else:
         top = 0 if crop.corner.startswith("top") else height - rows
         left = 0 if crop.corner.endswith("left") else width - cols
-        stages, after = windowed(given, top, left, rows, cols)
-    if crop.flip == "no":
-        return stages, after
-    axes = {
+        stages, output = cropped_to_window(spec, top, left, rows, cols)
+    flips = {
+        "no": (AxisMap.identity(height), AxisMap.identity(width)),
         "horizontal": (AxisMap.identity(height), AxisMap.flip(width)),
         "vertical": (AxisMap.flip(height), AxisMap.identity(width)),
     }
-    return [Separable.of_axes(given.shape[0], *axes[crop.flip]), *stages], after
+    return [*map_axes(spec, *flips[crop.flip])[0], *stages], output
 
 
 @register(Stack)
-def stack(_: Stack, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """A tensor without a subclass, as ``torch.stack`` gives."""
-    if given.container not in ("tensor", "image"):
+def stack(_: Stack, spec: ImageSpec) -> Derivation:
+    """Derive a tensor without a subclass, as ``torch.stack`` returns it."""
+    if spec.container not in ("tensor", "image"):
         raise OnelayerError(
-            f"images as {given.container} cannot be stacked", expected="tensors", hint="Put v2.ToImage() before it."
+            f"images as {spec.container} cannot be stacked", expected="tensors", hint="Put v2.ToImage() before it."
         )
-    return [], replace(given, container="tensor")
+    return [], replace(spec, container="tensor")
 
 
-@registered(*_FIVE, *_TEN, torch.stack)
-def refused(_: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:  # noqa: ARG001 - whatever is given
-    """Where one image is asked for there can be no branches."""
+@register(*_FIVE, *_TEN, torch.stack)
+def refuse_several_images(_: Any, spec: ImageSpec) -> Derivation:  # noqa: ARG001 - for any image
+    """Refuse several images where one program is asked for."""
     raise OnelayerError(
         "it makes several images of one, or one of several",
         expected="one FiveCrop or TenCrop, and torch.stack behind it",

@@ -1,4 +1,4 @@
-"""How Pillow and PyTorch round, as data: what a bit for bit result depends on besides the transform.
+"""State how Pillow and PyTorch round, as data: what a bit-exact result depends on besides the transform.
 
 Sources: Pillow's ``Resample.c``, ``Convert.c`` and ``Image.py``; PyTorch's ``UpSampleKernel.cpp``; torchvision's
 ``_functional_tensor.py`` and ``v2/functional``. What the sources leave to the compiler was measured, on the builds that
@@ -27,12 +27,12 @@ TESTED = {"torch": ("2.14", "2.15"), "torchvision": ("0.29",), "pillow": ("11", 
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """A resize of bytes: one pass along each axis, in whole numbers, each rounded half up and saturated.
+    """The rules of a resize of bytes: one pass along each axis, in whole numbers, each rounded half up and saturated.
 
     Args:
-        limit: What the largest weight stays below as a whole number; see
+        limit: Bound of the largest weight as a whole number, exclusive; see
             :func:`onelayer.algebra.fixed_point.in_fixed_point`.
-        first: Along which axis the first pass goes, by the sizes before and after.
+        first: Choice of the axis of the first pass, by the sizes before and after.
     """
 
     limit: int | None
@@ -41,20 +41,21 @@ class FixedPoint:
 
 @dataclass(frozen=True)
 class Float32Rules:
-    """PyTorch's sums in float32; see :class:`onelayer.algebra.Float32Sum`.
+    """The rules of PyTorch's sums in float32; see :class:`onelayer.algebra.Float32Sum`.
 
     Args:
-        resize_apart: Products that are rounded together in a resize.
-        weights_fused: Whether its weights are computed with FMA.
-        luma_apart: Products that are rounded together in the luma of v2; that of v1 rounds each product.
+        resize_unfused: Products per group in a resize whose groups are rounded before they are added, without FMA; 0
+            for none, 1 for every product.
+        weights_fused: Whether the weights of a resize are computed with FMA.
+        luma_unfused: Products per such group in the luma of v2; that of v1 rounds every product.
     """
 
-    resize_apart: int
+    resize_unfused: int
     weights_fused: bool
-    luma_apart: int
+    luma_unfused: int
 
 
-def _columns_first(before: Size, after: Size) -> Axis:  # noqa: ARG001 - whatever the sizes
+def _columns_first(before: Size, after: Size) -> Axis:  # noqa: ARG001 - for all sizes
     return "cols"
 
 
@@ -76,54 +77,54 @@ _PILLOW = (
     ((12, 2), FixedPoint(None, _rows_first_of_very_tall)),
     ((13, 0), FixedPoint(None, _rows_first_where_that_is_quicker)),
 )
-"""Pillow's resize, from a version on."""
+"""Pillow's resize, by the version that it starts with."""
 
-_SINGLES = {
-    "DEFAULT": Float32Rules(resize_apart=1, weights_fused=False, luma_apart=1),
-    "AVX2": Float32Rules(resize_apart=4, weights_fused=True, luma_apart=0),
-    "AVX512": Float32Rules(resize_apart=4, weights_fused=True, luma_apart=0),
+_FLOAT32 = {
+    "DEFAULT": Float32Rules(resize_unfused=1, weights_fused=False, luma_unfused=1),
+    "AVX2": Float32Rules(resize_unfused=4, weights_fused=True, luma_unfused=0),
+    "AVX512": Float32Rules(resize_unfused=4, weights_fused=True, luma_unfused=0),
 }
-"""PyTorch's float32 sums, by the instructions that it uses."""
+"""PyTorch's float32 sums, by the instruction set that it uses."""
 
 TENSOR_LUMA = (0.2989, 0.587, 0.114)
-"""Torchvision's weights of red, green and blue, for tensors; a uint8 result is cut off."""
+"""Torchvision's weights of red, green and blue, for tensors; the fraction of a uint8 result is cut off."""
 
 PILLOW_LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
-"""Pillow's, in 16 bits of fraction, rounded half up."""
+"""Pillow's weights of red, green and blue, in 16 bits of fraction; the result is rounded half up."""
 
 
 def pillow_resize() -> FixedPoint:
-    """That of the Pillow that is installed."""
+    """Return the resize rules of the installed Pillow."""
     installed = _version("pillow")
-    return [dialect for since, dialect in _PILLOW if since <= installed][-1]
+    return [rules for since, rules in _PILLOW if since <= installed][-1]
 
 
-def torch_singles() -> Float32Rules:
-    """The float32 sums of the PyTorch that is installed, on this processor; warns, once, where they were not tested."""
+def torch_float32() -> Float32Rules:
+    """Return the float32 rules of the installed PyTorch on this processor; warn once where they were not tested."""
     _version("torch")
-    return _singles_of(torch.backends.cpu.get_cpu_capability())
+    return _float32_of(torch.backends.cpu.get_cpu_capability())
 
 
 @lru_cache(maxsize=8)
-def _singles_of(capability: str) -> Float32Rules:
-    if capability not in _SINGLES:
+def _float32_of(capability: str) -> Float32Rules:
+    if capability not in _FLOAT32:
         warnings.warn(
             f"how PyTorch rounds float32 sums with {capability} instructions was not compared (tested: "
-            f"{', '.join(_SINGLES)}); those of AVX2 are assumed. Run `onelayer selfcheck`; it takes some seconds.",
+            f"{', '.join(_FLOAT32)}); those of AVX2 are assumed. Run `onelayer selfcheck`; it takes some seconds.",
             stacklevel=3,
         )
-    return _SINGLES.get(capability, _SINGLES["AVX2"])
+    return _FLOAT32.get(capability, _FLOAT32["AVX2"])
 
 
 def torch_bytes() -> FixedPoint:
-    """The resize of uint8 tensors of the PyTorch that is installed."""
+    """Return the rules of the installed PyTorch for a resize of uint8 tensors."""
     _version("torch")
     return TORCH_BYTES
 
 
 @lru_cache(maxsize=8)
 def _version(package: str) -> tuple[int, int]:
-    """Major and minor version of an installed package; warns, once, where it was not tested."""
+    """Return major and minor version of an installed package; warn once where it was not tested."""
     text = version(package)
     if not any(text == tested or text.startswith(f"{tested}.") for tested in TESTED[package]):
         warnings.warn(

@@ -1,4 +1,4 @@
-"""Torchvision's transforms that are known and refused, and why."""
+"""Refuse torchvision's transforms that are random or not affine, with the reason."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from torchvision.transforms import functional as f1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 
-from onelayer.algebra import Stage
-from onelayer.frontends.base import REGISTER, Handler, UnsupportedTransformError, registered
+from onelayer.frontends.base import LEAVE, Derivation, RealHandler, UnsupportedTransformError, register
 from onelayer.image_spec import ImageSpec
 
 _RANDOM = (
@@ -36,11 +35,11 @@ _RANDOM = (
     "TrivialAugmentWide",
 )
 _DEPENDENT = ("JPEG", "RandomAutocontrast", "RandomEqualize")
-_FUNCTIONS_DEPENDENT = ("autocontrast", "equalize", "adjust_contrast", "adjust_hue")
+_DEPENDENT_FUNCTIONS = ("autocontrast", "equalize", "adjust_contrast", "adjust_hue")
 
 
-def _refusing(problem: str, hint: str) -> Handler:
-    def refuse(transform: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:  # noqa: ARG001 - whatever is given
+def _refusing(problem: str, hint: str) -> RealHandler:
+    def refuse(transform: Any, spec: ImageSpec) -> Derivation:  # noqa: ARG001 - for any image
         raise UnsupportedTransformError(problem, hint=hint)
 
     return refuse
@@ -51,15 +50,11 @@ def _named(modules: tuple[Any, ...], names: tuple[str, ...]) -> list[Any]:
     return [getattr(module, name) for module in modules for name in names if hasattr(module, name)]
 
 
-for names, problem, hint in (
-    (
-        _RANDOM,
-        "it is random",
-        "Leave augmentation out of what is derived, or apply its deterministic transform itself.",
-    ),
-    (_DEPENDENT, "it is not affine: what it does to a pixel depends on the whole image", REGISTER),
-):
-    registered(*_named((v1, v2), names))(_refusing(problem, hint))
-registered(*_named((f1, f2), _FUNCTIONS_DEPENDENT))(
-    _refusing("it is not affine: what it does to a pixel depends on others", REGISTER)
+register(*_named((v1, v2), _RANDOM))(
+    _refusing("it is random", f"Leave augmentation out of what is compiled. {LEAVE}"),
+)
+register(*_named((v1, v2), _DEPENDENT), *_named((f1, f2), _DEPENDENT_FUNCTIONS))(
+    _refusing(
+        "it is not affine: what it does to a pixel depends on others", f"Leave it out of what is compiled. {LEAVE}"
+    )
 )

@@ -1,9 +1,9 @@
-"""Torchvision's rotations, affine maps and perspectives."""
+"""Derive torchvision's rotations, affine maps and perspectives."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,8 +22,8 @@ from onelayer.algebra import Clamp, Separable, SpatialSparse, Stage
 from onelayer.algebra.operator import FloatArray
 from onelayer.algebra.sampling import sampled, selection
 from onelayer.errors import OnelayerError
-from onelayer.frontends.base import UnsupportedTransformError, arguments, function_of, registered
-from onelayer.frontends.torchvision.probability import always
+from onelayer.frontends.base import Derivation, arguments, function_of, register
+from onelayer.frontends.torchvision.random import deterministic, is_random, single_value
 from onelayer.image_spec import ImageSpec
 
 _WINDOWS = {
@@ -32,25 +32,27 @@ _WINDOWS = {
     v2.InterpolationMode.BILINEAR: 2,
     v2.InterpolationMode.BICUBIC: 4,
 }
-"""How many neighbouring rows, and columns, an output reads."""
+"""Neighbouring rows, and columns, that an output reads."""
+
+_FIXED = "Give ranges of one value, as in degrees=(30, 30), or functools.partial of torchvision's function."
 
 
-@registered(f1.rotate, f2.rotate, f1.affine, f2.affine, f1.perspective, f2.perspective)
-def warp_function(transform: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """One of the functions, with all that it needs as keywords."""
+@register(f1.rotate, f2.rotate, f1.affine, f2.affine, f1.perspective, f2.perspective)
+def warp_function(transform: Any, spec: ImageSpec) -> Derivation:
+    """Derive one of the functions, with its arguments as keywords."""
     function = function_of(transform)
     names = tuple(inspect.signature(function).parameters)[1:]
-    return warped(given, function, **dict(zip(names, arguments(transform, *names), strict=True)))
+    return _warped(spec, function, **dict(zip(names, arguments(transform, *names), strict=True)))
 
 
-@registered(v1.RandomRotation, v2.RandomRotation)
-def rotation(transform: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """A rotation by one angle."""
+@register(v1.RandomRotation, v2.RandomRotation)
+def rotation(transform: Any, spec: ImageSpec) -> Derivation:
+    """Derive a rotation by one angle."""
     interpolation, expand, center, fill = arguments(transform, "interpolation", "expand", "center", "fill")
-    return warped(
-        given,
+    return _warped(
+        spec,
         f1.rotate if isinstance(transform, v1.RandomRotation) else f2.rotate,
-        angle=_fixed("degrees", transform.degrees),
+        angle=single_value("degrees", transform.degrees, _FIXED),
         interpolation=interpolation,
         expand=expand,
         center=center,
@@ -58,126 +60,110 @@ def rotation(transform: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
     )
 
 
-@registered(v1.RandomAffine, v2.RandomAffine)
-def affine(transform: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:
-    """An affine map of one angle, one scale and one shear, without translation."""
+@register(v1.RandomAffine, v2.RandomAffine)
+def affine(transform: Any, spec: ImageSpec) -> Derivation:
+    """Derive an affine map of one angle, one scale and one shear, without translation."""
     scale, shear = transform.scale, transform.shear or (0.0, 0.0)
     if any(transform.translate or ()):
-        raise _random(f"it is random: a translation is drawn, of up to {transform.translate} of the image")
+        raise is_random(f"its translation is drawn, up to {transform.translate} of the image", _FIXED)
     interpolation, center, fill = arguments(transform, "interpolation", "center", "fill")
-    return warped(
-        given,
+    return _warped(
+        spec,
         f1.affine if isinstance(transform, v1.RandomAffine) else f2.affine,
-        angle=_fixed("degrees", transform.degrees),
+        angle=single_value("degrees", transform.degrees, _FIXED),
         translate=(0, 0),
-        scale=1.0 if scale is None else _fixed("scale", scale),
-        shear=(_fixed("shear", shear[:2]), _fixed("shear", shear[2:] or (0.0, 0.0))),
+        scale=1.0 if scale is None else single_value("scale", scale, _FIXED),
+        shear=(single_value("shear", shear[:2], _FIXED), single_value("shear", shear[2:] or (0.0, 0.0), _FIXED)),
         interpolation=interpolation,
         center=center,
         fill=fill,
     )
 
 
-@registered(v1.RandomPerspective, v2.RandomPerspective)
-@always
-def perspective(_: Any, given: ImageSpec) -> tuple[list[Stage], ImageSpec]:  # noqa: ARG001 - whatever is given
-    """Nothing, where it is never applied."""
-    raise _random("it is random: it draws its corners")
+@register(v1.RandomPerspective, v2.RandomPerspective)
+@deterministic
+def perspective(_: Any, spec: ImageSpec) -> Derivation:  # noqa: ARG001 - for any image
+    """Refuse a perspective that is ever applied."""
+    raise is_random("it draws its corners", _FIXED)
 
 
-def _random(problem: str) -> UnsupportedTransformError:
-    return UnsupportedTransformError(
-        problem,
-        expected="a deterministic transform",
-        hint="Give ranges of one value, as in degrees=(30, 30), or take functools.partial of torchvision's function.",
-    )
-
-
-def _fixed(name: str, ends: Sequence[float]) -> float:
-    low, high = ends
-    if low != high:
-        raise _random(f"it is random: its {name} is drawn from {low} … {high}")
-    # Torchvision draws float32 even where there is nothing to draw.
-    return float(np.float32(low))
-
-
-def warped(given: ImageSpec, function: Callable[..., Any], **keywords: Any) -> tuple[list[Stage], ImageSpec]:
-    """The stages of one of torchvision's functions that sample an image at places of a grid.
+def _warped(spec: ImageSpec, function: Callable[..., Any], **keywords: Any) -> Derivation:
+    """Derive one of torchvision's functions that sample an image at the points of a grid.
 
     Weights are those that torchvision computes for such an image, in float32 but for float64 images. Copies of pixels
     become a ``Separable``, also where a rounded grid makes torchvision's bilinear filter miss their centres slightly.
 
     Args:
-        given: What arrives.
-        function: Takes the image first.
-        keywords: Its other arguments, among them ``interpolation`` and ``fill``.
+        spec: The image that arrives.
+        function: The function, which takes the image first.
+        keywords: The other arguments, among them ``interpolation`` and ``fill``.
 
     Raises:
         OnelayerError: For what torchvision refuses for such an image, for float16 and bfloat16, for a fill that does
-            not fit the image, or if a place is not finite.
+            not fit the image, or if a grid point is not finite.
         TooLargeError: If the matrix would have more than 20 million taps.
     """
-    if given.dtype in ("float16", "bfloat16"):
+    if spec.dtype in ("float16", "bfloat16"):
         raise OnelayerError(
-            f"torchvision computes a grid for {given.dtype} images in {given.dtype}, which misses pixels",
+            f"torchvision computes a grid for {spec.dtype} images in {spec.dtype}, which misses pixels",
             expected="float32, float64 or uint8",
             hint="Put v2.ToDtype(torch.float32) before it.",
         )
-    fills = _fills(given, keywords["fill"])
-    channels, *size = given.shape
+    fills = _fills(spec, keywords["fill"])
+    channels, *size = spec.shape
     in_size = (size[0], size[1])
     # Torchvision multiplies by a mask, which is fractional at the border, only where there is any fill.
     without_fill = keywords | {"fill": None if keywords["fill"] is None else 0.0}
-    warp = partial(_applied, given, function, without_fill)
-    copies = selection(warp, in_size, torch.finfo(_grid_type(given)).eps)
+    warp = partial(_applied, spec, function, without_fill)
+    copies = selection(warp, in_size, torch.finfo(_grid_type(spec)).eps)
     if copies is not None:
         separable = Separable.of_axes(channels, *copies)
         if fills.any():
             separable = separable.with_fill(fills)
         stages: list[Stage] = [] if separable.is_identity else [separable]
-        return stages, replace(given, shape=separable.out_shape)
+        return stages, replace(spec, shape=separable.out_shape)
     window = _WINDOWS[_check_interpolation(keywords["interpolation"])]
     matrix, out_size = sampled(warp, in_size, window)
     bias = np.zeros(channels)
     if fills.any():
         black = np.zeros((1, *in_size), dtype=np.float32)
-        bias = fills[:, None, None] * _applied(given, function, keywords | {"fill": 1.0}, black)
+        bias = fills[:, None, None] * _applied(spec, function, keywords | {"fill": 1.0}, black)
     operator = SpatialSparse(np.eye(channels), matrix, in_size, out_size, bias)
     # Bicubic weights overshoot, and only PIL images, of uint8, have them.
     overshot: list[Stage] = [Clamp(0.0, 255.0)] if window == _WINDOWS[v2.InterpolationMode.BICUBIC] else []
-    return [operator, *overshot], replace(given, shape=operator.out_shape)
+    return [operator, *overshot], replace(spec, shape=operator.out_shape)
 
 
 def _applied(
-    given: ImageSpec, function: Callable[..., Any], keywords: dict[str, Any], images: NDArray[np.float32]
+    spec: ImageSpec, function: Callable[..., Any], keywords: dict[str, Any], images: NDArray[np.float32]
 ) -> FloatArray:
-    """What the function makes of each image of [N, H, W], in the container and precision of what is given.
+    """Apply the function to each image of [N, H, W], in the container and precision of the spec.
 
     Pillow places the samples of a float image (mode F) as it does those of bytes.
     """
     try:
-        if given.container == "pil":
+        if spec.container == "pil":
             return np.stack([np.asarray(function(Image.fromarray(image), **keywords)) for image in images])
-        result: FloatArray = function(torch.from_numpy(images).to(_grid_type(given)), **keywords).numpy()
+        result: FloatArray = function(torch.from_numpy(images).to(_grid_type(spec)), **keywords).numpy()
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
         raise OnelayerError(
-            f"torchvision refuses it: {error}", expected="arguments for such an image", hint="Mend its arguments."
+            f"torchvision refuses it: {error}", expected="arguments for such an image", hint="Change its arguments."
         ) from error
     return result
 
 
-def _grid_type(given: ImageSpec) -> torch.dtype:
-    return torch.float64 if given.dtype == "float64" else torch.float32
+def _grid_type(spec: ImageSpec) -> torch.dtype:
+    return torch.float64 if spec.dtype == "float64" else torch.float32
 
 
-def _fills(given: ImageSpec, fill: Any) -> FloatArray:
-    """One number per channel; Pillow cuts off fractions."""
+def _fills(spec: ImageSpec, fill: Any) -> FloatArray:
+    """Read one number per channel; Pillow cuts off fractions."""
     if isinstance(fill, dict):
         raise OnelayerError("the fill is a dictionary of types", expected="a number, or one per channel")
-    channels = given.shape[0]
+    channels = spec.shape[0]
     numbers = np.atleast_1d(np.asarray(0.0 if fill is None else fill, dtype=np.float64))
     if numbers.shape not in ((1,), (channels,)):
         raise OnelayerError(f"a fill of {numbers.size} numbers", expected=f"one, or {channels}: one per channel")
-    if given.dtype == "uint8" and (numbers.min() < 0 or numbers.max() > 255):
+    if spec.dtype == "uint8" and (numbers.min() < 0 or numbers.max() > 255):
         raise OnelayerError(f"the fill {fill} for a uint8 image", expected="numbers in 0 … 255")
-    return np.broadcast_to(np.trunc(numbers) if given.container == "pil" else numbers, (channels,))
+    return np.broadcast_to(np.trunc(numbers) if spec.container == "pil" else numbers, (channels,))

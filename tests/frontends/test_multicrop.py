@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,30 +21,27 @@ IMAGE = torch.rand(3, 17, 11, generator=torch.Generator().manual_seed(0))
 BYTES = (IMAGE * 255).to(torch.uint8)
 
 
-@pytest.mark.parametrize(
-    "transform",
-    [
-        v2.FiveCrop(5),
-        v2.FiveCrop((17, 11)),
-        v2.TenCrop((6, 9)),
-        v2.TenCrop(4, vertical_flip=True),
-        v1.FiveCrop([8]),
-        v1.TenCrop(1),
-        partial(f2.five_crop, size=[3, 10]),
-        partial(f1.ten_crop, size=7, vertical_flip=True),
-        v2.Compose([v2.Resize(24), v2.ToImage(), v2.FiveCrop(20), v2.Normalize([0.5], [0.25])]),
-    ],
-    ids=repr,
-)
-@pytest.mark.parametrize(
-    "image", [IMAGE, tv_tensors.Image(IMAGE), IMAGE.expand(2, 3, 17, 11)], ids=["one", "tv", "two"]
-)
-def test_a_tuple_of_crops(transform: Any, image: torch.Tensor) -> None:
-    ours, theirs = onelayer.compile(transform)(image), transform(image)
-    assert isinstance(ours, tuple)
-    for one, other in zip(ours, theirs, strict=True):
-        assert type(one) is type(other)
-        torch.testing.assert_close(one, other, rtol=0, atol=4e-6)
+CROPS = [
+    v2.FiveCrop(5),
+    v2.FiveCrop((17, 11)),
+    v2.TenCrop((6, 9)),
+    v2.TenCrop(4, vertical_flip=True),
+    v1.FiveCrop([8]),
+    v1.TenCrop(1),
+    partial(f2.five_crop, size=[3, 10]),
+    partial(f1.ten_crop, size=7, vertical_flip=True),
+    v2.Compose([v2.Resize(24), v2.ToImage(), v2.FiveCrop(20), v2.Normalize([0.5], [0.25])]),
+]
+
+
+def test_a_tuple_of_crops() -> None:
+    for transform in CROPS:
+        for image in (IMAGE, tv_tensors.Image(IMAGE), IMAGE.expand(2, 3, 17, 11)):
+            ours, theirs = onelayer.compile(transform)(image), transform(image)
+            assert isinstance(ours, tuple)
+            for one, other in zip(ours, theirs, strict=True):
+                assert type(one) is type(other), transform
+                torch.testing.assert_close(one, other, rtol=0, atol=4e-6, msg=partial("{}: {}".format, transform))
 
 
 def test_pictures() -> None:
@@ -55,20 +51,16 @@ def test_pictures() -> None:
             np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
 
 
-@pytest.mark.parametrize(
-    "transform",
-    [
+def test_stacked() -> None:
+    for transform in (
         v2.Compose([v2.FiveCrop(5), torch.stack]),
         v1.Compose([v1.TenCrop(5), v1.Lambda(torch.stack), v1.Normalize([0.5], [0.25])]),
         v2.Compose([v2.ToImage(), v2.FiveCrop(5), v2.Resize(3), partial(torch.stack, dim=0), v2.Grayscale()]),
-    ],
-    ids=repr,
-)
-def test_stacked(transform: Any) -> None:
-    for image in (IMAGE, tv_tensors.Image(IMAGE)):
-        ours, theirs = onelayer.compile(transform)(image), transform(image)
-        assert type(ours) is type(theirs)
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=4e-6)
+    ):
+        for image in (IMAGE, tv_tensors.Image(IMAGE)):
+            ours, theirs = onelayer.compile(transform)(image), transform(image)
+            assert type(ours) is type(theirs), transform
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=4e-6, msg=partial("{}: {}".format, transform))
 
 
 def test_each_crop_has_its_program() -> None:
@@ -80,20 +72,17 @@ def test_each_crop_has_its_program() -> None:
         layer.program(ImageSpec((3, 17, 11), "float32", "tensor"))
 
 
-@pytest.mark.parametrize(
-    ("transform", "text"),
-    [
+def test_what_is_refused() -> None:
+    for transform, text in (
         (v2.FiveCrop(12), "a crop of 12×12.* at most the image's 17×11"),
         (v2.Compose([v2.FiveCrop(5), v2.FiveCrop(3)]), "several images"),
         (v2.Compose([v2.FiveCrop(5), partial(torch.stack, dim=1)]), "several images"),
         (v2.Compose([v2.FiveCrop(5), v2.RandomErasing()]), "random.*RandomErasing .step 1."),
         (v2.Compose([v2.FiveCrop(5), v2.Resize(3)]), "change the first only.*Resize .step 1."),
         (v1.Compose([v1.FiveCrop(5), v1.Resize(3)]), "takes one image, and several.*Resize .step 1."),
-    ],
-)
-def test_what_is_refused(transform: Any, text: str) -> None:
-    with pytest.raises(OnelayerError, match=text):
-        onelayer.compile(transform)(IMAGE)
+    ):
+        with pytest.raises(OnelayerError, match=text):
+            onelayer.compile(transform)(IMAGE)
 
 
 def test_pictures_are_not_stacked() -> None:

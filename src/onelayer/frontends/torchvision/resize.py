@@ -1,0 +1,205 @@
+"""Derive torchvision's resizes: Pillow's and PyTorch's in fixed point, PyTorch's in float32, and real arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import numpy as np
+from PIL import Image
+from torchvision import transforms as v1
+from torchvision.transforms import functional as f1
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as f2
+from torchvision.transforms.v2.functional import _geometry
+from torchvision.transforms.v2.functional._geometry import _compute_resized_output_size
+
+from onelayer.algebra import AxisMap, Clamp, Float32Sum, Quantize, Separable, Stage
+from onelayer.algebra.axis import Interpolation
+from onelayer.algebra.filters import Precision
+from onelayer.algebra.fixed_point import in_fixed_point
+from onelayer.algebra.float32_taps import resized_in_singles
+from onelayer.errors import OnelayerError
+from onelayer.frontends.base import Derivation, arguments, not_bit_exact, register
+from onelayer.frontends.torchvision.geometry import map_axes
+from onelayer.frontends.torchvision.rounding_rules import FixedPoint, pillow_resize, torch_bytes, torch_float32
+from onelayer.image_spec import ImageSpec, RoundingMode
+
+_OVERSHOOTING = ("bicubic", "lanczos")
+"""Interpolations with negative weights."""
+
+_NEAREST = ("nearest", "nearest_exact")
+
+_WIDENING = ("bilinear", *_OVERSHOOTING)
+
+
+@register(v2.Resize, f2.resize)
+def resize_v2(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
+    """Derive a resize of v2; of uint8 tensors PyTorch's for bytes, where that is fast, or that for float32."""
+    size, interpolation, max_size, antialias = arguments(transform, "size", "interpolation", "max_size", "antialias")
+    kind = _interpolation(interpolation)
+    for_bytes = kind in _WIDENING and _geometry._do_native_uint8_resize_on_cpu(v2.InterpolationMode(kind))
+    return _resized(spec, size, kind, max_size, antialias, rounding, for_bytes)
+
+
+@register(v1.Resize, f1.resize)
+def resize_v1(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
+    """Derive a resize of v1; of uint8 tensors always that for float32. Lanczos is refused for tensors."""
+    size, interpolation, max_size, antialias = arguments(transform, "size", "interpolation", "max_size", "antialias")
+    kind = _interpolation(interpolation)
+    if spec.container != "pil" and kind == "lanczos":
+        raise OnelayerError("a v1 Resize of tensors has no interpolation lanczos", hint="Use v2.Resize.")
+    return _resized(spec, size, kind, max_size, antialias, rounding, for_bytes=False)
+
+
+def _interpolation(interpolation: Any) -> Interpolation:
+    """Name an ``InterpolationMode``, its value, or Pillow's number for it."""
+    try:
+        if isinstance(interpolation, int):
+            name = Image.Resampling(interpolation).name.lower()
+        else:
+            name = v2.InterpolationMode(interpolation).value.replace("-", "_")
+    except ValueError as error:
+        raise OnelayerError(
+            f"there is no interpolation {interpolation!r}", expected=", ".join(get_args(Interpolation))
+        ) from error
+    kind: Interpolation = name  # type: ignore[assignment]  # these are all the names there are
+    return kind
+
+
+def _resized(
+    spec: ImageSpec,
+    size: int | Sequence[int] | None,
+    kind: Interpolation,
+    max_size: int | None,
+    antialias: bool | None,
+    rounding: RoundingMode,
+    for_bytes: bool,
+) -> Derivation:
+    """Derive a resize with the arguments of ``v2.Resize``.
+
+    Args:
+        spec: The image.
+        size: See ``v2.Resize``.
+        kind: The filter.
+        max_size: See ``v2.Resize``.
+        antialias: See ``v2.Resize``; PIL images are antialiased always.
+        rounding: ``fused`` or ``exact``.
+        for_bytes: Whether PyTorch resizes uint8 tensors in fixed point; in float32 otherwise.
+
+    Raises:
+        OnelayerError: For sizes or an interpolation that torchvision refuses for such an image.
+    """
+    is_pil = spec.container == "pil"
+    lengths = list(zip(spec.shape[1:], _resized_size(spec, size, max_size), strict=True))
+    widens = is_pil or bool(antialias)
+    if is_pil and kind in _NEAREST:
+        rows, cols = (_pillow_nearest(n_in, n_out) for n_in, n_out in lengths)
+    else:
+        if not is_pil and kind in ("box", "hamming"):
+            raise OnelayerError(
+                f"a resize of tensors has no interpolation {kind}", expected="a PIL image", hint="Choose another one."
+            )
+        if spec.is_float and widens and kind in _WIDENING:
+            _refuse_width_of_one(rows=lengths[0], cols=lengths[1])
+        precision: Precision = "float32" if spec.is_float and spec.dtype != "float64" else "float64"
+        rows, cols = (AxisMap.resample(n_in, n_out, kind, widens, precision=precision) for n_in, n_out in lengths)
+    stages, output = map_axes(spec, rows, cols)
+    if not stages or kind in _NEAREST:
+        return stages, output
+    if rounding == "exact":
+        return _rounded(spec, rows, cols, kind, widens, for_bytes), output
+    if spec.dtype == "uint8" and kind in _OVERSHOOTING:
+        stages.append(Clamp(0, 255))
+    return stages, output
+
+
+def _resized_size(spec: ImageSpec, size: int | Sequence[int] | None, max_size: int | None) -> tuple[int, int]:
+    """Compute height and width after a resize. Source: torchvision."""
+    try:
+        height, width = _compute_resized_output_size(spec.shape[1:], size, max_size)
+    except ValueError as error:
+        raise OnelayerError(
+            f"a resize to {size} with max_size {max_size} was asked for",
+            expected=str(error),
+            hint="Choose another size or max_size.",
+        ) from error
+    if min(height, width) < 1:
+        raise OnelayerError(
+            f"a resize from {spec.shape[1]}×{spec.shape[2]} to {height}×{width} pixels was asked for",
+            expected="a height and a width of at least 1",
+            hint="Choose a larger size or max_size.",
+        )
+    return height, width
+
+
+def _refuse_width_of_one(rows: tuple[int, int], cols: tuple[int, int]) -> None:
+    """Refuse what PyTorch computes wrongly; both are lengths before and after."""
+    # PyTorch 2.15 on CPU then fills every output row with the same input row instead of weighing several.
+    if cols[1] == 1 and rows[0] > 1 and rows[1] not in (1, rows[0]):
+        raise OnelayerError(
+            "PyTorch resizes float tensors to a width of 1 wrongly when it antialiases and the height changes too",
+            expected="a width of at least 2, or the same height",
+            hint="Resize to another size, or use uint8 tensors, PIL images or antialias=False.",
+        )
+
+
+def _pillow_nearest(n_in: int, n_out: int) -> AxisMap:
+    """Select samples as ``ImagingScaleAffine`` of Pillow's ``Geometry.c``, which adds up places in float64."""
+    distances = np.full(n_out, n_in / n_out)
+    distances[0] /= 2
+    return AxisMap.select(n_in, np.minimum(np.add.accumulate(distances).astype(np.int64), n_in - 1))
+
+
+def _rounded(
+    spec: ImageSpec, rows: AxisMap, cols: AxisMap, kind: Interpolation, widens: bool, for_bytes: bool
+) -> list[Stage]:
+    """Derive a resize with every rounding, from its axes in real arithmetic."""
+    channels = spec.shape[0]
+    if spec.container == "pil":
+        return _in_fixed_point(channels, rows, cols, pillow_resize())
+    if spec.dtype == "uint8" and for_bytes:
+        if channels > 4 and cols.n_out == 1 and rows.n_out not in (1, rows.n_in):
+            raise not_bit_exact(
+                f"a resize of {channels} channels to a width of 1, which PyTorch computes wrongly,",
+                "at most 4 channels, or a width of at least 2",
+            )
+        return _in_fixed_point(channels, rows, cols, torch_bytes())
+    return _in_float32(spec, rows, cols, kind, widens)
+
+
+def _in_fixed_point(channels: int, rows: AxisMap, cols: AxisMap, rules: FixedPoint) -> list[Stage]:
+    """Derive a pass along each axis that changes, rounded half up and saturated."""
+    identity = AxisMap.identity
+    passes: list[tuple[AxisMap, AxisMap]]
+    if rules.first((rows.n_in, cols.n_in), (rows.n_out, cols.n_out)) == "cols":
+        passes = [(identity(rows.n_in), cols), (rows, identity(cols.n_out))]
+    else:
+        passes = [(rows, identity(cols.n_in)), (identity(rows.n_out), cols)]
+    stages: list[Stage] = []
+    for axes in passes:
+        if not all(axis.is_identity for axis in axes):
+            whole_rows, whole_cols = (in_fixed_point(axis, rules.limit) for axis in axes)
+            stages += [Separable.of_axes(channels, whole_rows, whole_cols), Quantize("half_up")]
+    return stages
+
+
+def _in_float32(spec: ImageSpec, rows: AxisMap, cols: AxisMap, kind: Interpolation, widens: bool) -> list[Stage]:
+    """Derive PyTorch's passes in float32, columns first; bytes are rounded half to even at the end."""
+    if not widens or kind not in ("bilinear", "bicubic") or spec.dtype not in ("uint8", "float32"):
+        raise not_bit_exact(
+            f"a resize of {spec.dtype} tensors in float32 with {kind}{'' if widens else ' and without antialiasing'}",
+            "bilinear or bicubic with antialiasing, of uint8 or float32",
+        )
+    _refuse_width_of_one(rows=(rows.n_in, rows.n_out), cols=(cols.n_in, cols.n_out))
+    rules = torch_float32()
+    identity = AxisMap.identity
+    channels = identity(spec.shape[0])
+    stages: list[Stage] = []
+    if cols.n_out != cols.n_in:
+        taps = resized_in_singles(cols.n_in, cols.n_out, kind, rules.weights_fused)
+        stages.append(Float32Sum(channels, identity(rows.n_in), taps, rules.resize_unfused))
+    if rows.n_out != rows.n_in:
+        taps = resized_in_singles(rows.n_in, rows.n_out, kind, rules.weights_fused)
+        stages.append(Float32Sum(channels, taps, identity(cols.n_out), rules.resize_unfused))
+    return stages if spec.is_float else [*stages, Quantize("half_even")]
