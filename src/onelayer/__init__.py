@@ -1,11 +1,11 @@
 """Image preprocessing as one layer.
 
 ``onelayer.compile(transform)`` derives one layer from torchvision transforms, ``onelayer.explain`` shows how, and
-``onelayer.verify`` certifies it; ``onelayer.register`` teaches it a transform of your own.
-``onelayer.identify(function, shape)`` finds one in what a function that cannot be read answers;
-``onelayer.learn(function, images)`` learns one from what it makes of images, and ``onelayer.recognise`` finds the
+``onelayer.verify`` certifies it; ``onelayer.register`` adds a handler for a transform of your own.
+``onelayer.identify(function, shape)`` finds the layer of a function that can only be called, from its answers;
+``onelayer.learn(function, images)`` learns one from pairs of images and answers, and ``onelayer.recognise`` finds the
 structure in what was learned.
-``onelayer.save(layer, folder)`` keeps a layer, derived or learned, and ``onelayer.load(folder)`` gives it back.
+``onelayer.save(layer, folder)`` writes a layer, derived or learned, and ``onelayer.load(folder)`` reads it.
 ``onelayer.pipelines`` names the pipelines that layers replace. Everything a user can get wrong is reported as
 ``onelayer.OnelayerError``.
 """
@@ -13,7 +13,6 @@ structure in what was learned.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from onelayer.errors import OnelayerError
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from onelayer.verification import verify
     from onelayer.verification.certificate import Certificate
 
-__version__ = version("onelayer")
+    __version__: str
 
 __all__ = [
     "Certificate",
@@ -63,8 +62,8 @@ __all__ = [
     "verify",
 ]
 
-# Loaded when first asked for: torch takes seconds to import, and `onelayer --help` does not need it.
-_HOMES = {
+# Imported on first access: torch takes seconds to import, and `onelayer --help` does not need it.
+_MODULE_OF = {
     "Certificate": "onelayer.verification.certificate",
     "DenseLayer": "onelayer.dense_layer",
     "Explanation": "onelayer.explanation",
@@ -90,10 +89,15 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name == "__version__":
+        # Takes a tenth of a second to import, a third of what `onelayer --help` takes.
+        from importlib.metadata import version
+
+        return version("onelayer")
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'onelayer' has no attribute {name!r}")
-    home = import_module(_HOMES[name])
-    return home if home.__name__ == f"onelayer.{name}" else getattr(home, name)
+    module = import_module(_MODULE_OF[name])
+    return module if module.__name__ == f"onelayer.{name}" else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -84,7 +84,7 @@ def test_a_derived_layer_stays_within_its_bound(transform: Any, given: ImageSpec
     # Real arithmetic, but for the original's own rounding to whole numbers, which is not that of the layer.
     exact = Program(derived.program.in_shape, tuple(s for s in derived.program.stages if not isinstance(s, Quantize)))
     half = 1.0 if not derived.output_spec.is_float else 0.0
-    known, outputs = Known(derived.program, None), np.linspace(0, np.prod(exact.out_shape) - 1, 30).astype(int)
+    known, outputs = KnownPrograms(derived.program, None), np.linspace(0, np.prod(exact.out_shape) - 1, 30).astype(int)
     images = plain_images(given.shape, 0.0, given.white, seed=3), extreme_images(known, outputs, 0.0, given.white)
     pixels = [pixels_of(image_of(torch.tensor(image), given)) for _, image in chain(*images)]
     furthest = 0.0

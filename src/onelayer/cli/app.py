@@ -1,7 +1,9 @@
-"""The application itself: how it starts, how it fails, what all commands share."""
+"""The application: its options, how it ends, and the checks that all commands share."""
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import signal
 import sys
 from typing import Annotated
@@ -11,10 +13,10 @@ from rich.markup import escape
 
 import onelayer
 from onelayer.console import console, visible_progress
-from onelayer.errors import Interrupted, OnelayerError
+from onelayer.errors import Interrupted, OnelayerError, require
 
 app = typer.Typer(
-    help="Image preprocessing as one layer: derive it or learn it, verify it, time it.",
+    help="Image preprocessing as one layer: derive it, identify it or learn it, verify it, time it.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -25,11 +27,27 @@ INTERRUPTED = 130
 
 
 def examples(*lines: str) -> str:
-    """The epilog of a command's help."""
+    """Format command lines as the epilog of a command's help."""
     return "Examples:\n\n" + "\n\n".join(f"  $ {line}" for line in lines)
 
 
-def _version(wanted: bool) -> None:
+def check_installed(*modules: str, extra: str, purpose: str) -> None:
+    """Refuse work that needs packages which are not installed, without importing any that are.
+
+    Args:
+        modules: Names of the modules.
+        extra: Extra of onelayer that installs them.
+        purpose: Work that needs them, as the subject of a sentence.
+
+    Raises:
+        OnelayerError: If one is missing; it names the extra.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            require(module, extra=extra, purpose=purpose)
+
+
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(onelayer.__version__)
         raise typer.Exit
@@ -38,10 +56,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Image preprocessing as one layer: derive it or learn it, verify it, time it."""
+    """Image preprocessing as one layer: derive it, identify it or learn it, verify it, time it."""
 
 
 def _raise_interrupt(*_: object) -> None:
@@ -49,27 +67,30 @@ def _raise_interrupt(*_: object) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; the process ends with 0, 2 for bad input, or 130 when it was interrupted.
+    """Run the command line and end the process: with 0, 2 for bad input, or 130 after an interruption.
 
     Args:
-        arguments: Instead of the process's own.
+        arguments: Arguments to use in place of the process's own.
     """
     # A job that is asked to end keeps what it has, just as on Ctrl-C.
     signal.signal(signal.SIGTERM, _raise_interrupt)
+    # PyTorch's module for C++ extensions, which other libraries import, warns wherever there is no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         with visible_progress():
             app(arguments, standalone_mode=True)
     except OnelayerError as error:
-        _fail(BAD_INPUT, str(error))
+        _fail(BAD_INPUT, f"[bold red]Error:[/bold red] {escape(str(error))}")
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _fail(BAD_INPUT, f"{where}{error.strerror or error}. What was finished before is kept.")
+        text = f"{where}{error.strerror or error}. What was finished before is kept."
+        _fail(BAD_INPUT, f"[bold red]Error:[/bold red] {escape(text)}")
     except KeyboardInterrupt:
-        _fail(INTERRUPTED, "Stopped.")
+        _fail(INTERRUPTED, "[bold red]Stopped.[/bold red]")
     except Interrupted as stop:
-        _fail(INTERRUPTED, str(stop))
+        _fail(INTERRUPTED, f"[bold red]Stopped.[/bold red] {escape(str(stop))}")
 
 
-def _fail(code: int, text: str) -> None:
-    console.print(f"[bold red]{'Error' if code == BAD_INPUT else 'Stopped'}:[/bold red] {escape(text)}", soft_wrap=True)
+def _fail(code: int, markup: str) -> None:
+    console.print(markup, soft_wrap=True)
     sys.exit(code)

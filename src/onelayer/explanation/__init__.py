@@ -1,9 +1,9 @@
-"""What became of each transform of a pipeline, as tables and as pictures."""
+"""Explain what became of each transform of a pipeline, as tables and as a figure."""
 
 from __future__ import annotations
 
-from onelayer.explanation.explained import Explanation, Part, Rewrite, StageRow, TransformRow
-from onelayer.explanation.explaining import explain
-from onelayer.explanation.totals import Totals
+from onelayer.explanation.build import explain
+from onelayer.explanation.cost import CostPerImage
+from onelayer.explanation.explanation import Explanation, Rewrite, StageRow, TransformRow, TransformStage
 
-__all__ = ["Explanation", "Part", "Rewrite", "StageRow", "Totals", "TransformRow", "explain"]
+__all__ = ["CostPerImage", "Explanation", "Rewrite", "StageRow", "TransformRow", "TransformStage", "explain"]

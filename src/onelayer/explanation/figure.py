@@ -1,4 +1,4 @@
-"""The weights of a program as a picture: axis maps as matrices, and what single output pixels read."""
+"""Draw the weights of a program: axis maps as matrices, and the windows that single output pixels read."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 _COLOURS = "RdBu"
-"""Negative weights red, positive ones blue, zero white."""
+"""Colour map: negative weights red, positive ones blue, zero white."""
 _LONGEST = 256
-"""Cells along each side of what is drawn; a band would be too thin to be seen in a matrix of more."""
+"""Maximum number of cells along each side; in a larger matrix a band would be too thin to be seen."""
 _WRITTEN = 8
-"""Rows and columns of a window whose weights are written into it."""
+"""Maximum height and width of a window whose weights are written into it as numbers."""
 _SUMS = 4
-"""Input channels whose sums of weights are named."""
+"""Maximum number of input channels whose sums of weights are named."""
 _SQUARISH = 3
-"""How many times as long as wide a window may be and still be drawn with square pixels."""
+"""Ratio of the sides up to which a window is drawn with square pixels."""
 _INCHES = 3.4
-"""Width and height of one panel with its titles."""
+"""Width and height of one panel, titles included."""
 _IN_A_ROW = 3
+"""Panels side by side."""
 
 
 def draw(program: Program, pixels: Sequence[tuple[int, int]] | None, channel: int) -> Figure:
@@ -95,13 +96,13 @@ def _draw_axes(block: SubFigure, title: str, operator: Separable) -> None:
 
 
 def _thinned(axis: AxisMap) -> tuple[FloatArray, str]:
-    """The matrix of an axis map, of a long one every n-th row and groups of columns added up, and what to say of it."""
+    """Make the matrix of an axis map, and a note; of a long axis, take every n-th row and add up groups of columns."""
     each, among = math.ceil(axis.n_out / _LONGEST), math.ceil(axis.n_in / _LONGEST)
     groups = np.arange(axis.n_in) // among
-    adding = sparse.csr_array((np.ones(axis.n_in), (np.arange(axis.n_in), groups)))
+    summing = sparse.csr_array((np.ones(axis.n_in), (np.arange(axis.n_in), groups)))
     notes = [f"one output of {each}" if each > 1 else "", f"each cell sums {among} inputs" if among > 1 else ""]
     note = ", ".join(filter(None, notes))
-    return (axis.to_sparse()[::each] @ adding).toarray(), f"\n({note})" if note else ""
+    return (axis.to_sparse()[::each] @ summing).toarray(), f"\n({note})" if note else ""
 
 
 def _draw_pixels(block: SubFigure, title: str, pixels: list[tuple[int, int, Window]], grid: tuple[int, int]) -> None:
@@ -137,7 +138,7 @@ def _draw_window(block: SubFigure, axes: Axes, title: str, window: Window) -> No
 
 
 def _notes(window: Window, drawn: int, each: int) -> list[str]:
-    """What is said above a window, besides its title: a line on what is drawn, and one on the other channels."""
+    """Describe a window in two lines: what is drawn, and the other channels."""
     first = [
         f"input channel {drawn}" if len(window.weights) > 1 else "",
         f"plus {window.offset:.3g}" if window.offset else "",

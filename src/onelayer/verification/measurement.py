@@ -57,14 +57,14 @@ class GreyScale:
             values: Black and white, per input channel.
         """
         black, white = (
-            derived.program.apply(np.broadcast_to(end[:, None, None], derived.given.shape))
+            derived.program.apply(np.broadcast_to(end[:, None, None], derived.input_spec.shape))
             for end in (values.low, values.high)
         )
 
         def output_range() -> Range:
             return [values, *ranges_of(derived.program.stages, values)][-1]
 
-        return cls.between(black, white, output_range, is_float=derived.after.is_float)
+        return cls.between(black, white, output_range, is_float=derived.output_spec.is_float)
 
     @classmethod
     def between(

@@ -1,4 +1,4 @@
-"""The command that times: workloads against everything else, or a run's layer."""
+"""``onelayer bench``"""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from onelayer.cli.app import app, examples
-from onelayer.cli.runs import Device
+from onelayer.cli.app import app, check_installed, examples
+from onelayer.cli.run_options import Device, check_data, check_reproduction
 from onelayer.console import results
 from onelayer.errors import Interrupted, OnelayerError
 from onelayer.reproduction.learn_request import DeviceChoice
@@ -19,8 +19,6 @@ from onelayer.reproduction.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from onelayer.bench.peers_run import PeersRequest
-
-# What needs torch is imported inside the commands, so that --help answers at once.
 
 ALL = "all"
 
@@ -39,9 +37,9 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="[WORKLOAD]...",
-            help="Workloads to time against everything else; [bold]all[/bold] of them; or the folder of a run, to time "
-            "its layer against the original transforms. Nothing at all lists workloads and peers.",
-            show_default=False,
+            help="Workloads to time; [bold]all[/bold] of them; or the folder of a run, to time its layer against the "
+            "original transforms.",
+            show_default="a list of all workloads and peers",
         ),
     ] = None,
     threads: Annotated[
@@ -53,59 +51,65 @@ def bench(
     batch_size: Annotated[
         str | None,
         typer.Option(
-            help="Of the report's workloads, such as 8,256,all, where all is one batch of all images.",
+            help="Batch sizes of the report's workloads, such as 8,256,all, where all is one batch of all images.",
             show_default="8 to 1024, and all",
         ),
     ] = None,
     device: Device = DeviceChoice.auto,
     repeats: Annotated[
-        int | None, typer.Option(help="Rounds that count.", min=3, max=1000, show_default="5; of a run, 3")
+        int | None, typer.Option(help="Number of timed rounds.", min=3, max=1000, show_default="5; of a run, 3")
     ] = None,
     images: Annotated[
         int | None,
         typer.Option(
-            help="Images of a pass.", min=1, max=10_000, show_default="10,000 of the report's, 3 to 48 photographs"
+            help="Number of images per pass.",
+            min=1,
+            max=10_000,
+            show_default="10,000 of the report's, 3 to 48 photographs",
         ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="Images of the report's workloads, as for reproduce. Of a run: where its images are now, if they have "
-            "moved.",
+            help="Images of the report's workloads, as for reproduce; of a run: the present place of its images.",
             show_default="ONELAYER_DATA, or sample",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The folder of record, page and pictures.", show_default="bench", file_okay=False),
+        typer.Option(help="Folder of the record, the page and the figures.", show_default="bench", file_okay=False),
     ] = None,
 ) -> None:
     """Time pipelines against all other ways to run them; or the layer of a run against its transforms."""
-    if what and len(what) == 1 and _is_run(what[0]):
+    check_data(data)
+    if what and len(what) == 1 and RunFolder(Path(what[0])).holds_run:
         others = {"--threads": threads, "--peers": peers, "--batch-size": batch_size, "--images": images, "--out": out}
         _bench_run(RunFolder(Path(what[0])), device, repeats, data, others)
         return
     if not what:
         _list()
         return
+    cores = os.cpu_count() or 1
+    numbers = None if threads is None else _numbers(threads, "--threads", cores)
+    sizes = None if batch_size is None else _batch_sizes(batch_size)
+    peer_names = None if peers in (None, ALL) else _names(peers or "", "--peers")
+    check_installed("matplotlib", "skimage", extra="bench", purpose="onelayer bench")
     # Before PyTorch is loaded. Its OpenMP threads spin while they wait, by default for so long that two of them on a
     # virtual machine may keep each other from one core: then every call takes 8 ms, or none, by chance.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
     from onelayer.bench import peers_run, workloads
     from onelayer.bench.peers import registry
     from onelayer.reproduction.steps import resolve_device
 
     chosen = workloads.WORKLOADS if what == [ALL] else workloads.named(what)
     placed = resolve_device(device)
-    cores = os.cpu_count() or 1
     request = peers_run.PeersRequest(
         workloads=chosen,
-        peers=registry.PEERS if peers in (None, ALL) else registry.named(_names(peers or "", "--peers")),
+        peers=registry.PEERS if peer_names is None else registry.named(peer_names),
         # A device does not care how many threads its host has.
-        threads=sorted({1 if placed == "cpu" else cores, cores})
-        if threads is None
-        else _numbers(threads, "--threads", cores),
-        batch_sizes=None if batch_size is None else _batch_sizes(batch_size),
+        threads=numbers or sorted({1 if placed == "cpu" else cores, cores}),
+        batch_sizes=sizes,
         device=placed,
         repeats=repeats or peers_run.REPEATS,
         images=images,
@@ -125,22 +129,20 @@ def bench(
     _bench_peers(request, out or Path("bench"), shlex.join(["onelayer", "bench", *what, *given]))
 
 
-def _is_run(text: str) -> bool:
-    return RunFolder(Path(text)).holds_run
-
-
 def _bench_run(
     folder: RunFolder, device: DeviceChoice, repeats: int | None, data: str | None, others: dict[str, Any]
 ) -> None:
-    from onelayer.reproduction.records import BenchmarkRecord
-    from onelayer.reproduction.report import benchmark_table
-    from onelayer.reproduction.steps import bench_step, resolve_device
-
     given = [name for name, value in others.items() if value is not None]
     if given:
         raise OnelayerError(
             f"{folder.path} is a run, and {', '.join(given)} given", expected="--device, --repeats and --data only"
         )
+    check_reproduction("bench of a run")
+
+    from onelayer.reproduction.records import BenchmarkRecord
+    from onelayer.reproduction.report import benchmark_table
+    from onelayer.reproduction.steps import bench_step, resolve_device
+
     bench_step(folder, resolve_device(device), data, repeats=repeats)
     results.print(benchmark_table(BenchmarkRecord.read(folder.benchmark)))
     results.print(f"Onto the page with: onelayer report {shlex.quote(str(folder.path))}", soft_wrap=True)
@@ -176,7 +178,7 @@ def _bench_peers(request: PeersRequest, out: Path, command: str) -> None:
     except KeyboardInterrupt:
         count = "1 case" if len(cases) == 1 else f"{len(cases)} cases"
         raise Interrupted(f"{count} measured" + (f", kept in {out}." if cases else ".")) from None
-    results.print(f"Record, page and pictures: [bold]{escape(str(out))}[/bold]", soft_wrap=True)
+    results.print(f"Record, page and figures: [bold]{escape(str(out))}[/bold]", soft_wrap=True)
 
 
 def _list() -> None:

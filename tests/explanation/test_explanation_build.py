@@ -42,44 +42,44 @@ def bicubic() -> Explanation:
 
 def test_the_report_has_a_row_per_transform(report: Explanation) -> None:
     rows = report.transforms
-    assert [row.place for row in rows] == [0, 1, 2, 3]
+    assert [row.index for row in rows] == [0, 1, 2, 3]
     assert [row.name for row in rows] == ["Resize", "Grayscale", "RandomHorizontalFlip", "RandomVerticalFlip"]
-    words = [[part.words for part in row.parts] for row in rows]
+    words = [[part.description for part in row.parts] for row in rows]
     assert words == [["resample 32×32 → 28×28"], ["mix channels 3→1"], ["flip cols"], ["flip rows"]]
     # 32/28 samples to either side of a centre: at most 2 · 32/28 = 2.29, so three whole samples.
     assert [row.parts[0].taps for row in rows] == [(3, 3), (1, 1), (1, 1), (1, 1)]
     assert [row.stages for row in rows] == [(0,)] * 4
-    assert [row.after.shape for row in rows] == [(3, 28, 28), (1, 28, 28), (1, 28, 28), (1, 28, 28)]
+    assert [row.output_spec.shape for row in rows] == [(3, 28, 28), (1, 28, 28), (1, 28, 28), (1, 28, 28)]
     assert rows[0].text.startswith("Resize(size=[28, 28]")
 
 
-def test_what_the_report_costs(report: Explanation) -> None:
+def test_cost_of_the_report(report: Explanation) -> None:
     taps = 28 * 3
     # Along 32 rows, then along 28 columns, of three channels; then three channels into one.
     each = [taps * 3 * 32 + taps * 3 * 28, 3 * 28 * 28, 0, 0]
-    assert [row.totals.multiplications for row in report.transforms] == each
-    assert report.before.multiplications == sum(each) == 17_472
+    assert [row.cost.multiplications for row in report.transforms] == each
+    assert report.cost_before.multiplications == sum(each) == 17_472
     samples = (3 * 32 * 32 + 3 * 28 * 28) + (3 * 28 * 28 + 28 * 28) + 2 * (28 * 28 + 28 * 28)
-    assert (report.before.samples, report.before.bytes) == (samples, 4 * samples)
+    assert (report.cost_before.samples, report.cost_before.bytes) == (samples, 4 * samples)
     # One channel first, which is then all there is to resize.
-    assert report.after.multiplications == 3 * 32 * 32 + taps * 32 + taps * 28 == 8_112
-    assert (report.after.samples, report.after.bytes) == (3 * 32 * 32 + 28 * 28, 4 * (3 * 32 * 32 + 28 * 28))
+    assert report.cost_after.multiplications == 3 * 32 * 32 + taps * 32 + taps * 28 == 8_112
+    assert (report.cost_after.samples, report.cost_after.bytes) == (3 * 32 * 32 + 28 * 28, 4 * (3 * 32 * 32 + 28 * 28))
 
 
 def test_the_one_stage_of_the_report(report: Explanation) -> None:
     (stage,) = report.stages
-    assert stage.words == "resample 32×32 → 28×28, mix channels 3→1"
+    assert stage.description == "resample 32×32 → 28×28, mix channels 3→1"
     assert (stage.in_shape, stage.out_shape, stage.taps) == ((3, 32, 32), (1, 28, 28), (3, 3))
     assert stage.transforms == (0, 1, 2, 3)
-    assert stage.totals == report.after
+    assert stage.cost == report.cost_after
     assert {rewrite.rule for rewrite in report.rewrites} == {"fuse neighbours"}
     assert all(rewrite.done for rewrite in report.rewrites)
 
 
 def test_what_was_not_fused_says_why(bicubic: Explanation) -> None:
     look_up, resize, scale, normal = bicubic.transforms
-    assert [part.words for part in look_up.parts] == ["look up in a table"]
-    assert [(part.words, part.taps) for part in resize.parts] == [
+    assert [part.description for part in look_up.parts] == ["look up in a table"]
+    assert [(part.description, part.taps) for part in resize.parts] == [
         ("resample 45×60 → 20×26", (9, 10)),
         ("clamp to 0 … 255", None),
     ]
@@ -92,10 +92,10 @@ def test_what_was_not_fused_says_why(bicubic: Explanation) -> None:
 
 
 def test_activations_ride_along(bicubic: Explanation) -> None:
-    look_up = bicubic.transforms[0].totals
+    look_up = bicubic.transforms[0].cost
     # Alone it reads and writes bytes; in the program it is done where values are read anyway.
     assert (look_up.multiplications, look_up.bytes) == (0, 2 * 3 * 45 * 60)
-    assert [stage.totals.bytes for stage in bicubic.stages] == [
+    assert [stage.cost.bytes for stage in bicubic.stages] == [
         0,
         3 * 45 * 60 + 4 * 3 * 20 * 26,
         0,
@@ -121,13 +121,13 @@ def test_a_clamp_that_never_acts() -> None:
     explanation = explain(pipeline, (1, 5, 7), dtype="uint8", rounding="fused")
     scale, power = explanation.transforms
     assert power.text == "adjust_gamma(gamma=2.0, gain=0.5)"
-    assert [part.words for part in power.parts] == ["0.5 · x^2", "clamp to 0 … 1"]
+    assert [part.description for part in power.parts] == ["0.5 · x^2", "clamp to 0 … 1"]
     assert power.parts[1].dropped is not None
     assert "values from 0 to 0.5 reach it" in power.parts[1].dropped
     # uint8 in, float32 out; the power rides along.
-    assert explanation.after.bytes == 35 + 4 * 35
-    assert explanation.before.bytes == 35 + 4 * 35 + 2 * 4 * 35
-    assert scale.totals.multiplications == 35
+    assert explanation.cost_after.bytes == 35 + 4 * 35
+    assert explanation.cost_before.bytes == 35 + 4 * 35 + 2 * 4 * 35
+    assert scale.cost.multiplications == 35
 
 
 def test_transforms_that_cancel() -> None:
@@ -136,7 +136,7 @@ def test_transforms_that_cancel() -> None:
     for row in explanation.transforms:
         assert row.stages == ()
         assert row.parts[0].dropped == "it changes nothing"
-    assert (explanation.before.bytes, explanation.after.bytes) == (4 * 4 * 3 * 17 * 11, 0)
+    assert (explanation.cost_before.bytes, explanation.cost_after.bytes) == (4 * 4 * 3 * 17 * 11, 0)
     assert "0 stages" in str(explanation)
 
 
@@ -144,8 +144,8 @@ def test_a_change_of_dtype_alone_reads_and_writes() -> None:
     explanation = explain(v2.ToDtype(torch.float64), (3, 5, 7))
     assert explanation.stages == ()
     assert explanation.transforms[0].parts == ()
-    assert explanation.before == explanation.after
-    assert explanation.after.bytes == 105 * (4 + 8)
+    assert explanation.cost_before == explanation.cost_after
+    assert explanation.cost_after.bytes == 105 * (4 + 8)
 
 
 def test_inside_a_preset_the_narrower_dtype_is_counted() -> None:
@@ -155,16 +155,16 @@ def test_inside_a_preset_the_narrower_dtype_is_counted() -> None:
     assert [part.stages for part in row.parts] == [(0,)] * 4
     # Resize, crop, scale, normalise; all but the last write bytes.
     resized, cropped = 3 * 232 * 309, 3 * 224 * 224
-    assert row.totals.bytes == (3 * 375 * 500 + resized) + 2 * cropped + 2 * cropped + (cropped + 4 * cropped)
-    assert row.totals.samples == (3 * 375 * 500 + resized) + 6 * cropped
+    assert row.cost.bytes == (3 * 375 * 500 + resized) + 2 * cropped + 2 * cropped + (cropped + 4 * cropped)
+    assert row.cost.samples == (3 * 375 * 500 + resized) + 6 * cropped
     assert len(row.text) <= 90
 
 
 def test_padding_with_a_colour_adds_an_image() -> None:
     explanation = explain(v2.Pad(2, fill=0.5), (1, 3, 3))
-    assert explanation.stages[0].words == "zero-pad 3×3 → 7×7, add an image"
+    assert explanation.stages[0].description == "zero-pad 3×3 → 7×7, add an image"
     # Read, written, and the image that is added.
-    assert explanation.after.bytes == 4 * (9 + 49 + 49)
+    assert explanation.cost_after.bytes == 4 * (9 + 49 + 49)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_padding_with_a_colour_adds_an_image() -> None:
 )
 def test_stages_in_words(transform: object, words: str) -> None:
     (stage,) = explain(transform, (3, 17, 11)).stages  # type: ignore[arg-type]
-    assert stage.words == words
+    assert stage.description == words
 
 
 def test_images_in_place_of_their_shape() -> None:
@@ -193,9 +193,9 @@ def test_images_in_place_of_their_shape() -> None:
     tensor = torch.zeros(3, 17, 11, dtype=torch.uint8)
     assert explain(resize, tensor) == expected
     assert explain(resize, torch.zeros(4, 3, 17, 11, dtype=torch.uint8)) == expected
-    assert explain(resize, tv_tensors.Image(tensor)).given.container == "image"
-    assert explain(resize, PIL.Image.new("RGB", (11, 17))).given == ImageSpec((3, 17, 11), "uint8", "pil")
-    assert explain(resize, np.zeros((17, 11, 3), np.uint8)).given == ImageSpec((3, 17, 11), "uint8", "numpy")
+    assert explain(resize, tv_tensors.Image(tensor)).input_spec.container == "image"
+    assert explain(resize, PIL.Image.new("RGB", (11, 17))).input_spec == ImageSpec((3, 17, 11), "uint8", "pil")
+    assert explain(resize, np.zeros((17, 11, 3), np.uint8)).input_spec == ImageSpec((3, 17, 11), "uint8", "numpy")
 
 
 def test_a_compiled_layer() -> None:
@@ -207,7 +207,7 @@ def test_a_compiled_layer() -> None:
 def test_one_of_several_crops() -> None:
     crops = v2.Compose([v2.Resize(9), v2.FiveCrop(5)])
     last = explain(crops, (3, 17, 11), output=4)
-    assert (last.output, last.outputs, last.result.shape) == (4, 5, (3, 5, 5))
+    assert (last.output, last.outputs, last.output_spec.shape) == (4, 5, (3, 5, 5))
     assert last != explain(crops, (3, 17, 11))
     assert "image 4 of 5" in str(last)
     with pytest.raises(OnelayerError, match=r"0 … 4"):
@@ -217,15 +217,15 @@ def test_one_of_several_crops() -> None:
 def test_one_pixel() -> None:
     explanation = explain(REPORT, (3, 1, 1))
     assert explanation.stages[0].taps == (1, 1)
-    assert explanation.result.shape == (1, 28, 28)
+    assert explanation.output_spec.shape == (1, 28, 28)
 
 
 def test_as_json(bicubic: Explanation) -> None:
     plain = bicubic.to_dict()
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert plain["transforms"][1]["parts"][0]["taps"] == [9, 10]
-    assert plain["given"] == {"shape": [3, 45, 60], "dtype": "uint8", "container": "tensor"}
-    assert plain["after"]["multiplications"] == bicubic.after.multiplications
+    assert plain["input_spec"] == {"shape": [3, 45, 60], "dtype": "uint8", "container": "tensor"}
+    assert plain["cost_after"]["multiplications"] == bicubic.cost_after.multiplications
     assert "program" not in plain
 
 

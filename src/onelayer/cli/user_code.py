@@ -1,7 +1,8 @@
-"""Importing a user's module or running a user's file; what goes wrong there becomes an error that names the line."""
+"""Import a user's module or run a user's file; whatever goes wrong in it becomes an error that names the line."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import itertools
@@ -17,32 +18,77 @@ from onelayer.errors import OnelayerError
 
 _COUNT = itertools.count(1)
 
-# Frames of these lie between a user's code and whoever asked for it.
+# Their frames lie between a user's code and its caller.
 _NOT_THE_USERS = tuple(Path(str(module.__file__)).parent for module in (onelayer, importlib))
+
+_WITHOUT_PIPELINES = {"PIL", "albumentations", "cv2", "numpy", "scipy", "skimage", "torch", "torchvision"}
+"""Packages beside the standard library that never make an :class:`onelayer.Pipeline`."""
+
+
+def check_place(place: str) -> None:
+    """Refuse a file or a module that does not exist, without importing or running anything.
+
+    Args:
+        place: A dotted module name, or a path that ends with ``.py`` or has a separator.
+
+    Raises:
+        OnelayerError: If there is no such file, it is no Python file, or there is no such module.
+    """
+    if _is_path(place):
+        _checked_file(Path(place))
+        return
+    top, *inner = place.split(".")
+    if not all(part.isidentifier() for part in (top, *inner)):
+        raise _no_module(place)
+    with _searched_first(Path.cwd()):
+        try:
+            there = top in sys.modules or importlib.util.find_spec(top) is not None
+        except (ImportError, ValueError):
+            there = False
+    if not there:
+        raise _no_module(place)
+
+
+def imports_only_libraries(place: str) -> bool:
+    """Whether the source of a file shows that nothing in it can be an :class:`onelayer.Pipeline`.
+
+    False for a module, and for a file that cannot be read, is no Python, or imports anything but well-known libraries.
+    """
+    if not _is_path(place):
+        return False
+    try:
+        source = Path(place).read_bytes()
+        nodes = list(ast.walk(ast.parse(source)))
+    except (OSError, SyntaxError, ValueError):
+        return False
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {"." * node.level + str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    known = {name.split(".")[0] for name in imported} <= sys.stdlib_module_names | _WITHOUT_PIPELINES
+    # A module can also be imported by its name as a string.
+    return known and b"onelayer" not in source
 
 
 @contextmanager
 def load(place: str) -> Iterator[ModuleType]:
-    """A module by its name, or a file as a module of its own.
+    """Import a module by its name, or run a file as a module of its own.
 
-    Until the end of the ``with`` statement imports are looked for in the file's folder first; for a module, in the
-    current one.
+    Until the end of the ``with`` statement, imports are looked for in the file's folder first; for a module, in the
+    current folder.
 
     Args:
-        place: A dotted name, or a path that ends with ``.py`` or has a separator.
+        place: A dotted module name, or a path that ends with ``.py`` or has a separator.
 
     Raises:
         OnelayerError: If there is no such module or file, or it raises.
     """
-    named_file = place.lower().endswith(".py") or "/" in place or "\\" in place
-    path = _checked(Path(place)) if named_file else None
+    path = _checked_file(Path(place)) if _is_path(place) else None
     with _searched_first(path.parent if path else Path.cwd()):
         yield _import_file(path) if path else _import_module(place)
 
 
 @contextmanager
 def naming_errors(what: str) -> Iterator[None]:
-    """Whatever a user's code raises in here, as an OnelayerError with the line in the user's code.
+    """Turn whatever a user's code raises into an OnelayerError that names the line of that code.
 
     Args:
         what: The code, as the subject of a sentence.
@@ -65,7 +111,11 @@ def naming_errors(what: str) -> Iterator[None]:
         ) from error
 
 
-def _checked(path: Path) -> Path:
+def _is_path(place: str) -> bool:
+    return place.lower().endswith(".py") or "/" in place or "\\" in place
+
+
+def _checked_file(path: Path) -> Path:
     if path.is_dir() or not path.exists():
         raise OnelayerError(
             f"{path} is a folder" if path.is_dir() else f"there is no file {path}",
@@ -108,13 +158,8 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _import_module(name: str) -> ModuleType:
-    missing = OnelayerError(
-        f"there is no module {name!r}",
-        expected="one that is installed, or lies in the current folder",
-        hint="Of a file give the path: file.py:attribute.",
-    )
     if not all(part.isidentifier() for part in name.split(".")):
-        raise missing
+        raise _no_module(name)
     with naming_errors(f"module {name}"):
         try:
             return importlib.import_module(name)
@@ -122,11 +167,19 @@ def _import_module(name: str) -> ModuleType:
             # Another module that this one asks for may be what is missing.
             if error.name is None or not f"{name}.".startswith(f"{error.name}."):
                 raise
-    raise missing
+    raise _no_module(name)
+
+
+def _no_module(name: str) -> OnelayerError:
+    return OnelayerError(
+        f"there is no module {name!r}",
+        expected="one that is installed, or lies in the current folder",
+        hint="Of a file give the path: file.py:attribute.",
+    )
 
 
 def _line(error: BaseException) -> str:
-    """Where in the user's own files it was raised, as the end of a sentence."""
+    """Name the line of the user's own files that raised an error, as the end of a sentence."""
     files = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     outside = [
         (file, line)
@@ -137,12 +190,12 @@ def _line(error: BaseException) -> str:
         return ""
     # The outermost of these is the user's. A library that it called lies elsewhere, or in an environment below.
     folder = outside[0][0].parent
-    own = [
+    users = [
         (file, line)
         for file, line in outside
         if file.is_relative_to(folder) and "site-packages" not in file.relative_to(folder).parts
     ]
-    return _at(*own[-1])
+    return _at(*users[-1])
 
 
 def _at(file: Path | str | None, line: int | None) -> str:

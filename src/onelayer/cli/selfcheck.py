@@ -1,4 +1,4 @@
-"""The command that compares onelayer's rounding with what is installed."""
+"""``onelayer selfcheck``"""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from onelayer.cli.app import app, examples
 from onelayer.console import console, progress, results
+from onelayer.errors import OnelayerError
 
 DIFFERENT = 1
 """Status of the process where a bit differs."""
@@ -22,16 +23,20 @@ DIFFERENT = 1
     )
 )
 def selfcheck(
-    cases: Annotated[int, typer.Option(min=1, max=10_000_000, help="About how many random cases.")] = 400,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same cases.")] = 0,
+    cases: Annotated[int, typer.Option(min=1, max=10_000_000, help="Approximate number of random cases.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the cases.")] = 0,
     json: Annotated[
-        Path | None, typer.Option(help="Also write the results, as JSON.", show_default=False, dir_okay=False)
+        Path | None,
+        typer.Option(help="File to write the results into.", show_default="not written", dir_okay=False),
     ] = None,
 ) -> None:
     """Compare layers with the installed torchvision, PyTorch and Pillow, bit for bit.
 
     Ends with status 1 where any bit of any image differs. Takes some seconds; 20,000 cases take some minutes.
     """
+    if json is not None and not json.parent.is_dir():
+        raise OnelayerError(f"--json {json} cannot be written", expected="a file in a folder that exists")
+
     from onelayer.selfcheck import check, table
 
     with progress() as display:

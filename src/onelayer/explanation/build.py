@@ -1,4 +1,4 @@
-"""``explain()``: from a pipeline to what became of it."""
+"""Explain a pipeline: trace each transform through derivation and simplification to the final stages."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from onelayer.algebra import Operator, Program, Shape, Simplified
 from onelayer.algebra.rewrite import RuleApplication
 from onelayer.backends import WORKS_BY, choose
 from onelayer.errors import OnelayerError
-from onelayer.explanation.explained import Explanation, Part, Rewrite, StageRow, TransformRow
-from onelayer.explanation.totals import total, totals_after, totals_before, totals_of_step
+from onelayer.explanation.cost import cost_before, cost_of_step, costs_of_stages, total
+from onelayer.explanation.explanation import Explanation, Rewrite, StageRow, TransformRow, TransformStage
 from onelayer.explanation.words import in_words, taps_of
 from onelayer.frontends import Container, Derived, ImageSpec, PixelType, RoundingMode, Step, Transform
 from onelayer.images.containers import Image, spec_of
 from onelayer.layer import OneLayer, computes_in
 from onelayer.programs import Output, Transforms
 
-_TEXT = 90
-"""Characters that are kept of a transform's text."""
+_LONGEST_TEXT = 90
+"""Maximum length of a transform's text."""
 
 
 def explain(
@@ -34,53 +34,53 @@ def explain(
     output: int = 0,
     rounding: RoundingMode | None = None,
 ) -> Explanation:
-    """Say what each transform of a pipeline became, and what that saves.
+    """Explain what each transform of a pipeline became, and what that saves.
 
     Args:
         transform: Torchvision transforms, or the layer that they were compiled to.
         image: Channels, height and width of the images; an image, or an :class:`onelayer.ImageSpec`.
-        dtype: Of the images, where a shape is given.
-        container: What holds the images, where a shape is given.
-        output: Which of the images that come out is explained, where a ``FiveCrop`` or ``TenCrop`` makes several.
-        rounding: ``exact`` or ``fused``; None for exact where the images are uint8, and fused for all others. A layer
-            has its own.
+        dtype: Dtype of the images, where a shape is given.
+        container: Container of the images, where a shape is given.
+        output: Index of the image to explain, where a ``FiveCrop`` or ``TenCrop`` makes several.
+        rounding: ``exact`` or ``fused``; None for exact where the images are uint8, and fused for all others. Not
+            used for a compiled layer, which has its own.
 
     Raises:
-        UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
-        OnelayerError: If what is given is no image or no shape of one, or there is no such output.
+        UnsupportedTransformError: For a transform that cannot be derived, with its name and index.
+        OnelayerError: If ``image`` is no image and no shape of one, or there is no such output.
     """
-    given = _given(image, dtype, container)
+    spec = _spec(image, dtype, container)
     layer = transform if isinstance(transform, OneLayer) else OneLayer(Transforms(transform, rounding))
-    derived_each = layer.transforms.derived(given).each
-    if output not in range(len(derived_each)):
-        raise OnelayerError(f"output {output} was asked for", expected=f"one of 0 … {len(derived_each) - 1}")
-    derived = derived_each[output]
-    explained = layer.source.outputs(given).each[output]
-    simplified = explained.simplified
+    every = layer.transforms.derived(spec).each
+    if output not in range(len(every)):
+        raise OnelayerError(f"output {output} was asked for", expected=f"one of 0 … {len(every) - 1}")
+    derived = every[output]
+    computed = layer.source.outputs(spec).each[output]
+    simplified = computed.simplified
     stages = _stage_rows(derived, simplified)
     return Explanation(
-        given=given,
-        result=derived.output_spec,
+        input_spec=spec,
+        output_spec=derived.output_spec,
         output=output,
-        outputs=len(derived_each),
+        outputs=len(every),
         transforms=tuple(_transform_row(step, derived, simplified) for step in derived.steps),
         stages=stages,
         rewrites=_rewrites(derived, simplified),
-        before=totals_before(derived),
-        after=total([stage.totals for stage in stages], given, derived.output_spec),
-        backend=_backend(layer, explained, given),
+        cost_before=cost_before(derived),
+        cost_after=total([stage.cost for stage in stages], spec, derived.output_spec),
+        backend=_backend(layer, computed, spec),
         program=simplified.program,
     )
 
 
-def _backend(layer: OneLayer, output: Output, given: ImageSpec) -> str:
-    """What runs it where the image lies on the CPU, and why."""
-    choice = choose(layer.backend, output.simplified.program, torch.device("cpu"), computes_in(given, output))
+def _backend(layer: OneLayer, output: Output, spec: ImageSpec) -> str:
+    """Describe the backend for images on the CPU, and why it is chosen."""
+    choice = choose(layer.backend, output.simplified.program, torch.device("cpu"), computes_in(spec, output))
     because = f" (chosen because {choice.reason})" if choice.reason else ""
     return f"{choice.name}: {WORKS_BY[choice.name]}{because}"
 
 
-def _given(image: Any, dtype: PixelType, container: Container) -> ImageSpec:
+def _spec(image: Any, dtype: PixelType, container: Container) -> ImageSpec:
     if isinstance(image, ImageSpec):
         return image
     if not isinstance(image, tuple | list):
@@ -95,7 +95,7 @@ def _given(image: Any, dtype: PixelType, container: Container) -> ImageSpec:
 
 def _transform_row(step: Step, derived: Derived, simplified: Simplified) -> TransformRow:
     parts = tuple(
-        Part(
+        TransformStage(
             in_words(derived.program.stages[index]),
             taps_of(derived.program.stages[index]),
             stages := tuple(at for at, origins in enumerate(simplified.origins) if index in origins),
@@ -103,12 +103,12 @@ def _transform_row(step: Step, derived: Derived, simplified: Simplified) -> Tran
         )
         for index in step.stages
     )
-    totals = totals_of_step(step, derived.program.stages)
-    return TransformRow(step.index, step.name, _text(step), step.input_spec, step.output_spec, parts, totals)
+    cost = cost_of_step(step, derived.program.stages)
+    return TransformRow(step.index, step.name, _text(step), step.input_spec, step.output_spec, parts, cost)
 
 
 def _why_dropped(index: int, simplified: Simplified) -> str:
-    """The reason of the last rewrite that the stage took part in: the one after which it was in no stage."""
+    """Get the reason of the last rewrite that the stage took part in: the one after which it was in no stage."""
     return next(rewrite.reason for rewrite in reversed(simplified.applied) if index in rewrite.stages)
 
 
@@ -120,42 +120,42 @@ def _text(step: Step) -> str:
     else:
         text = step.text if not step.text.startswith("<") else step.name
     text = " ".join(text.split()).replace("( ", "(").replace(" )", ")").replace("InterpolationMode.", "")
-    return textwrap.shorten(text, _TEXT, placeholder=" …")
+    return textwrap.shorten(text, _LONGEST_TEXT, placeholder=" …")
 
 
 def _stage_rows(derived: Derived, simplified: Simplified) -> tuple[StageRow, ...]:
-    totals = totals_after(simplified.program, derived.input_spec, derived.output_spec)
+    costs = costs_of_stages(simplified.program, derived.input_spec, derived.output_spec)
     shapes = _shapes(simplified.program)
     return tuple(
         StageRow(
-            place=at,
-            words=in_words(stage),
+            index=at,
+            description=in_words(stage),
             taps=taps_of(stage),
             in_shape=shapes[at],
             out_shape=shapes[at + 1],
-            transforms=_places(simplified.origins[at], derived),
-            totals=totals[at],
+            transforms=_indices(simplified.origins[at], derived),
+            cost=costs[at],
         )
         for at, stage in enumerate(simplified.program.stages)
     )
 
 
 def _shapes(program: Program) -> list[Shape]:
-    """What arrives at each stage, and what leaves the last."""
+    """List the shapes that arrive at each stage, and the one that leaves the last."""
     shapes = [program.in_shape]
     for stage in program.stages:
         shapes.append(stage.out_shape if isinstance(stage, Operator) else shapes[-1])
     return shapes
 
 
-def _places(stages: tuple[int, ...], derived: Derived) -> tuple[int, ...]:
-    """The transforms that these stages of the derived program belong to."""
+def _indices(stages: tuple[int, ...], derived: Derived) -> tuple[int, ...]:
+    """Find the transforms that these stages of the derived program belong to."""
     return tuple(step.index for step in derived.steps if set(step.stages) & set(stages))
 
 
 def _rewrites(derived: Derived, simplified: Simplified) -> tuple[Rewrite, ...]:
     def rewrite(done: bool, application: RuleApplication) -> Rewrite:
-        return Rewrite(application.name, done, _places(application.stages, derived), application.reason)
+        return Rewrite(application.name, done, _indices(application.stages, derived), application.reason)
 
     every = [
         *(rewrite(True, application) for application in simplified.applied),
@@ -167,7 +167,7 @@ def _rewrites(derived: Derived, simplified: Simplified) -> tuple[Rewrite, ...]:
 
 
 def _kept_apart(simplified: Simplified) -> list[RuleApplication]:
-    """Operators that activations stand between: no rule looks at these, though a reader will."""
+    """Explain why operators with activations between them are not fused: no rule looks at these, but a reader will."""
     stages = simplified.program.stages
     operators = [at for at, stage in enumerate(stages) if isinstance(stage, Operator)]
     return [

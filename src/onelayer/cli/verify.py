@@ -1,0 +1,139 @@
+"""``onelayer verify``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from onelayer.cli.app import app, examples
+from onelayer.cli.input_options import (
+    Container,
+    Dtype,
+    ImageOptions,
+    PipelineText,
+    Rounding,
+    ShapeText,
+    black_image,
+    check_layer,
+    rounding_mode,
+    spec_text,
+)
+from onelayer.cli.output_options import CertificateJson, FigurePath, check_figure, draw, write_certificate
+from onelayer.cli.pipeline_source import FoundPipeline, check_pipeline, find_pipeline
+from onelayer.console import results
+from onelayer.errors import OnelayerError
+
+if TYPE_CHECKING:
+    from onelayer.dense_layer import DenseLayer
+    from onelayer.image_spec import ImageSpec
+    from onelayer.layer import OneLayer
+
+
+@app.command(
+    epilog=examples(
+        "onelayer verify resnet50 --images photographs/",
+        "onelayer verify report --layer runs/cifar10",
+        "onelayer verify my_transforms.py:evaluation --shape 3x480x640 --json certificate.json --figure worst.png",
+    )
+)
+def verify(
+    pipeline: PipelineText,
+    layer: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with a layer, or a run.", show_default="the layer that is derived here", file_okay=False
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Image file, or a folder of them.", show_default="synthetic adversarial images only", exists=True
+        ),
+    ] = None,
+    shape: ShapeText = None,
+    dtype: Dtype = None,
+    container: Container = None,
+    rounding: Rounding = None,
+    json: CertificateJson = None,
+    figure: FigurePath = None,
+) -> None:
+    """Measure how far a layer is from a pipeline, on images and on adversarial ones, and prove a bound."""
+    check_figure(figure)
+    if layer is not None:
+        if rounding is not None:
+            raise OnelayerError(
+                "both --layer and --rounding were given", expected="one of them: a layer has its rounding"
+            )
+        check_layer(layer)
+    if images is not None and shape is not None:
+        raise OnelayerError("both --images and --shape were given", expected="one of them")
+    options = ImageOptions.checked(shape, dtype, container)
+    check_pipeline(pipeline, has_shape=bool(layer or images or shape))
+
+    import onelayer
+
+    found = find_pipeline(pipeline)
+    replacement = (
+        onelayer.compile(found.transform, rounding=rounding_mode(rounding)) if layer is None else onelayer.load(layer)
+    )
+    if images is not None:
+        given = _photographs(images, replacement, options)
+    else:
+        given = [black_image(spec) for spec in _specs(replacement, found, options)]
+    certificate = onelayer.verify(replacement, found.transform, given)
+    results.print(certificate)
+    write_certificate(certificate, json)
+    if figure is not None:
+        draw(certificate.figure(), figure)
+
+
+def _specs(layer: DenseLayer | OneLayer, found: FoundPipeline, options: ImageOptions) -> list[ImageSpec]:
+    """Say which images to verify on: those of the options, or else of the layer, or else of the pipeline."""
+    if options.shape is not None:
+        return [options.spec_of(options.shape)]
+    held = _held_specs(layer)
+    if not held:
+        return [options.spec_for(found)]
+    wanted = [
+        spec for spec in held if options.dtype in (None, spec.dtype) and options.container in (None, spec.container)
+    ]
+    if not wanted:
+        raise OnelayerError(
+            "the layer takes no images of this --dtype and --as",
+            expected="one of " + ", ".join(map(spec_text, held)),
+        )
+    return wanted
+
+
+def _held_specs(layer: DenseLayer | OneLayer) -> list[ImageSpec]:
+    """List the images that a loaded layer takes; none for a layer that is derived for any image."""
+    from onelayer.dense_layer import DenseLayer
+    from onelayer.image_spec import ImageSpec
+    from onelayer.programs import SavedPrograms
+
+    if isinstance(layer, DenseLayer):
+        dtype = str(layer.weight.dtype).removeprefix("torch.")
+        return [ImageSpec(layer.input_shape, dtype, "tensor")]  # type: ignore[arg-type]  # weights are floating point
+    return list(layer.source.programs) if isinstance(layer.source, SavedPrograms) else []
+
+
+def _photographs(path: Path, layer: DenseLayer | OneLayer, options: ImageOptions) -> list[Any]:
+    """Read photographs as the options say, or else as the layer takes its images."""
+    from torchvision.transforms.v2 import functional as F
+
+    from onelayer.data.photographs import read_photographs
+    from onelayer.image_spec import ImageSpec
+    from onelayer.images.containers import TORCH_DTYPES, image_of, pixels_of
+
+    pixel_type, container = options.pixel_type, options.container_type
+    held = {(spec.dtype, spec.container) for spec in _held_specs(layer)}
+    if options.dtype is None and options.container is None and len(held) == 1:
+        ((pixel_type, container),) = held
+    photographs = []
+    for picture in read_photographs(path):
+        pixels = F.to_dtype(pixels_of(picture), TORCH_DTYPES[pixel_type], scale=True)
+        channels, height, width = pixels.shape
+        photographs.append(image_of(pixels, ImageSpec((channels, height, width), pixel_type, container)))
+    return photographs
