@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import pytest
-
 SOURCE = Path(__file__).parent.parent / "src" / "onelayer"
 
 # Each group may import from groups before it, and from itself. docs/architecture.md explains the order.
@@ -37,7 +35,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
 
 
-def imported_rooms(path: Path) -> set[str]:
+def imported_parts(path: Path) -> set[str]:
     """The parts of onelayer that a module imports, at its top or inside its functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -49,18 +47,18 @@ def imported_rooms(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_imports_point_one_way(path: Path) -> None:
-    own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
-    assert own in RANK, f"{own} has no place in the order"
-    backwards = {room for room in imported_rooms(path) if RANK[room] > RANK[own]}
-    assert not backwards, f"{own} imports from {backwards}, which comes after it"
+def test_imports_point_one_way() -> None:
+    for path in MODULES:
+        part = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        assert part in RANK, f"{part} has no place in the order"
+        backwards = {name for name in imported_parts(path) if RANK[name] > RANK[part]}
+        assert not backwards, f"{path.relative_to(SOURCE)} imports from {backwards}, which come after {part}"
 
 
 def test_the_report_reads_records_and_runs_nothing() -> None:
     allowed = {"errors", "console", "atomic_write", "plotting", "formats", "records", "reproduction"}
     for path in (SOURCE / "reproduction" / "report").rglob("*.py"):
-        assert imported_rooms(path) <= allowed, path
+        assert imported_parts(path) <= allowed, path
 
 
 def test_the_algebra_is_free_of_torch() -> None:
@@ -79,14 +77,14 @@ HARMLESS_WITH = {
 }
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_nothing_unpickles(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            assert not {alias.name for alias in node.names} & {"pickle", "dill", "cloudpickle", "joblib"}
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in HARMLESS_WITH:
-            keyword, value = HARMLESS_WITH[ast.unparse(node.func)]
-            given = {word.arg: word.value for word in node.keywords}
-            assert isinstance(given.get(keyword), ast.Constant), ast.unparse(node)
-            assert given[keyword].value is value, ast.unparse(node)
+def test_nothing_unpickles() -> None:
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                assert not {alias.name for alias in node.names} & {"pickle", "dill", "cloudpickle", "joblib"}, path
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in HARMLESS_WITH:
+                keyword, value = HARMLESS_WITH[ast.unparse(node.func)]
+                arguments = {word.arg: word.value for word in node.keywords}
+                argument = arguments.get(keyword)
+                assert isinstance(argument, ast.Constant), f"{path}: {ast.unparse(node)}"
+                assert argument.value is value, f"{path}: {ast.unparse(node)}"

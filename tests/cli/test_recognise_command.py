@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onelayer.reproduction.learning.conversion import layer_of
 from PIL import Image
 
 import onelayer
 from onelayer.algebra import AxisMap, Dense, Separable
-from onelayer.reproduction.learning.conversion import layer_of
 
 Run = Callable[..., tuple[int, str]]
 

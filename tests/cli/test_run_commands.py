@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onelayer.reproduction.history import read_history
 from PIL import Image
 
 import onelayer
 from onelayer import pipelines
 from onelayer import serialize as layer_files
 from onelayer.reproduction import steps
-from onelayer.reproduction.history import read_history
 from onelayer.reproduction.records import BenchmarkRecord, MetricsRecord, OtherRecipesRecord, RunRecord
 
 Run = Callable[..., tuple[int, str]]

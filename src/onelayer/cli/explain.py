@@ -29,7 +29,7 @@ def explain(
     images = ImageOptions.checked(shape, dtype, container)
     images.check(pipeline)
 
-    from onelayer import explain as explain_pipeline
+    from onelayer.explanation import explain as explain_pipeline
 
     found = find_pipeline(pipeline)
     explanation = explain_pipeline(found.transform, images.spec_for(found), rounding=rounding_mode(rounding))
