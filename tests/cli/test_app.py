@@ -74,6 +74,11 @@ WRONG: list[tuple[list[str], str]] = [
     (["recognise", "nowhere"], "there is no layer in nowhere"),
     (["recognise", "held", "--data", "nowhere"], "there is no data called 'nowhere'"),
     (["recognise", "held", "--out", "held"], "there is a layer in held already"),
+    (["recognise", "compiled"], "the layer in compiled was compiled, identified or recognised"),
+    (["learn", "mine.py:small"], "mine.py:small does not say which images it is for"),
+    (["learn", "resnet51"], "there is no pipeline named 'resnet51'"),
+    (["compare", "run", "resnet51"], "there is no pipeline named 'resnet51'"),
+    (["bench", "run", "report", "clip"], "run is a run, and report clip given; expected its pipeline at most"),
     (["learn", "--data", "nowhere"], "there is no data called 'nowhere'; expected sample, cifar10, a folder"),
     (["learn", "--data", ""], "there is no data called ''"),
     (["learn", "--epochs", "many"], "--epochs"),
@@ -103,6 +108,8 @@ def test_help_and_wrong_arguments_do_not_wait_for_torch(tmp_path: Path) -> None:
     (tmp_path / "held" / "config.json").write_text("{}")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "compiled").mkdir()
+    (tmp_path / "compiled" / "config.json").write_text('{"kind": "programs"}')
     asked = [["--help"], ["--version"], *([command, "--help"] for command in COMMANDS), *(line for line, _ in WRONG)]
     ran = subprocess.run(
         [sys.executable, "-c", WITHOUT_TORCH],
@@ -120,7 +127,7 @@ def test_help_and_wrong_arguments_do_not_wait_for_torch(tmp_path: Path) -> None:
     for (arguments, expected), (code, text, _) in zip(WRONG, refusals, strict=True):
         assert code == 2, f"{arguments} ended with {code}"
         assert expected in " ".join(text.replace("│", " ").split()), f"{arguments} said {text}"
-    assert {path.name for path in tmp_path.iterdir()} == {"mine.py", "held", "run"}
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.py", "held", "run", "compiled"}
 
 
 def test_every_command_is_in_the_help(run: Run) -> None:
@@ -158,9 +165,8 @@ def test_a_missing_package_names_its_extra(run: Run, tmp_path: Path, monkeypatch
     for arguments, extra in {
         ("reproduce",): "reproduce",
         ("learn",): "reproduce",
-        ("compare", tmp_path / "run"): "reproduce",
+        ("learn", "--data", tmp_path): "reproduce",
         ("report", tmp_path / "run"): "reproduce",
-        ("bench", tmp_path / "run"): "reproduce",
         ("bench", "report-uint8"): "bench",
         ("explain", "report", "--figure", tmp_path / "a.png"): "reproduce",
     }.items():

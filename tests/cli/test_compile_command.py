@@ -33,5 +33,6 @@ def test_nothing_is_written_of_what_cannot_be_derived(
     refused: Callable[..., str], pipelines_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "layer"
-    refused(("compile", f"{pipelines_file}:random", "--out", out, "--shape", "3x5x5"), "it is random")
+    for name, pattern in {"random": "it is random", "gamma": r"answers: onelayer identify \S+:gamma"}.items():
+        refused(("compile", f"{pipelines_file}:{name}", "--out", out, "--shape", "3x5x5"), pattern)
     assert not out.exists()

@@ -48,6 +48,7 @@ def test_no_number_is_cut_in_a_narrow_terminal(
         (("{file}:mirrored", "--shape", "3x9x9"), "Pad"),
         (("report", "--shape", "4x32x32"), "gray channels of 4 channels"),
         (("torchvision:ResNet50_Weights",), "several weights; expected one of torchvision:ResNet50_Weights.IMAGENET"),
+        (("{file}:gamma", "--shape", "3x5x5"), r"answers: onelayer identify \S+:gamma --shape …"),
         (("{folder}/raises.py:x", "--shape", "3x5x5"), "ZeroDivisionError"),
     ],
 )

@@ -74,8 +74,11 @@ def test_weights_without_their_download(text: str, resize: int, monkeypatch: pyt
 
 
 def test_weights_that_do_not_exist() -> None:
-    refused("torchvision:resnet50", "no weights named 'resnet50'", "Did you mean ResNet50_Weights?")
-    refused("torchvision:ResNet50_Weights.IMAGENET1K_V9", "ResNet50_Weights.IMAGENET1K_V2, ResNet50_Weights.DEFAULT")
+    refused("torchvision:resnet50", "no weights named 'resnet50'", "Did you mean torchvision:ResNet50_Weights.DEFAULT?")
+    refused(
+        "torchvision:ResNet50_Weights.IMAGENET1K_V9",
+        "ResNet50_Weights.IMAGENET1K_V2, torchvision:ResNet50_Weights.DEFAULT",
+    )
     refused("torchvision:ResNet50_Weights", "has several weights", "ResNet50_Weights.DEFAULT")
     refused("torchvision:zzzz.qqqq", "get_model_weights")
 

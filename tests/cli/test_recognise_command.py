@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from onelayer.reproduction.learning.conversion import layer_of
 from PIL import Image
 
 import onelayer
@@ -29,7 +28,7 @@ def learned_layer(noise: float) -> Dense:
 
 
 def test_a_layer(run: Run, tmp_path: Path) -> None:
-    onelayer.save(layer_of(learned_layer(1e-5), torch.float64), tmp_path / "learned")
+    onelayer.save(onelayer.DenseLayer.from_operator(learned_layer(1e-5), torch.float64), tmp_path / "learned")
     code, text = run("recognise", tmp_path / "learned", "--out", tmp_path / "recognised")
     assert code == 0, text
     assert "bilinear antialias 12→7, flipped" in text
@@ -46,7 +45,7 @@ def test_the_statistics_of_images(run: Run, tmp_path: Path) -> None:
     for index in range(60):
         coarse = Image.fromarray(generator.integers(0, 256, (4, 4, 3), dtype=np.uint8))
         coarse.resize((10, 12), Image.Resampling.BICUBIC).save(tmp_path / "images" / f"{index:02}.png")
-    onelayer.save(layer_of(learned_layer(1e-6), torch.float64), tmp_path / "learned")
+    onelayer.save(onelayer.DenseLayer.from_operator(learned_layer(1e-6), torch.float64), tmp_path / "learned")
     code, text = run("recognise", tmp_path / "learned", "--data", tmp_path / "images")
     assert code == 0, text
     assert "RMS difference on images" in text
@@ -67,5 +66,8 @@ def test_a_run_beside_its_pipeline(run: Run, tmp_path: Path) -> None:
 
 def test_what_is_no_product_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
     weight = np.random.default_rng(0).normal(size=(30, 3 * 8 * 9))
-    onelayer.save(layer_of(Dense(weight, np.zeros(30), (3, 8, 9), (1, 5, 6)), torch.float64), tmp_path / "learned")
+    onelayer.save(
+        onelayer.DenseLayer.from_operator(Dense(weight, np.zeros(30), (3, 8, 9), (1, 5, 6)), torch.float64),
+        tmp_path / "learned",
+    )
     refused(("recognise", tmp_path / "learned"), "the weights are no Kronecker product")

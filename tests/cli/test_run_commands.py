@@ -17,14 +17,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from onelayer.reproduction.history import read_history
 from PIL import Image
 
 import onelayer
 from onelayer import pipelines
 from onelayer import serialize as layer_files
 from onelayer.reproduction import steps
-from onelayer.reproduction.records import BenchmarkRecord, MetricsRecord, OtherRecipesRecord, RunRecord
+from onelayer.reproduction.records import (
+    BenchmarkRecord,
+    MetricsRecord,
+    OtherRecipesRecord,
+    RunRecord,
+    read_history,
+)
 
 Run = Callable[..., tuple[int, str]]
 Refused = Callable[..., str]
@@ -98,6 +103,31 @@ def test_one_pass_recipe_skips_bad_images_and_is_compared(
     assert "PSNR" in text
     assert f"onelayer report {out}" in text
     refused(("learn", "--resume", "--out", out, "--recipe", "report"), "--recipe")
+
+
+def test_a_function_of_ones_own(run: Run, refused: Refused, pipelines_file: Path, tmp_path: Path) -> None:
+    out, function = tmp_path / "run", f"{pipelines_file}:resized"
+    (tmp_path / "images").mkdir()
+    generator = np.random.default_rng(1)
+    for index in range(120):  # 84 to learn from, and 60 values in each
+        Image.fromarray(generator.integers(0, 256, (5, 4, 3), dtype=np.uint8)).save(tmp_path / f"images/{index:03}.png")
+    command = ("learn", function, "--data", tmp_path / "images", "--out", out, "--recipe", "least-squares")
+    refused(command, "resized does not say which images it is for")
+    code, text = run(*command, "--shape", "3x5x4")
+    assert code == 0, text
+    assert f"The layer: {out}/layer" in text
+    record = RunRecord.read(out / "run.json")
+    assert (record.pipeline.name, record.pipeline.input_shape, record.pipeline.output_shape) == (
+        function, (3, 5, 4), (3, 9, 5),
+    )  # fmt: skip
+    # Nothing is run because a record names it: the other commands want to be told.
+    refused(("compare", out), "no built-in pipeline", f"Name it behind the command: {function}")
+    refused(("compare", out, f"{pipelines_file}:mirrored"), "is not the run's; expected .*resized")
+    for again in (("compare", out, function), ("bench", out, function), ("learn", function, "--resume", "--out", out)):
+        code, text = run(*again)
+        assert code == 0, text
+    assert MetricsRecord.read(out / "metrics.json").layers[0].max_grey_levels < 0.01
+    refused(("bench", out, function, "--peers", "onelayer"), "is a run, and --peers given")
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ import typer
 from rich.markup import escape
 
 from onelayer.cli.app import app, check_installed, examples
-from onelayer.cli.run_options import Device, check_data, check_reproduction
+from onelayer.cli.pipeline_source import check_pipeline
+from onelayer.cli.run_options import Device, check_data, pipeline_of_run
 from onelayer.console import results
 from onelayer.errors import Interrupted, OnelayerError
 from onelayer.reproduction.learn_request import DeviceChoice
@@ -36,9 +37,9 @@ def bench(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[WORKLOAD]...",
+            metavar="WORKLOAD...",
             help="Workloads to time; [bold]all[/bold] of them; or the folder of a run, to time its layer against the "
-            "original transforms.",
+            "original transforms (and behind it the run's PIPELINE, if that is not built in).",
             show_default="a list of all workloads and peers",
         ),
     ] = None,
@@ -82,9 +83,9 @@ def bench(
 ) -> None:
     """Time pipelines against all other ways to run them; or the layer of a run against its transforms."""
     check_data(data)
-    if what and len(what) == 1 and RunFolder(Path(what[0])).holds_run:
+    if what and RunFolder(Path(what[0])).holds_run:
         others = {"--threads": threads, "--peers": peers, "--batch-size": batch_size, "--images": images, "--out": out}
-        _bench_run(RunFolder(Path(what[0])), device, repeats, data, others)
+        _bench_run(what, device, repeats, data, others)
         return
     if not what:
         _list()
@@ -130,20 +131,25 @@ def bench(
 
 
 def _bench_run(
-    folder: RunFolder, device: DeviceChoice, repeats: int | None, data: str | None, others: dict[str, Any]
+    what: list[str], device: DeviceChoice, repeats: int | None, data: str | None, others: dict[str, Any]
 ) -> None:
+    folder, pipeline = RunFolder(Path(what[0])), what[1:]
+    if len(pipeline) > 1:
+        raise OnelayerError(f"{folder.path} is a run, and {' '.join(pipeline)} given", expected="its pipeline at most")
     given = [name for name, value in others.items() if value is not None]
     if given:
         raise OnelayerError(
             f"{folder.path} is a run, and {', '.join(given)} given", expected="--device, --repeats and --data only"
         )
-    check_reproduction("bench of a run")
+    for text in pipeline:
+        check_pipeline(text)
 
     from onelayer.reproduction.records import BenchmarkRecord
     from onelayer.reproduction.report import benchmark_table
     from onelayer.reproduction.steps import bench_step, resolve_device
 
-    bench_step(folder, resolve_device(device), data, repeats=repeats)
+    own = pipeline_of_run(pipeline[0] if pipeline else None, None, folder)
+    bench_step(folder, resolve_device(device), data, own, repeats=repeats)
     results.print(benchmark_table(BenchmarkRecord.read(folder.benchmark)))
     results.print(f"Onto the page with: onelayer report {shlex.quote(str(folder.path))}", soft_wrap=True)
 

@@ -17,6 +17,7 @@ from onelayer.cli.input_options import (
     Rounding,
     rounding_mode,
     spec_text,
+    suggesting_identify,
 )
 from onelayer.cli.output_options import OverwriteLayer, check_layer_out, print_layer
 from onelayer.cli.pipeline_source import check_pipeline, find_pipeline
@@ -53,7 +54,8 @@ def compile_pipeline(
     found = find_pipeline(pipeline)
     specs = [images.spec_for(found) for images in every]
     layer = onelayer.compile(found.transform, rounding=rounding_mode(rounding))
-    onelayer.save(layer, out, pipeline=found.name, images=specs)
+    with suggesting_identify(found):
+        onelayer.save(layer, out, pipeline=found.name, images=specs)
     for spec in specs:
         for output in layer.source.outputs(spec).each:
             stages = output.simplified.program.stages

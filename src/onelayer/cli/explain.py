@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from onelayer.cli.app import app, examples
-from onelayer.cli.input_options import Container, Dtype, ImageOptions, PipelineText, Rounding, ShapeText, rounding_mode
+from onelayer.cli.input_options import (
+    Container,
+    Dtype,
+    ImageOptions,
+    PipelineText,
+    Rounding,
+    ShapeText,
+    rounding_mode,
+    suggesting_identify,
+)
 from onelayer.cli.output_options import FigurePath, check_figure, draw
 from onelayer.cli.pipeline_source import find_pipeline
 from onelayer.console import results
@@ -32,7 +41,8 @@ def explain(
     from onelayer.explanation import explain as explain_pipeline
 
     found = find_pipeline(pipeline)
-    explanation = explain_pipeline(found.transform, images.spec_for(found), rounding=rounding_mode(rounding))
+    with suggesting_identify(found):
+        explanation = explain_pipeline(found.transform, images.spec_for(found), rounding=rounding_mode(rounding))
     results.print(explanation)
     if figure is not None:
         draw(explanation.figure(), figure)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -184,11 +188,34 @@ def black_image(spec: ImageSpec) -> Any:
     return image_of(torch.zeros(spec.shape, dtype=TORCH_DTYPES[spec.dtype]), spec)
 
 
-def check_layer(folder: Path) -> None:
-    """Refuse a folder without a layer, without importing torch."""
-    if not any((place / "config.json").is_file() for place in (folder, folder / "layer")):
+def check_layer(folder: Path) -> Path:
+    """Find the configuration of the layer in a folder, or of a run, without importing torch.
+
+    Raises:
+        OnelayerError: If there is none.
+    """
+    for path in (folder / "config.json", folder / "layer" / "config.json"):
+        if path.is_file():
+            return path
+    raise OnelayerError(
+        f"there is no layer in {folder}",
+        expected="a folder that onelayer compile, identify, recognise or learn wrote",
+        hint="Such a folder has a config.json and a model.safetensors.",
+    )
+
+
+@contextmanager
+def suggesting_identify(found: FoundPipeline) -> Iterator[None]:
+    """Add to the error for a function that cannot be derived that it may be identified."""
+    from onelayer.frontends import UnsupportedTransformError
+
+    try:
+        yield
+    except UnsupportedTransformError as error:
+        if not inspect.isroutine(found.transform):
+            raise
         raise OnelayerError(
-            f"there is no layer in {folder}",
-            expected="a folder that onelayer compile, identify, recognise or learn wrote",
-            hint="Such a folder has a config.json and a model.safetensors.",
-        )
+            f"{found.name} is a function that onelayer does not know, and so cannot be derived",
+            expected="transforms",
+            hint=f"Its layer can be found from its answers: onelayer identify {shlex.quote(found.name)} --shape …",
+        ) from error

@@ -12,6 +12,7 @@ from onelayer.cli.input_options import check_layer
 from onelayer.cli.output_options import LayerOut, OverwriteLayer, check_layer_out, print_layer
 from onelayer.cli.run_options import check_data
 from onelayer.console import results
+from onelayer.errors import OnelayerError
 
 if TYPE_CHECKING:
     from onelayer.algebra import Operator
@@ -43,17 +44,23 @@ def recognise(
     overwrite: OverwriteLayer = False,
 ) -> None:
     """Find the taps, the factors and their names in the weights of a learned layer."""
+    from onelayer.records import written_kind
+
     check_layer_out(out, overwrite=overwrite)
-    check_layer(layer)
+    if written_kind(check_layer(layer)) == "programs":
+        raise OnelayerError(
+            f"the layer in {layer} was compiled, identified or recognised: its structure is known",
+            expected="a learned layer, which is one dense matrix",
+            hint="print(onelayer.load(…)) shows a layer.",
+        )
     check_data(data)
 
     import onelayer
     from onelayer.recognition import comparison_table
-    from onelayer.reproduction.learning.conversion import operator_of
     from onelayer.serialize import load_dense
 
     dense = load_dense(layer)
-    learned = operator_of(dense)
+    learned = dense.to_operator()
     found = onelayer.recognise(learned, refit=None if data is None else _statistics(dense, data))
     results.print(found)
     true = _true_operator(layer)
@@ -70,7 +77,7 @@ def _statistics(layer: DenseLayer, data: str) -> ImageStatistics:
     from onelayer.data import load_images
     from onelayer.pipelines import Pipeline
     from onelayer.recognition import ImageStatistics
-    from onelayer.reproduction.learning.image_sums import ImageSums
+    from onelayer.reproduction.learning.least_squares import ImageSums
 
     images = load_images(data, shape=layer.input_shape, seed=0).train[:_STATISTICS_OF]
     with torch.inference_mode():
@@ -86,4 +93,5 @@ def _true_operator(folder: Path) -> Operator | None:
     from onelayer.reproduction.run_folder import RunFolder
 
     run = RunFolder(folder)
-    return affine_map(pipelines.named(RunRecord.read(run.record).pipeline.name)) if run.holds_run else None
+    name = RunRecord.read(run.record).pipeline.name if run.holds_run else None
+    return affine_map(pipelines.named(name)) if name in pipelines.names() else None

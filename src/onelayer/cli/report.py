@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.markup import escape
 
 from onelayer.cli.app import app, examples
-from onelayer.cli.run_options import Run, check_reproduction, check_run
+from onelayer.cli.run_options import Run, check_page, check_run
 from onelayer.console import results
 
 
@@ -13,7 +13,7 @@ from onelayer.console import results
 def report(run: Run) -> None:
     """Make the figures and report.html again from the saved records, without running anything."""
     folder = check_run(run)
-    check_reproduction("report")
+    check_page()
 
     from onelayer.reproduction.report import build_report
 

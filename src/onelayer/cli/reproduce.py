@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from onelayer.cli.app import app, examples
+from onelayer.cli.input_options import ImageOptions, ShapeText
+from onelayer.cli.pipeline_source import check_pipeline
 from onelayer.cli.run_options import (
     BatchSize,
     Data,
@@ -17,12 +21,16 @@ from onelayer.cli.run_options import (
     Recipe,
     Resume,
     RunOut,
+    RunPipeline,
     Seed,
     SkipBad,
-    check_reproduction,
+    check_gradient_descent,
+    check_page,
     learn_request,
+    pipeline_of_run,
 )
 from onelayer.reproduction.learn_request import DeviceChoice
+from onelayer.reproduction.run_folder import RunFolder
 
 
 @app.command(
@@ -34,6 +42,8 @@ from onelayer.reproduction.learn_request import DeviceChoice
     )
 )
 def reproduce(
+    pipeline: RunPipeline = None,
+    shape: ShapeText = None,
     data: Data = None,
     out: RunOut = None,
     device: Device = DeviceChoice.auto,
@@ -50,9 +60,14 @@ def reproduce(
     overwrite: OverwriteRun = False,
     skip_bad: SkipBad = False,
 ) -> None:
-    """Run the report from data to page: learn the layer, compare it, time it, write report.html."""
-    check_reproduction("reproduce")
+    """Run the report from data to page, or the same for another pipeline: learn, compare, time, write report.html."""
+    images = ImageOptions.checked(shape, None, None)
+    if pipeline is not None:
+        check_pipeline(pipeline, has_shape=resume or images.shape is not None)
+    check_gradient_descent()
+    check_page()
     request = learn_request(
+        pipeline,
         data=data,
         out=out,
         resume=resume,
@@ -74,4 +89,5 @@ def reproduce(
 
     from onelayer.reproduction.reproduce import reproduce as run_report
 
-    run_report(request)
+    own = pipeline_of_run(pipeline, images.shape, RunFolder(request.out) if resume else None)
+    run_report(replace(request, pipeline=own))

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from onelayer.cli.app import check_installed
+from onelayer.cli.input_options import PIPELINE_HELP
+from onelayer.cli.pipeline_source import find_pipeline, missing_shape
 from onelayer.errors import OnelayerError
 from onelayer.reproduction.learn_request import DeviceChoice, LearnRequest, RecipeChoice
 from onelayer.reproduction.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from onelayer.pipelines import Pipeline
+    from onelayer.records import Shape
 
 Data = Annotated[
     str | None,
@@ -58,15 +64,21 @@ Quick = Annotated[bool, typer.Option("--quick", help="A few epochs on fewer imag
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --out; --epochs may grow.")]
 OverwriteRun = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be used, and count them.")]
+RunPipeline = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PIPELINE",
+        help=f"{PIPELINE_HELP} It takes float32 batches, as tensors [N, C, H, W] in [0, 1].",
+        show_default="report",
+    ),
+]
+PipelineOfRun = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PIPELINE", help="Pipeline of the run, if it is not built in.", show_default="the one of the record"
+    ),
+]
 Run = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
-
-_EXTRA = ("lightning", "matplotlib", "jinja2", "skimage", "tensorboard", "torchmetrics")
-"""Modules of the extra ``reproduce``."""
-
-
-def check_reproduction(command: str) -> None:
-    """Refuse a command of which a package is not installed."""
-    check_installed(*_EXTRA, extra="reproduce", purpose=f"onelayer {command}")
 
 
 def check_run(folder: Path) -> RunFolder:
@@ -91,7 +103,18 @@ def check_data(data: str | None) -> None:
         )
 
 
+def check_gradient_descent() -> None:
+    """Refuse to learn by gradient descent where its packages are not installed."""
+    check_installed("lightning", "tensorboard", extra="reproduce", purpose="Learning by gradient descent")
+
+
+def check_page() -> None:
+    """Refuse to make a page where its packages are not installed."""
+    check_installed("jinja2", "matplotlib", extra="reproduce", purpose="The report")
+
+
 def learn_request(
+    pipeline: str | None,
     *,
     data: str | None,
     out: Path | None,
@@ -103,25 +126,43 @@ def learn_request(
     quick: bool,
     skip_bad: bool,
 ) -> LearnRequest:
-    """Put the options of learning together, after what can be checked without importing torch.
+    """Put the options of learning together, after all checks that need no torch.
+
+    Args:
+        pipeline: PIPELINE, for the name of the folder; :func:`pipeline_of_run` finds it.
+        data: ``--data``.
+        out: ``--out``.
+        resume: ``--resume``.
+        overwrite: ``--overwrite``.
+        options: Options of learning, by the names of the training settings.
+        device: ``--device``.
+        recipe: ``--recipe``.
+        quick: ``--quick``.
+        skip_bad: ``--skip-bad``.
 
     Raises:
         OnelayerError: If options contradict each other or are out of range, the data do not exist, there is a run
             already, or none to go on with.
     """
+    from onelayer.reproduction.records import TrainingSettings, settings_of
+
     if resume and overwrite:
         raise OnelayerError("both --resume and --overwrite were given", expected="one of them, or neither")
     if data is None and not resume:  # a run that goes on knows its data
         data = os.environ.get("ONELAYER_DATA")
     check_data(data)
-    out = out or Path("runs") / (Path(data).resolve().stem if data else "sample")
+    if out is None:
+        names = [] if pipeline in (None, "report") else [str(pipeline).rpartition(":")[2]]
+        out = Path("runs") / "-".join([*names, Path(data).resolve().stem if data else "sample"])
     if resume:
         check_run(out)
     else:
-        from onelayer.reproduction.records import TrainingSettings, settings_of
-
         settings_of(options, TrainingSettings())
         RunFolder(out).check_free(overwrite=overwrite, room=0)
+        if data in (None, "sample"):
+            check_installed("skimage", extra="reproduce", purpose="The sample of photographs")
+        if recipe is not RecipeChoice.least_squares:
+            check_gradient_descent()
     return LearnRequest(
         out=out,
         data=data,
@@ -133,3 +174,27 @@ def learn_request(
         overwrite=overwrite,
         skip_bad=skip_bad,
     )
+
+
+def pipeline_of_run(text: str | None, shape: Shape | None, run: RunFolder | None) -> Pipeline | None:
+    """Find the pipeline that PIPELINE names, for images of one shape.
+
+    Args:
+        text: PIPELINE; None for a run's built-in one.
+        shape: ``--shape``; None for the pipeline's usual one, or that of the run.
+        run: Run that exists already; None for a new one.
+
+    Raises:
+        OnelayerError: If it cannot be found, or nothing says of which shape the images are.
+    """
+    if text is None:
+        return None
+
+    from onelayer.pipelines import Pipeline
+    from onelayer.reproduction.records import RunRecord
+
+    found = find_pipeline(text)
+    usual = shape or (found.usual_shape if run is None else RunRecord.read(run.record).pipeline.input_shape)
+    if usual is None:
+        raise missing_shape(text)
+    return Pipeline(found.name, found.transform, usual)

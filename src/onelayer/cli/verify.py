@@ -19,6 +19,7 @@ from onelayer.cli.input_options import (
     check_layer,
     rounding_mode,
     spec_text,
+    suggesting_identify,
 )
 from onelayer.cli.output_options import CertificateJson, FigurePath, check_figure, draw, write_certificate
 from onelayer.cli.pipeline_source import FoundPipeline, check_pipeline, find_pipeline
@@ -27,13 +28,15 @@ from onelayer.errors import OnelayerError
 
 if TYPE_CHECKING:
     from onelayer.dense_layer import DenseLayer
-    from onelayer.image_spec import ImageSpec
+    from onelayer.image_spec import Container as ContainerType
+    from onelayer.image_spec import ImageSpec, PixelType
     from onelayer.layer import OneLayer
 
 
 @app.command(
     epilog=examples(
         "onelayer verify resnet50 --images photographs/",
+        "onelayer verify resnet50 --images photographs/ --adversarial 16",
         "onelayer verify report --layer runs/cifar10",
         "onelayer verify my_transforms.py:evaluation --shape 3x480x640 --json certificate.json --figure worst.png",
     )
@@ -56,6 +59,15 @@ def verify(
     dtype: Dtype = None,
     container: Container = None,
     rounding: Rounding = None,
+    adversarial: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of output pixels, per image size, with extreme images: those on which the pixel, or its "
+            "difference, is highest and lowest. 0 for none.",
+            min=0,
+            show_default="as many as take some seconds, up to 1024",
+        ),
+    ] = None,
     json: CertificateJson = None,
     figure: FigurePath = None,
 ) -> None:
@@ -82,7 +94,8 @@ def verify(
         given = _photographs(images, replacement, options)
     else:
         given = [black_image(spec) for spec in _specs(replacement, found, options)]
-    certificate = onelayer.verify(replacement, found.transform, given)
+    with suggesting_identify(found):
+        certificate = onelayer.verify(replacement, found.transform, given, adversarial=adversarial)
     results.print(certificate)
     write_certificate(certificate, json)
     if figure is not None:
@@ -91,8 +104,10 @@ def verify(
 
 def _specs(layer: DenseLayer | OneLayer, found: FoundPipeline, options: ImageOptions) -> list[ImageSpec]:
     """Say which images to verify on: those of the options, or else of the layer, or else of the pipeline."""
+    from onelayer.image_spec import ImageSpec
+
     if options.shape is not None:
-        return [options.spec_of(options.shape)]
+        return [ImageSpec(options.shape, *_format(layer, options))]
     held = _held_specs(layer)
     if not held:
         return [options.spec_for(found)]
@@ -119,6 +134,14 @@ def _held_specs(layer: DenseLayer | OneLayer) -> list[ImageSpec]:
     return list(layer.source.programs) if isinstance(layer.source, SavedPrograms) else []
 
 
+def _format(layer: DenseLayer | OneLayer, options: ImageOptions) -> tuple[PixelType, ContainerType]:
+    """Choose dtype and container: those of the options, or else those that a loaded layer takes."""
+    formats = {(spec.dtype, spec.container) for spec in _held_specs(layer)}
+    if options.dtype is None and options.container is None and len(formats) == 1:
+        return formats.pop()
+    return options.pixel_type, options.container_type
+
+
 def _photographs(path: Path, layer: DenseLayer | OneLayer, options: ImageOptions) -> list[Any]:
     """Read photographs as the options say, or else as the layer takes its images."""
     from torchvision.transforms.v2 import functional as F
@@ -127,10 +150,7 @@ def _photographs(path: Path, layer: DenseLayer | OneLayer, options: ImageOptions
     from onelayer.image_spec import ImageSpec
     from onelayer.images.containers import TORCH_DTYPES, image_of, pixels_of
 
-    pixel_type, container = options.pixel_type, options.container_type
-    held = {(spec.dtype, spec.container) for spec in _held_specs(layer)}
-    if options.dtype is None and options.container is None and len(held) == 1:
-        ((pixel_type, container),) = held
+    pixel_type, container = _format(layer, options)
     photographs = []
     for picture in read_photographs(path):
         pixels = F.to_dtype(pixels_of(picture), TORCH_DTYPES[pixel_type], scale=True)

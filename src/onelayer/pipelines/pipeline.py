@@ -57,7 +57,8 @@ class Pipeline:
     @cached_property
     def output_shape(self) -> Shape:
         """(C', H', W'), measured on a black image."""
-        channels, height, width = self(torch.zeros(self.input_shape)).shape
+        # A batch, because a function may take nothing else.
+        _, channels, height, width = self(torch.zeros(1, *self.input_shape)).shape
         return channels, height, width
 
     def summary(self) -> PipelineSummary:
