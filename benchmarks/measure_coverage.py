@@ -1,4 +1,4 @@
-"""The coverage table: every pipeline of the catalogue and random compositions, compiled, against the transforms.
+"""Measure how far compiled layers are from their transforms: every pipeline of the catalogue, and random compositions.
 
 Writes `coverage.json`, with every figure, and `coverage.md`, the page, into the folder of `--out`. Takes some minutes.
 
@@ -39,7 +39,7 @@ def _sizes(text: str) -> tuple[Size, ...]:
 def measure(
     names: list[str], sizes: tuple[Size, ...], compositions: int, seed: int, data: Path | None, command: str
 ) -> CoverageRecord:
-    """Everything that the page says."""
+    """Measure all that the page shows."""
     photographs = of_folder(data) if data else bundled()
     chosen = [pipelines.named(name) for name in names]
     with progress() as display:
@@ -60,29 +60,27 @@ def measure(
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="The folder for both files.")] = Path("docs/results/coverage"),
+    out: Annotated[Path, typer.Option(help="Folder for both files.")] = Path("docs/results/coverage"),
     names: Annotated[
-        str | None, typer.Option("--pipelines", help="By name, with commas between them.", show_default="all")
+        str | None, typer.Option("--pipelines", help="Names of pipelines, separated by commas.", show_default="all")
     ] = None,
     sizes: Annotated[
-        str | None, typer.Option(help="As 17x11,375x500: height x width.", show_default=f"{len(SIZES)} of them")
+        str | None, typer.Option(help="Heights and widths, as 17x11,375x500.", show_default=f"{len(SIZES)} sizes")
     ] = None,
-    compositions: Annotated[int, typer.Option(min=0, help="How many random ones.")] = 300,
-    seed: Annotated[int, typer.Option(help="Of the random compositions.")] = 0,
+    compositions: Annotated[int, typer.Option(min=0, help="Number of random compositions.")] = 300,
+    seed: Annotated[int, typer.Option(help="Seed of the random compositions.")] = 0,
     data: Annotated[
         Path | None,
-        typer.Option(
-            exists=True, file_okay=False, help="A folder of photographs.", show_default="those of scikit-image"
-        ),
+        typer.Option(exists=True, file_okay=False, help="Folder of photographs.", show_default="those of scikit-image"),
     ] = None,
 ) -> None:
-    """Measure, write, and say where and what is over the limit."""
+    """Measure, write the files, and list what is over the limit."""
     # Without the folders, which are this machine's.
     options = {"pipelines": names, "sizes": sizes, "compositions": compositions, "seed": seed}
-    given = {name: str(value) for name, value in options.items() if value is not None}
-    given |= {"data": data.resolve().name} if data else {}
+    chosen_options = {name: str(value) for name, value in options.items() if value is not None}
+    chosen_options |= {"data": data.resolve().name} if data else {}
     command = shlex.join(
-        ["python", "benchmarks/measure_coverage.py", *(f"--{name}={value}" for name, value in given.items())]
+        ["python", "benchmarks/measure_coverage.py", *(f"--{name}={value}" for name, value in chosen_options.items())]
     )
     try:
         chosen = names.split(",") if names else pipelines.names()

@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 import torch
 from torchvision import transforms as v1
+from torchvision.models import ResNet18_Weights
 from torchvision.transforms import v2
 
 import onelayer
@@ -99,8 +100,14 @@ def test_the_reference_backend_is_the_float64_result() -> None:
 def test_bad_arguments() -> None:
     with pytest.raises(OnelayerError, match=r"no backend 'gpu'.*'torch'"):
         onelayer.compile(darker, backend="gpu")  # type: ignore[call-overload]
-    with pytest.raises(OnelayerError, match="str was given as a transform"):
-        onelayer.compile("resize")  # type: ignore[call-overload]
+    for wrong, hint in (
+        ("resnet50", r"str was given as a transform.*pipelines\.named\(.*ResNet50_Weights\.DEFAULT\.transforms"),
+        ([v2.Resize(20)], "list was given as a transform.*v2.Compose"),
+        (ResNet18_Weights.DEFAULT, r"ResNet18_Weights was given as a transform.*\.transforms\(\)"),
+        (224, "int was given as a transform"),
+    ):
+        with pytest.raises(OnelayerError, match=hint):
+            onelayer.compile(wrong)  # type: ignore[call-overload]
 
 
 def test_other_images_are_left_to_the_transform_that_converts_them() -> None:

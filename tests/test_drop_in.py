@@ -74,8 +74,8 @@ def test_spawned_workers(photographs: Path) -> None:
 @pytest.mark.exhaustive
 def test_workers_of_every_transform(photographs: Path) -> None:
     for name in TRANSFORMS:
-        for context in ("fork", "spawn"):
-            assert_same_batches(photographs, name, {}, num_workers=2, multiprocessing_context=context)
+        for context, workers in (("fork", 2), ("spawn", 1)):
+            assert_same_batches(photographs, name, {}, num_workers=workers, multiprocessing_context=context)
 
 
 def test_a_layer_travels() -> None:

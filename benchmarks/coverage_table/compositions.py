@@ -1,4 +1,4 @@
-"""Random chains of the transforms that torchvision has and that are affine."""
+"""Draw random chains of torchvision's affine transforms."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torchvision.transforms.v2 import functional as F
 Shape = tuple[int, int, int]
 
 _LARGEST = 600
-"""Of a side, in pixels."""
+"""Largest side in pixels."""
 
 Maker = Callable[[random.Random, Shape], Any]
-"""Gives a transform for images of this shape, or None where it has none."""
+"""Draws a transform for images of a shape; None if there is none."""
 
 
 def _length(chance: random.Random, most: int = 400) -> int:
@@ -38,10 +38,10 @@ def _resize(chance: random.Random, shape: Shape) -> v2.Resize | None:
         ]
     )
     short = _length(chance, 200)
-    both = [_length(chance), _length(chance)]
+    size = [_length(chance), _length(chance)]
     long = short * max(shape[1:]) / min(shape[1:])
     return v2.Resize(
-        short if chance.random() < 0.5 and long < _LARGEST else both, interpolation=interpolation, antialias=antialias
+        short if chance.random() < 0.5 and long < _LARGEST else size, interpolation=interpolation, antialias=antialias
     )
 
 
@@ -100,19 +100,19 @@ _MAKERS: tuple[Maker, ...] = (
 
 
 def random_composition(chance: random.Random, shape: Shape) -> v2.Compose:
-    """One to five transforms, each of which can be applied to what the ones before it give.
+    """Draw one to five transforms, each of which can be applied to the output of those before it.
 
     Args:
-        chance: Where the choices come from.
-        shape: Of the image that arrives.
+        chance: Source of the random choices.
+        shape: Shape of the image that arrives.
     """
     steps: list[Any] = []
     image = torch.zeros(shape)
     for _ in range(chance.randint(1, 5)):
         step = chance.choice(_MAKERS)(chance, tuple(image.shape))  # type: ignore[arg-type]
-        given = step(image)
-        if max(given.shape[1:]) > _LARGEST or min(given.shape[1:]) < 2:
+        output = step(image)
+        if max(output.shape[1:]) > _LARGEST or min(output.shape[1:]) < 2:
             continue
         steps.append(step)
-        image = given
+        image = output
     return v2.Compose(steps or [v2.RandomHorizontalFlip(p=1)])

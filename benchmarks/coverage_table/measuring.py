@@ -1,4 +1,4 @@
-"""How far a compiled layer is from its transforms on images."""
+"""Measure how far a compiled layer is from its transforms on images."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from onelayer.frontends.base import name_of
 Transform = Callable[..., Any]
 
 _LARGE = 1_000_000
-"""Pixels from which on one photograph of a size is enough, and images of bytes are left out."""
+"""Pixels from which on one photograph per size is enough, and uint8 images are left out."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One image.
+    """The differences on one image.
 
     Args:
-        size: Of the image.
-        photograph: Its name.
-        difference: In parts of the range.
-        in_output_units: The largest, as it is.
+        size: Height and width.
+        photograph: Name of the photograph.
+        difference: Differences in parts of the range.
+        in_output_units: Largest difference in units of the output.
     """
 
     size: Size
@@ -47,16 +47,16 @@ class Measured:
 def measure_pipeline(
     pipeline: Pipeline, photographs: Sequence[Photograph], sizes: Sequence[Size], done: Callable[[], None]
 ) -> PipelineRow:
-    """Compare on photographs of all sizes; two of each, one of those of a million pixels and more.
+    """Compare on photographs of all sizes: two per size, or one from a million pixels on.
 
     Args:
-        pipeline: One of the catalogue.
-        photographs: They take turns.
+        pipeline: A pipeline of the catalogue.
+        photographs: Photographs, which take turns.
         sizes: Heights and widths.
-        done: Called after each size.
+        done: Callback after each size.
 
     Raises:
-        OnelayerError: If it cannot be compiled for an image that torchvision takes, or that takes none at all.
+        OnelayerError: If it cannot be compiled for an image that torchvision takes, or torchvision takes none.
     """
     transform, channels = pipeline.transform, pipeline.input_shape[0]
     layer = onelayer.compile(transform, rounding="fused")
@@ -81,22 +81,22 @@ def measure_pipeline(
         done()
     if not measured:
         raise onelayer.OnelayerError(f"{pipeline.name} takes images of none of the sizes: {'; '.join(refused)}")
-    worst = max(measured, key=lambda one: one.difference.largest)
-    given = ImageSpec(pipeline.input_shape, "float32", "tensor")
-    before, after = derive(transform, given).program, layer.program(given).program
+    worst = max(measured, key=lambda image: image.difference.largest)
+    spec = ImageSpec(pipeline.input_shape, "float32", "tensor")
+    before, after = derive(transform, spec).program, layer.program(spec).program
     return PipelineRow(
         name=pipeline.name,
         description=pipeline.description,
         difference=Difference(
             largest=worst.difference.largest,
-            mean=float(np.mean([one.difference.mean for one in measured])),
-            layer_from_float64=max(one.difference.layer_from_float64 for one in measured),
-            transforms_from_float64=max(one.difference.transforms_from_float64 for one in measured),
+            mean=float(np.mean([image.difference.mean for image in measured])),
+            layer_from_float64=max(image.difference.layer_from_float64 for image in measured),
+            transforms_from_float64=max(image.difference.transforms_from_float64 for image in measured),
         ),
-        largest_in_output_units=max(one.in_output_units for one in measured),
+        largest_in_output_units=max(image.in_output_units for image in measured),
         worst_size=worst.size,
         worst_photograph=worst.photograph,
-        over_limit=tuple(dict.fromkeys(one.size for one in measured if one.difference.largest > LIMIT)),
+        over_limit=tuple(dict.fromkeys(image.size for image in measured if image.difference.largest > LIMIT)),
         images=len(measured),
         refused=tuple(refused),
         usual_shape=pipeline.input_shape,
@@ -132,12 +132,12 @@ def measure_compositions(count: int, photographs: Sequence[Photograph], seed: in
 
 
 def output_range(transform: Transform, black: torch.Tensor, white: float) -> torch.Tensor:
-    """What the output of a white image is more than that of a black one: per channel, the largest over the pixels.
+    """Compute the difference between the outputs for white and for black: per channel, the largest over the pixels.
 
     Args:
-        transform: Any.
-        black: A black image [C, H, W].
-        white: The value of white.
+        transform: The transform.
+        black: Black image [C, H, W].
+        white: Value of white.
 
     Returns:
         float32 [C', 1, 1].
@@ -155,17 +155,17 @@ def _compare(
     transform: Transform, layer: Transform, image: torch.Tensor, unit: torch.Tensor, photograph: Photograph
 ) -> Measured:
     original, ours, exact = _floats(transform(image)), _floats(layer(image)), transform(image.double()).double()
-    apart = (ours - original).abs()
+    difference = (ours - original).abs()
     return Measured(
         size=(image.shape[-2], image.shape[-1]),
         photograph=photograph.name,
         difference=Difference(
-            largest=float((apart / unit).max()),
-            mean=float((apart / unit).mean()),
+            largest=float((difference / unit).max()),
+            mean=float((difference / unit).mean()),
             layer_from_float64=float(((ours - exact).abs() / unit).max()),
             transforms_from_float64=float(((original - exact).abs() / unit).max()),
         ),
-        in_output_units=float(apart.max()),
+        in_output_units=float(difference.max()),
     )
 
 

@@ -1,4 +1,4 @@
-"""The coverage table as Markdown."""
+"""Write the coverage table as Markdown."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from coverage_table.records import LIMIT, CompositionRow, CoverageRecord, PipelineRow
 
 _WORST = 10
-"""Compositions spelled out."""
+"""Compositions shown in full."""
 
 
 def page(record: CoverageRecord) -> str:
-    """The whole page."""
+    """Write the whole page."""
     versions = record.environment.versions
     over = [row for row in record.compositions if row.difference.largest > LIMIT]
     lines = [
@@ -23,16 +23,16 @@ def page(record: CoverageRecord) -> str:
         "",
         f"Each pipeline on photographs ({', '.join(record.photographs)}) of {len(record.sizes)} sizes between "
         f"{_size(min(record.sizes, key=_area))} and {_size(max(record.sizes, key=_area))}, as float32 tensors in "
-        "[0, 1]: the largest difference of an output value of `onelayer.compile(transform)(image)` from "
-        "`transform(image)`, divided by the range, which is what a white image's output is more than a black one's in "
-        "that channel.",
+        "[0, 1]: the largest difference between an output value of `onelayer.compile(transform)(image)` and that of "
+        "`transform(image)`, divided by the range of the channel, which is the output for a white image minus the "
+        "output for a black one.",
         "",
-        "For comparison, how far both, in float32, are from torchvision in float64: it places the samples of a resize "
-        "in the precision of the image, and the layer follows it.",
+        "For comparison: the difference of each, in float32, from torchvision in float64. Torchvision places the "
+        "samples of a resize in the precision of the image, and so does the layer.",
         "",
-        "Bilinear samples without antialiasing (yolo) are placed with another rounding where PyTorch has one thread or "
-        "the output is small. With one thread torchvision was off from itself with two by 1e-5 of the range on such "
-        "photographs, and the layer from it by as much.",
+        "PyTorch places bilinear samples without antialiasing (yolo) with another rounding where it has one thread or "
+        "the output is small. Torchvision with one thread differed from itself with two by 1e-5 of the range on such "
+        "photographs, and the layer differed from it by as much.",
         "",
         *_table(
             [
@@ -45,18 +45,18 @@ def page(record: CoverageRecord) -> str:
         "## What fusing saves",
         "",
         "Per image of the usual size. Taps are the weights per output value along rows × columns; numbers moved are "
-        "read from memory or written to it, one stage after the other.",
+        "those read from memory or written to it, stage by stage.",
         "",
         *_table(
             ["pipeline", "usual image", "taps", "stages", "multiplications", "numbers moved"],
             map(_saving, record.pipelines),
         ),
         "",
-        "## Images of bytes",
+        "## uint8 images",
         "",
-        "For information: on uint8 tensors and PIL images torchvision rounds after every transform, and saturates "
-        "between the two passes of a resize; the layer rounds once. Largest difference in grey levels, 1/255 of the "
-        "range, on images below a million pixels.",
+        "With `rounding='fused'`: on uint8 tensors and PIL images torchvision rounds after every transform and "
+        "saturates between the two passes of a resize; the layer rounds once. Largest difference in grey levels, 1/255 "
+        "of the range, on images below a million pixels.",
         "",
         *_table(
             ["pipeline", "uint8 tensor", "PIL image"],

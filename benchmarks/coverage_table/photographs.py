@@ -1,4 +1,4 @@
-"""The sizes that are measured, and photographs of one's own."""
+"""List the measured sizes, and read a folder of photographs."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ SIZES: tuple[tuple[int, int], ...] = (
     (1365, 2048),
     (3000, 4000),
 )
-"""Heights and widths, from thumbnails to a camera's; odd ones, squares, landscape and portrait."""
+"""Heights and widths, from thumbnails to camera images; odd lengths, squares, landscape and portrait."""
 
 
 def of_folder(folder: Path) -> list[Photograph]:
-    """Every image directly in a folder, by name.
+    """Read every image directly in a folder, by name.
 
     Raises:
         OnelayerError: If there is none.

@@ -1,7 +1,7 @@
-"""What the coverage table says, as a record.
+"""Records of the coverage table.
 
-Differences are parts of the range: the difference of an output value, divided by what a white image's output is more
-than a black one's in that channel (the largest over its pixels, for padding is the same for both).
+Differences are parts of the range: the difference of an output value, divided by the output for a white image minus the
+output for a black one in that channel (the largest over its pixels, because padding is equal in both).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from onelayer.records import Environment, Record, Shape
 
 LIMIT = 2e-6
-"""What the layer may differ by, in parts of the range."""
+"""Largest accepted difference of a layer, in parts of the range."""
 
 Size = tuple[int, int]
 """Height and width."""
@@ -22,19 +22,19 @@ class _Part(BaseModel):
 
 
 class Difference(_Part):
-    """How far the layer is from the transforms, on one image or over several."""
+    """Differences between a layer and its transforms, on one image or over several."""
 
     largest: float
-    """Of the layer from the transforms, both in float32."""
+    """Largest difference of the layer from the transforms, both in float32."""
     mean: float
     layer_from_float64: float
     """Largest difference of the layer, in float32, from the transforms in float64."""
     transforms_from_float64: float
-    """Largest difference of the transforms in float32 from the same in float64: their own rounding."""
+    """Largest difference of the transforms in float32 from the transforms in float64: their rounding."""
 
 
 class PipelineRow(_Part):
-    """One pipeline of the catalogue over all photographs."""
+    """A pipeline of the catalogue over all photographs."""
 
     name: str
     description: str
@@ -46,7 +46,7 @@ class PipelineRow(_Part):
     """Sizes at which an image differs by more than the limit."""
     images: int
     refused: tuple[str, ...]
-    """Sizes that torchvision cannot do, and why."""
+    """Sizes that torchvision refuses, with the reason."""
     usual_shape: Shape
     taps: str
     """Rows × columns of each stage of the program for the usual shape."""
@@ -55,15 +55,15 @@ class PipelineRow(_Part):
     multiplications: tuple[int, int]
     """Per image of the usual shape, before and after fusing."""
     numbers_moved: tuple[int, int]
-    """From and to memory, likewise."""
+    """Numbers read from memory and written to it per image of the usual shape, before and after fusing."""
     uint8_grey_levels: float
     """Largest difference on uint8 tensors, where torchvision rounds after every transform and the layer once."""
     pil_grey_levels: float
-    """Likewise on PIL images."""
+    """Largest difference on PIL images, where the same holds."""
 
 
 class CompositionRow(_Part):
-    """One random composition, on one photograph."""
+    """A random composition on a photograph."""
 
     steps: tuple[str, ...]
     size: Size
@@ -72,7 +72,7 @@ class CompositionRow(_Part):
 
 
 class CoverageRecord(Record):
-    """coverage.json"""
+    """The content of ``coverage.json``."""
 
     created: str
     """ISO 8601, UTC."""
@@ -80,7 +80,7 @@ class CoverageRecord(Record):
     photographs: tuple[str, ...]
     sizes: tuple[Size, ...]
     seed: int
-    """Of the random compositions."""
+    """Seed of the random compositions."""
     environment: Environment
     pipelines: tuple[PipelineRow, ...]
     compositions: tuple[CompositionRow, ...]

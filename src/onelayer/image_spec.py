@@ -13,6 +13,13 @@ RoundingMode = Literal["exact", "fused"]
 """``exact``: each rounding of the original, so the same bits; ``fused``: real arithmetic, rounded once at the end."""
 
 Container = Literal["tensor", "image", "pil", "numpy"]
+CONTAINER_NAMES: dict[Container, str] = {
+    "tensor": "a tensor",
+    "image": "a tv_tensors.Image",
+    "pil": "a PIL image",
+    "numpy": "a NumPy array",
+}
+"""Containers in sentences."""
 
 
 _DTYPES, _CONTAINERS = get_args(PixelType), get_args(Container)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,6 +85,25 @@ def test_real_arithmetic_is_exact_where_nothing_is_rounded(stages: list[Stage], 
     else:
         with pytest.raises(UnsupportedTransformError, match="bit for bit"):
             derive(Halved(), spec, "exact")
+
+
+@pytest.mark.usefixtures("handlers")
+def test_the_documented_handlers(assert_floats: Any) -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    first, second = re.findall(
+        r"(?:^ {4,}(?:import|from|@|class|def) .*\n(?:^(?: {4,}.*)?\n)*)",
+        docs.split("## Adding a transform")[1],
+        re.MULTILINE,
+    )
+    names: dict[str, Any] = {}
+    for code in (first, second):
+        exec(textwrap.dedent(code), names)
+    assert_floats(names["DarkBlueFirst"](0.5), (3, 17, 11))
+    assert_floats(names["Halve"](), (3, 17, 11))
+    image = torch.arange(60, dtype=torch.uint8).reshape(3, 5, 4)
+    assert torch.equal(onelayer.compile(names["Halve"]())(image), image // 2)
+    with pytest.raises(OnelayerError, match="halves of floats"):
+        onelayer.compile(names["Halve"](), rounding="exact")(image.float())
 
 
 @pytest.mark.usefixtures("handlers")

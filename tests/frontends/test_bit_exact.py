@@ -36,6 +36,16 @@ def as_pil(image: torch.Tensor) -> Image.Image:
     return Image.fromarray(image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy())
 
 
+# All colours of which v1 and v2 make another grey: with FMA, their luma ends on the other side of a whole number.
+DIVIDING_COLOURS = torch.tensor(
+    [
+        (20, 152, 7), (40, 244, 244), (40, 252, 80), (110, 111, 26), (140, 160, 81), (140, 236, 23), (140, 252, 195),
+        (170, 61, 170), (190, 175, 206), (220, 222, 52), (230, 225, 177), (240, 222, 175), (250, 9, 228), (250, 17, 64),
+        (250, 47, 199), (250, 55, 35), (250, 95, 215), (250, 117, 14), (250, 133, 186), (250, 171, 157), (250, 247, 99),
+    ],
+    dtype=torch.uint8,
+).T.reshape(3, 3, 7)  # fmt: skip
+
 TENSORS: dict[str, tuple[Any, torch.Tensor]] = {
     "shrunk": (v2.Resize((9, 5)), noise(3, 17, 11)),
     "enlarged, bicubic": (v2.Resize((40, 23), Mode.BICUBIC), noise(3, 17, 11)),
@@ -51,6 +61,8 @@ TENSORS: dict[str, tuple[Any, torch.Tensor]] = {
     "gray": (v2.Grayscale(), noise(3, 17, 11)),
     "gray thrice": (v2.Grayscale(3), noise(3, 17, 11)),
     "gray of v1": (v1.Grayscale(), noise(3, 17, 11)),
+    "gray of colours that divide v1 and v2": (v2.Grayscale(), DIVIDING_COLOURS),
+    "gray of v1 of colours that divide v1 and v2": (v1.Grayscale(), DIVIDING_COLOURS),
     "gray of v1, with a probability": (v1.RandomGrayscale(p=1), noise(3, 17, 11)),
     "gray of v2, with a probability": (v2.RandomGrayscale(p=1), noise(3, 17, 11)),
     "channels reordered": (partial(f2.permute_channels, permutation=[2, 0, 1]), noise(3, 17, 11)),

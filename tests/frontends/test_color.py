@@ -109,7 +109,7 @@ def test_refusals(assert_refused: Any) -> None:
     four = replace(BYTES, shape=(4, 17, 11))
     for transform, spec, text in (
         (v2.Normalize([0.5], [0.5]), BYTES, "a tensor of uint8 cannot be normalised; expected a float tensor"),
-        (v1.Normalize([0.5], [0.5]), replace(BYTES, container="pil"), "a pil of uint8 cannot be normalised"),
+        (v1.Normalize([0.5], [0.5]), replace(BYTES, container="pil"), "a PIL image of uint8 cannot be normalised"),
         (v2.Normalize([0.5] * 2, [0.5]), FLOATS, "mean of 2 numbers for 3 channels"),
         (v2.Normalize([0.5], [0.5, 0.5, 0]), FLOATS, "has a zero"),
         (v2.Grayscale(), replace(four, dtype="float32"), "1 gray channels of 4 channels"),

@@ -80,10 +80,11 @@ def test_conversions_of_dtypes() -> None:
 
 
 def compare_dtypes(before: torch.dtype, after: torch.dtype, scale: bool) -> None:
-    # Every whole number of a byte, and numbers between: as many steps as a half-precision number can tell apart.
+    # Every value of a byte, and numbers between: as many steps as a half-precision number can tell apart.
     # White itself is left out: torch multiplies by 255.999 in that precision, which is 256, and gives black.
     case = f"{before} to {after}, {scale=}"
-    values = torch.arange(256) if before == torch.uint8 else torch.arange(256) / 256 * (1 if scale else 255)
+    fractions = torch.cat([torch.arange(256) / 256, torch.arange(255) / 255])
+    values = torch.arange(256) if before == torch.uint8 else fractions * (1 if scale else 255)
     image = values.to(before).reshape(1, 1, -1)
     transform = v2.ToDtype(after, scale=scale)
     spec, result = spec_of(image), transform(image)
@@ -140,13 +141,17 @@ def test_refusals(assert_refused: Any) -> None:
     for transform, spec, text in (
         (v2.ToDtype(torch.int64, scale=True), BYTES, "from uint8 to torch.int64"),
         (v1.ConvertImageDtype(torch.int16), FLOATS, "from float32 to torch.int16"),
-        (v1.ConvertImageDtype(torch.float32), PICTURE, "it was given a pil"),
-        (partial(f2.to_dtype, dtype=torch.float32), PICTURE, "it was given a pil"),
+        (v1.ConvertImageDtype(torch.float32), PICTURE, "it does not take a PIL image; expected a tensor or a"),
+        (partial(f2.to_dtype, dtype=torch.float32), PICTURE, "it does not take a PIL image; expected a tensor or a"),
         (v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}), BYTES, "its dictionary"),
         (v2.ToDtype({tv_tensors.Mask: torch.float32}), BYTES, "its dictionary"),
-        (v1.ToTensor(), BYTES, "it was given a tensor"),
-        (v1.PILToTensor(), FLOATS, "it was given a tensor"),
-        (v1.ToPILImage(), PICTURE, "it was given a pil"),
+        (v1.ToTensor(), BYTES, "it does not take a tensor; expected a PIL image"),
+        (v1.PILToTensor(), FLOATS, "it does not take a tensor; expected a PIL image"),
+        (
+            v1.ToPILImage(),
+            PICTURE,
+            "it does not take a PIL image; expected a tensor or a tv_tensors.Image or a NumPy array",
+        ),
         (v2.ToPILImage(), FLOATS, "a uint8 tensor"),
         (v2.ToPILImage("HSV"), BYTES, "mode HSV"),
     ):

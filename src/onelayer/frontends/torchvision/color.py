@@ -36,7 +36,7 @@ from onelayer.errors import OnelayerError
 from onelayer.frontends.base import Derivation, arguments, function_of, not_bit_exact, register
 from onelayer.frontends.torchvision.random import deterministic
 from onelayer.frontends.torchvision.rounding_rules import PILLOW_LUMA, TENSOR_LUMA, torch_float32
-from onelayer.image_spec import ImageSpec, RoundingMode
+from onelayer.image_spec import CONTAINER_NAMES, ImageSpec, RoundingMode
 
 
 def mix_channels(spec: ImageSpec, channel: Any, bias: Any) -> Derivation:
@@ -109,7 +109,7 @@ def normalize(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Deriva
     mean, std = arguments(transform, "mean", "std")
     if not spec.is_float:
         raise OnelayerError(
-            f"a {spec.container} of {spec.dtype} cannot be normalised",
+            f"{CONTAINER_NAMES[spec.container]} of {spec.dtype} cannot be normalised",
             expected="a float tensor",
             hint="Put v2.ToImage() and v2.ToDtype(torch.float32, scale=True) before it.",
         )
@@ -249,7 +249,7 @@ def linear_transformation(transform: Any, spec: ImageSpec) -> Derivation:
     mean = np.asarray(transform.mean_vector, dtype=np.float64)
     if spec.container == "pil" or len(mean) != np.prod(spec.shape):
         raise OnelayerError(
-            f"a {spec.container} of {np.prod(spec.shape)} values for a matrix of {len(mean)}",
+            f"{CONTAINER_NAMES[spec.container]} of {np.prod(spec.shape)} values for a matrix of {len(mean)}",
             expected="a tensor of as many values",
         )
     output = spec if spec.is_float else replace(spec, dtype="float32")

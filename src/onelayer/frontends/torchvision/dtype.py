@@ -18,7 +18,7 @@ from onelayer.algebra import FloatOp, Quantize, Stage
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import Derivation, arguments, not_bit_exact, register
 from onelayer.frontends.torchvision.color import arithmetic_type, byte_table, mix_channels
-from onelayer.image_spec import ImageSpec, PixelType, RoundingMode
+from onelayer.image_spec import CONTAINER_NAMES, Container, ImageSpec, PixelType, RoundingMode
 
 _WHITE_TO_INTEGER = 255.999
 """What torchvision multiplies 0 … 1 by before it cuts the fraction off: 256 − 1e-3."""
@@ -201,6 +201,9 @@ def _to_float(transform: Any, spec: ImageSpec, output: ImageSpec, scale: bool, r
     return mix_channels(spec, np.eye(channels) / 255.0, np.zeros(channels))[0]
 
 
-def _require(spec: ImageSpec, *containers: str) -> None:
+def _require(spec: ImageSpec, *containers: Container) -> None:
     if spec.container not in containers:
-        raise OnelayerError(f"it was given a {spec.container}", expected=f"an image as {' or '.join(containers)}")
+        raise OnelayerError(
+            f"it does not take {CONTAINER_NAMES[spec.container]}",
+            expected=" or ".join(CONTAINER_NAMES[container] for container in containers),
+        )

@@ -17,7 +17,7 @@ from onelayer.errors import OnelayerError
 from onelayer.frontends.base import Derivation, UnsupportedTransformError, arguments, function_of, register
 from onelayer.frontends.derivation import Derived, Step, Transform, derive_sequence
 from onelayer.frontends.torchvision.geometry import cropped_to_center, cropped_to_window, map_axes
-from onelayer.image_spec import ImageSpec, RoundingMode
+from onelayer.image_spec import CONTAINER_NAMES, ImageSpec, RoundingMode
 
 Corner = Literal["top left", "top right", "bottom left", "bottom right", "center"]
 
@@ -167,7 +167,9 @@ def stack(_: Stack, spec: ImageSpec) -> Derivation:
     """Derive a tensor without a subclass, as ``torch.stack`` returns it."""
     if spec.container not in ("tensor", "image"):
         raise OnelayerError(
-            f"images as {spec.container} cannot be stacked", expected="tensors", hint="Put v2.ToImage() before it."
+            f"{CONTAINER_NAMES[spec.container]} cannot be stacked",
+            expected="tensors",
+            hint="Put v2.ToImage() before it.",
         )
     return [], replace(spec, container="tensor")
 
@@ -175,7 +177,7 @@ def stack(_: Stack, spec: ImageSpec) -> Derivation:
 @register(*_FIVE, *_TEN, torch.stack)
 def refuse_several_images(_: Any, spec: ImageSpec) -> Derivation:  # noqa: ARG001 - for any image
     """Refuse several images where one program is asked for."""
-    raise OnelayerError(
+    raise UnsupportedTransformError(
         "it makes several images of one, or one of several",
         expected="one FiveCrop or TenCrop, and torch.stack behind it",
         hint="onelayer.compile takes such a pipeline; each crop alone is functools.partial of functional.crop.",
