@@ -1,9 +1,9 @@
-"""What a `DataLoader` gains: JPEG files to normalised batches, with torchvision's transforms and with their layers.
+"""Time a `DataLoader` from JPEG files to normalised batches, with torchvision's transforms and with their layers.
 
-Photographs of 375×500 are written as JPEG files into a folder of classes, which `ImageFolder` reads with Pillow; they
-stay PIL images, or become tensors. Each pass goes over all of them; passes of the original and of the layer take turns,
-after one that does not count. Batches are compared first, bit for bit. Decoding is part of every time, and is timed
-alone too.
+Photographs of one size, 375×500, are written as JPEG files into a folder of classes, which `ImageFolder` reads with
+Pillow; they stay PIL images, or become tensors. Each pass goes over all of them; passes of the original and of the
+layer take turns, after one that does not count. Batches are compared first, bit for bit. Decoding is part of every
+time, and is timed alone too.
 
     python benchmarks/data_loader.py --json docs/results/data-loader.json
 """
@@ -31,13 +31,14 @@ import onelayer
 from onelayer import pipelines
 from onelayer.console import progress, results
 from onelayer.data.photographs import bundled
-from onelayer.environment import measured_here
+from onelayer.environment import current_environment
 
 NAMES = ("resnet50", "clip")
+TITLE = "JPEG files of one size, 375×500, repeated"
 
 
 def write_photographs(folder: Path, count: int) -> None:
-    """JPEG files of 375×500, mirrored ones among them so that there are enough."""
+    """Write JPEG files of 375×500, shifted ones among them so that there are enough."""
     (folder / "photographs").mkdir(parents=True)
     originals = [photograph.at(375, 500, 3) for photograph in bundled()]
     for number in range(count):
@@ -46,12 +47,12 @@ def write_photographs(folder: Path, count: int) -> None:
 
 
 def read_tensor(path: str) -> torch.Tensor:
-    """Decoded by Pillow."""
+    """Decode a file with Pillow."""
     return v2.functional.pil_to_tensor(default_loader(path))
 
 
 def loader(folder: Path, transform: Callable[[Any], Any], as_tensors: bool, workers: int) -> DataLoader[Any]:
-    """All files, in order."""
+    """Make a loader of all files, in order."""
     reading = {"loader": read_tensor} if as_tensors else {}
     return DataLoader(
         ImageFolder(str(folder), transform, **reading),
@@ -61,13 +62,13 @@ def loader(folder: Path, transform: Callable[[Any], Any], as_tensors: bool, work
     )
 
 
-def one_pass(batches: DataLoader[Any]) -> int:
-    """How many images come out."""
+def count_images(batches: DataLoader[Any]) -> int:
+    """Load all batches, and count the images."""
     return sum(len(images) for images, _ in batches)
 
 
 def measure(folder: Path, name: str, as_tensors: bool, workers: int, rounds: int) -> dict[str, Any]:
-    """Images per second of the original, of its layer, and of decoding alone."""
+    """Measure images per second of the original, of its layer, and of decoding alone."""
     transform = pipelines.named(name).transform
     decoding = v2.Compose([v2.ToImage(), v2.CenterCrop(1)])
     with_transforms = {"original": transform, "onelayer": onelayer.compile(transform), "decoding alone": decoding}
@@ -79,7 +80,7 @@ def measure(folder: Path, name: str, as_tensors: bool, workers: int, rounds: int
     for _ in range(rounds):
         for who, batches in loaders.items():
             start = time.perf_counter()
-            count = one_pass(batches)
+            count = count_images(batches)
             rates[who].append(count / (time.perf_counter() - start))
     ratios = [ours / theirs for ours, theirs in zip(rates["onelayer"], rates["original"], strict=True)]
     return {
@@ -105,13 +106,13 @@ def main(
         cases = [(name, as_tensors) for name in NAMES for as_tensors in (False, True)]
         for name, as_tensors in display.track(cases, description="Pipelines"):
             rows.append(measure(folder, name, as_tensors, workers, rounds))
-    table = Table("pipeline", "images", "original / s", "onelayer / s", "decoding alone / s", "ratio")
+    table = Table("pipeline", "images", "original / s", "onelayer / s", "decoding alone / s", "ratio", title=TITLE)
     for row in rows:
         medians = [f"{np.median(rate):,.0f}" for rate in row["images_per_second"].values()]
         table.add_row(row["pipeline"], row["images"], *medians, f"{row['ratio_median']:.2f}")
     results.print(table)
     if json_file is not None:
-        record = {"files": files, "rounds": rounds, "rows": rows, "environment": measured_here().model_dump()}
+        record = {"files": files, "rounds": rounds, "rows": rows, "environment": current_environment().model_dump()}
         json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

@@ -1,8 +1,8 @@
-"""What `onelayer.identify` finds of functions of other libraries, with how many images, and how fast the layer is.
+"""Measure what `onelayer.identify` finds of functions of other libraries, with how many images, and how fast it is.
 
 Pillow, torchvision, SciPy and, where it is installed, OpenCV: resizes, warps, filters, and functions that are no affine
-map, whose refusals are part of the record. Times are medians of interleaved calls of the
-function and of the layer, on one thread.
+map, whose refusals are part of the record. Times are medians of interleaved calls of the function and of the layer that
+was identified, on one thread and on one image again and again.
 
     python benchmarks/identification.py --json docs/results/identification.json
 """
@@ -10,8 +10,6 @@ function and of the layer, on one thread.
 from __future__ import annotations
 
 import json
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,14 +17,16 @@ from typing import Annotated, Any
 import PIL.Image
 import torch
 import typer
+from rich.progress import Progress
 from rich.table import Table
 from scipy import ndimage
 from torchvision.transforms import v2
 
 import onelayer
 from onelayer import ImageSpec, OnelayerError
+from onelayer.bench.timing import Contender, time_interleaved
 from onelayer.console import results
-from onelayer.environment import measured_here
+from onelayer.environment import current_environment
 from onelayer.images.containers import image_of
 
 _ROUNDS = 21
@@ -41,39 +41,47 @@ def main(
     # Compiling kernels and loading libraries is no part of the first one's time.
     onelayer.identify(lambda image: image.flip(-1), (3, 9, 8))
     rows = [_row(*case) for case in _cases()]
-    table = Table("function", "found", "images", "seconds", "largest error", "differing", "function, ms", "layer, ms")
+    table = Table(
+        "function",
+        "found",
+        "images",
+        "seconds",
+        "largest error",
+        "mismatch rate",
+        "function, ms",
+        "layer, ms",
+        title="One image of one size for each function, repeated",
+    )
     for row in rows:
         if "refused" in row:
             table.add_row(row["function"], row["refused"])
             continue
-        numbers = (row["images"], f"{row['seconds']:.1f}", f"{row['largest_error']:.2g}", f"{row['differing']:.2%}")
+        numbers = (row["images"], f"{row['seconds']:.1f}", f"{row['largest_error']:.2g}", f"{row['mismatch_rate']:.2%}")
         times = (f"{row['function_ms']:.2f}", f"{row['layer_ms']:.2f}")
         table.add_row(row["function"], "; ".join(row["found"].values()), *map(str, numbers), *times)
     results.print(table)
     if json_file is not None:
-        record = {"rows": rows, "threads": 1, "environment": measured_here().model_dump()}
+        record = {"rows": rows, "threads": 1, "environment": current_environment().model_dump()}
         json_file.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _row(name: str, function: Callable[[Any], Any], given: ImageSpec) -> dict[str, Any]:
+def _row(name: str, function: Callable[[Any], Any], spec: ImageSpec) -> dict[str, Any]:
     try:
-        found = onelayer.identify(function, given)
+        found = onelayer.identify(function, spec)
     except OnelayerError as refusal:
-        return {"function": name, "takes": _text(given), "refused": refusal.problem}
-    image = image_of(torch.randint(0, 256, given.shape, dtype=torch.uint8), ImageSpec(given.shape, "uint8", "tensor"))
+        return {"function": name, "takes": _text(spec), "refused": refusal.problem}
+    image = image_of(torch.randint(0, 256, spec.shape, dtype=torch.uint8), ImageSpec(spec.shape, "uint8", "tensor"))
     assert isinstance(image, torch.Tensor)
-    image = image_of(image.to(torch.float64) / (1 if given.dtype == "uint8" else 255), given)
-    layer = found.layer()
-    seconds: dict[str, list[float]] = {"function": [], "layer": []}
-    for turn in range(2 * _ROUNDS):
-        for which, run in (("function", function), ("layer", layer)):
-            started = time.perf_counter()
-            run(image)
-            if turn >= _ROUNDS:
-                seconds[which].append(time.perf_counter() - started)
+    image = image_of(image.to(torch.float64) / (1 if spec.dtype == "uint8" else 255), spec)
+    timings = time_interleaved(
+        {"function": Contender(function, [image]), "layer": Contender(found.layer(), [image])},
+        burn_in=_ROUNDS,
+        repeats=_ROUNDS,
+        progress=Progress(disable=True),
+    )
     return {
         "function": name,
-        "takes": _text(given),
+        "takes": _text(spec),
         "kind": found.how,
         "found": found.words,
         "images": found.images,
@@ -81,14 +89,14 @@ def _row(name: str, function: Callable[[Any], Any], given: ImageSpec) -> dict[st
         "seconds": found.seconds,
         "largest_error": found.largest_error,
         "output_range": found.output_range,
-        "differing": found.differing,
-        "function_ms": 1e3 * statistics.median(seconds["function"]),
-        "layer_ms": 1e3 * statistics.median(seconds["layer"]),
+        "mismatch_rate": found.differing,
+        "function_ms": 1e3 * timings["function"].median,
+        "layer_ms": 1e3 * timings["layer"].median,
     }
 
 
-def _text(given: ImageSpec) -> str:
-    return f"{'×'.join(map(str, given.shape))} {given.dtype} ({given.container})"
+def _text(spec: ImageSpec) -> str:
+    return f"{'×'.join(map(str, spec.shape))} {spec.dtype} ({spec.container})"
 
 
 def _cases() -> Iterator[Case]:
@@ -102,8 +110,8 @@ def _cases() -> Iterator[Case]:
             v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         ]
     )
-    for given in (ImageSpec(photograph, "float32", "tensor"), ImageSpec(photograph, "uint8", "tensor")):
-        yield "torchvision: ImageNet evaluation", lambda image: evaluation(image), given
+    for spec in (ImageSpec(photograph, "float32", "tensor"), ImageSpec(photograph, "uint8", "tensor")):
+        yield "torchvision: ImageNet evaluation", lambda image: evaluation(image), spec
     yield (
         "Pillow, torchvision: ImageNet evaluation",
         lambda image: evaluation(image),
@@ -132,13 +140,13 @@ def _of_opencv(array: ImageSpec, of_bytes: ImageSpec) -> Iterator[Case]:
         return
     cv2.setNumThreads(1)
     turn = cv2.getRotationMatrix2D((60, 45), 10, 1)
-    for given in (array, of_bytes):
+    for spec in (array, of_bytes):
         for name in ("INTER_LINEAR", "INTER_AREA", "INTER_CUBIC"):
             how = getattr(cv2, name)
             resize = lambda image, how=how: cv2.resize(image, (60, 40), interpolation=how)  # noqa: E731
-            yield f"OpenCV: resize, {name}, {given.dtype}", resize, given
-        yield f"OpenCV: GaussianBlur, 5×5, {given.dtype}", lambda image: cv2.GaussianBlur(image, (5, 5), 0), given
-        yield f"OpenCV: warpAffine, 10°, {given.dtype}", lambda image: cv2.warpAffine(image, turn, (120, 90)), given
+            yield f"OpenCV: resize, {name}, {spec.dtype}", resize, spec
+        yield f"OpenCV: GaussianBlur, 5×5, {spec.dtype}", lambda image: cv2.GaussianBlur(image, (5, 5), 0), spec
+        yield f"OpenCV: warpAffine, 10°, {spec.dtype}", lambda image: cv2.warpAffine(image, turn, (120, 90)), spec
 
 
 if __name__ == "__main__":

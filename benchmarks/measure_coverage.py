@@ -22,7 +22,7 @@ from onelayer import pipelines
 from onelayer.atomic_write import write_whole
 from onelayer.console import console, progress, results
 from onelayer.data.photographs import bundled
-from onelayer.environment import measured_here
+from onelayer.environment import current_environment
 from onelayer.errors import OnelayerError
 
 
@@ -53,7 +53,7 @@ def measure(
         photographs=tuple(photograph.name for photograph in photographs),
         sizes=sizes,
         seed=seed,
-        environment=measured_here(),
+        environment=current_environment(),
         pipelines=tuple(rows),
         compositions=tuple(sorted(composed, key=lambda row: row.difference.largest, reverse=True)),
     )

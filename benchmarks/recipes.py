@@ -1,4 +1,4 @@
-"""What each recipe of learning finds in the report's pipeline, and in what time.
+"""Measure what each recipe of learning finds in the report's pipeline, and in what time.
 
 Least squares on 5,000 images and on all that are not for testing, Adam on whitened images with its defaults. (What the
 report's own recipe finds, `onelayer reproduce` records.) Errors are over the test images; the bound is proved for all
@@ -24,7 +24,7 @@ import onelayer
 from onelayer import pipelines
 from onelayer.console import results
 from onelayer.data import float_images, load_images
-from onelayer.environment import measured_here
+from onelayer.environment import current_environment
 from onelayer.reproduction.records import Recipe
 
 _FEW = 5000
@@ -41,18 +41,18 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Where the record goes.")] = None,
 ) -> None:
     """Learn by each recipe, and measure."""
-    rows = [_alone(data, part, recipe) for part, recipe in _CASES]
+    rows = [_in_new_process(data, part, recipe) for part, recipe in _CASES]
     table = Table(*rows[0])
     for row in rows:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
     results.print(table)
     if json_file is not None:
-        record = {"rows": rows, "environment": measured_here().model_dump()}
+        record = {"rows": rows, "environment": current_environment().model_dump()}
         json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
-def _alone(data: str, part: str, recipe: Recipe) -> dict[str, Any]:
-    """A row measured in a process of its own, because of its memory."""
+def _in_new_process(data: str, part: str, recipe: Recipe) -> dict[str, Any]:
+    """Measure a row in a new process, because of its peak memory."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(_row, data, part, recipe).result()
 

@@ -1,4 +1,4 @@
-"""What Lightning costs: `onelayer`'s training loop against a bare PyTorch loop doing the same steps.
+"""Time `onelayer`'s training loop, which is Lightning's, against a bare PyTorch loop doing the same steps.
 
 Both see the same images in the same order, compute the ground truth on the fly, take the same Adam steps, validate
 after every epoch and keep the best weights; the final weights are compared, so neither can do less. Rounds are
@@ -27,7 +27,7 @@ from torch.utils.data import DistributedSampler
 from onelayer import pipelines
 from onelayer.data import float_images, load_images
 from onelayer.dense_layer import DenseLayer
-from onelayer.environment import measured_here
+from onelayer.environment import current_environment
 from onelayer.pipelines import Pipeline
 from onelayer.reproduction.learning.gradient_descent import fit
 from onelayer.reproduction.learning.regression import VALIDATION_BATCH
@@ -38,7 +38,7 @@ from onelayer.reproduction.run_folder import RunFolder
 def bare(
     pipeline: Pipeline, train: NDArray[np.uint8], validation: NDArray[np.uint8], settings: TrainingSettings
 ) -> DenseLayer:
-    """The loop that one would write by hand."""
+    """Learn in the loop that an engineer would write by hand."""
     layer = DenseLayer(pipeline.input_shape, pipeline.output_shape, torch.Generator().manual_seed(settings.seed))
     optimizer = torch.optim.Adam(layer.parameters(), lr=settings.lr, fused=True)
     sampler = DistributedSampler(range(len(train)), 1, 0, seed=settings.seed)
@@ -99,7 +99,7 @@ def main(
             "seconds": seconds,
             "ratio_median": float(np.median(ratios)),
             "ratios": ratios,
-            "environment": measured_here().model_dump(),
+            "environment": current_environment().model_dump(),
         }
         json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 

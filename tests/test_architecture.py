@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src" / "onelayer"
@@ -56,9 +57,13 @@ def test_imports_point_one_way() -> None:
 
 
 def test_the_report_reads_records_and_runs_nothing() -> None:
-    allowed = {"errors", "console", "atomic_write", "plotting", "formats", "records", "reproduction"}
-    for path in (SOURCE / "reproduction" / "report").rglob("*.py"):
+    allowed = {"errors", "console", "atomic_write", "plotting", "formats", "records", "bench", "reproduction"}
+    # Of the benchmarks, what lays records out, which runs nothing either.
+    layouts = [SOURCE / "bench" / f"{name}.py" for name in ("record", "table", "chart")]
+    for path in (*(SOURCE / "reproduction" / "report").rglob("*.py"), *layouts):
         assert imported_parts(path) <= allowed, path
+        of_bench = set(re.findall(r"onelayer\.bench\.(\w+)", path.read_text(encoding="utf-8")))
+        assert of_bench <= {layout.stem for layout in layouts}, path
 
 
 def test_the_algebra_is_free_of_torch() -> None:

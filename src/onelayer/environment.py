@@ -1,4 +1,4 @@
-"""Where figures are measured: versions, processor, threads, commit."""
+"""The machine and the software that figures are measured with: versions, processor, threads, commit."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from onelayer.records import Environment
 _PACKAGES = ("onelayer", "torch", "torchvision", "lightning", "numpy", "numba", "pillow")
 
 
-def measured_here() -> Environment:
-    """This machine and these versions, now."""
+def current_environment() -> Environment:
+    """Describe this machine and the installed versions."""
     return Environment(
         versions={"python": platform.python_version()}
         | {name: version(name) for name in _PACKAGES if _installed(name)},
@@ -38,7 +38,7 @@ def _installed(package: str) -> bool:
 
 
 def _cpu_model() -> str:
-    """The processor's name, with the vector instructions that decide which kernels run on it."""
+    """Read the processor's name, and the vector instructions that decide which kernels run on it."""
     model = ""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
@@ -52,7 +52,7 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this very file belongs to, None where it was installed from elsewhere."""
+    """Read the commit of the checkout that this very file belongs to; None where it was installed from elsewhere."""
     here = Path(__file__).resolve().parent
     root = _git(here, "rev-parse", "--show-toplevel")
     # An environment inside somebody's checkout lies in a repository too, but not in ours.

@@ -1,4 +1,4 @@
-"""Numbers as the page, the figures and the terminal print them."""
+"""Format numbers, names and times for the page, the figures and the terminal."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ if TYPE_CHECKING:
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 ABSENT = "–"
-"""What stands in a table where there is nothing."""
+"""Text of an empty cell of a table."""
 
 DEVICES = {"cpu": "CPU", "cuda": "CUDA"}
 """Names of devices in running text."""
-
 
 GREY_LEVELS = 255
 """Steps of an 8-bit image: an error of 1/255 of the range is one grey level."""
 
 
 def psnr(mse: float) -> float | None:
-    """Peak signal-to-noise ratio in dB, ``10·log10(1 / mse)``, for a peak of 1; None where the error is zero."""
+    """Compute the peak signal-to-noise ratio in dB, ``10·log10(1 / mse)``, for a peak of 1; None for no error."""
     # Not 1 / mse: a subnormal error would overflow.
     return -10.0 * math.log10(mse) if mse > 0 else None
 
 
 def scientific(value: float) -> str:
-    """Three significant digits: ``1.93×10⁻⁵``."""
+    """Format three significant digits and a power of ten: ``1.93×10⁻⁵``."""
     if value == 0:
         return "0"
     mantissa, exponent = f"{value:.2e}".split("e")
@@ -39,17 +38,17 @@ def scientific(value: float) -> str:
 
 
 def decibels(value: float | None) -> str:
-    """A PSNR: ``47.2 dB``, or ``∞ dB`` for None (no error at all)."""
+    """Format a PSNR: ``47.2 dB``, or ``∞ dB`` for None (no error at all)."""
     return "∞ dB" if value is None else f"{value:.1f} dB"
 
 
 def mse_with_psnr(mse: float) -> str:
-    """A mean squared error on both scales: ``1.93×10⁻⁵ (47.1 dB)``."""
+    """Format a mean squared error with its PSNR: ``1.93×10⁻⁵ (47.1 dB)``."""
     return f"{scientific(mse)} ({decibels(psnr(mse))})"
 
 
 def grey_levels(value: float) -> str:
-    """An error in grey levels, fine enough for almost exact layers too."""
+    """Format an error in grey levels, fine enough for almost exact layers too."""
     if value == 0:
         return "0"
     if value < 0.01:
@@ -58,27 +57,27 @@ def grey_levels(value: float) -> str:
 
 
 def grey_levels_at_most(value: float) -> str:
-    """A proved bound in grey levels, two digits, rounded up: what is proved must hold for what is printed."""
+    """Format a proved bound in grey levels, two digits, rounded up: what is printed is proved as well."""
     rounded = Context(prec=2, rounding=ROUND_CEILING).create_decimal(value)
     return scientific(float(rounded)) if 0 < value < 0.01 else f"{rounded.normalize():f}"
 
 
 def percent(share: float) -> str:
-    """A share in whole percent; neither nothing nor all by rounding alone."""
+    """Format a share in whole percent; 0% and 100% only where they are exact."""
     if 0 < share < 0.005:
         return "less than 1%"
     return "more than 99%" if 0.995 <= share < 1 else f"{100 * share:.0f}%"
 
 
 def similarity(value: float | None) -> str:
-    """An SSIM to four digits; never 1 by rounding alone."""
+    """Format an SSIM to four digits; 1 only where it is exact."""
     if value is None:
         return "not defined"
     return "> 0.9999" if 0.99995 <= value < 1 else f"{value:.4f}"
 
 
 def milliseconds(seconds: float) -> str:
-    """A time in ms, without its unit: ``1,234``, ``56.7``, ``8.90``, ``0.0123``."""
+    """Format a time in ms, without its unit: ``1,234``, ``56.7``, ``8.90``, ``0.0123``."""
     value = seconds * 1000
     if value >= 1000:
         return f"{value:,.0f}"
@@ -88,7 +87,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def factor(value: float) -> str:
-    """A ratio of times, without the sign ×: ``123``, ``31.2``, ``1.42``, ``0.057``."""
+    """Format a ratio of times, without the sign ×: ``123``, ``31.2``, ``1.42``, ``0.057``."""
     if value >= 100:
         return f"{value:,.0f}"
     if value >= 10:
@@ -97,13 +96,13 @@ def factor(value: float) -> str:
 
 
 def factors(values: Sequence[float]) -> str:
-    """The range of some ratios: ``1.42 to 3.10``, or one number where both ends print alike."""
+    """Format the range of some ratios: ``1.42 to 3.10``, or a single number where both ends print alike."""
     low, high = factor(min(values)), factor(max(values))
     return low if low == high else f"{low} to {high}"
 
 
 def duration(seconds: float) -> str:
-    """A wall time: ``8.2 s``, ``12 min 3 s``, ``1 h 2 min``."""
+    """Format a wall time: ``8.2 s``, ``12 min 3 s``, ``1 h 2 min``."""
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -111,12 +110,12 @@ def duration(seconds: float) -> str:
 
 
 def shape(channels_height_width: tuple[int, ...]) -> str:
-    """``3×32×32``."""
+    """Format a shape: ``3×32×32``."""
     return "×".join(str(size) for size in channels_height_width)
 
 
 def moment(iso: str) -> str:
-    """An ISO 8601 time to the minute, in UTC; the text itself where it is no such time."""
+    """Format an ISO 8601 time to the minute, in UTC; a text that is no such time stays as it is."""
     try:
         when = datetime.fromisoformat(iso)
     except ValueError:
@@ -126,13 +125,13 @@ def moment(iso: str) -> str:
     return f"{when:%Y-%m-%d %H:%M} UTC"
 
 
-def source(given: str) -> str:
-    """What was given to ``--data``, without the folders above it: a page is passed on, a machine's paths are not."""
+def source(path: str) -> str:
+    """Drop the folders above the value of ``--data``: a page is passed on, a machine's paths are not."""
     # This flavour knows both separators, and so reads the records of any machine.
-    return PureWindowsPath(given).name or "a folder"
+    return PureWindowsPath(path).name or "a folder"
 
 
 def enumeration(parts: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
+    """Join parts of a sentence: ``a``, ``a and b``, ``a, b and c``."""
     *others, last = parts
     return f"{', '.join(others)} and {last}" if others else last

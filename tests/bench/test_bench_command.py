@@ -3,79 +3,66 @@
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from onelayer.bench import peers_run
-from onelayer.bench.peers_record import PeersCase, PeersRecord
-from onelayer.cli import main
+from onelayer.bench import measure
+from onelayer.bench.record import BenchmarkRecord
 
 Run = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
-    """Runs the command line in a folder of its own; gives its exit code and all that it printed, on one line."""
-    monkeypatch.setenv("COLUMNS", "400")
+def bench(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs `onelayer bench` in an empty folder; gives its exit code and all that it printed, on one line."""
     monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
-
-    def call(*arguments: object) -> tuple[int, str]:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main(["bench", *map(str, arguments)])
-        captured = capfd.readouterr()
-        return ended.value.code or 0, re.sub(r"\s+", " ", captured.err + captured.out)  # type: ignore[return-value]
-
-    yield call
-    signal.signal(signal.SIGTERM, before)
+    return lambda *arguments: run("bench", *arguments)
 
 
 TINY = ("--peers", "onelayer,torchvision", "--threads", "1", "--repeats", "3", "--device", "cpu")
 
 
-def test_workloads_are_timed_and_kept(run: Run, image_folder: Path, tmp_path: Path) -> None:
+def test_workloads_are_timed_and_kept(bench: Run, image_folder: Path, tmp_path: Path) -> None:
     workloads = ("report-uint8", "imagenet-375x500")
-    code, output = run(*workloads, *TINY, "--images", 4, "--batch-size", "2,all", "--data", image_folder)
+    code, output = bench(*workloads, *TINY, "--images", 2, "--batch-size", "1,all", "--data", image_folder)
     assert code == 0, output
-    assert "report-uint8, batches of 2, 1 thread" in output
-    record = PeersRecord.read(tmp_path / "bench" / "peers.json")
+    assert "report-uint8, batches of 1, 1 thread" in output
+    record = BenchmarkRecord.read(tmp_path / "bench" / "peers.json")
     assert [(case.workload, case.batch_size, case.images) for case in record.cases] == [
-        ("report-uint8", 2, 4), ("report-uint8", 4, 4), ("imagenet-375x500", None, 4),
+        ("report-uint8", 1, 2), ("report-uint8", 2, 2), ("imagenet-375x500", None, 2),
     ]  # fmt: skip
     assert all([row.peer for row in case.rows] == ["onelayer", "torchvision"] for case in record.cases)
-    assert (record.repeats, record.device) == (3, "cpu")
+    assert (record.repeats, record.devices) == (3, ("cpu",))
     assert record.command == (
-        "onelayer bench report-uint8 imagenet-375x500 --threads 1 --peers onelayer,torchvision --batch-size 2,all "
-        "--device cpu --repeats 3 --images 4 --data photographs"
+        "onelayer bench report-uint8 imagenet-375x500 --threads 1 --peers onelayer,torchvision --batch-size 1,all "
+        "--device cpu --repeats 3 --images 2 --data photographs"
     ), "the folders of the machine stay out of it"
     assert {path.name for path in (tmp_path / "bench").iterdir()} == {
         "peers.json", "peers.md", "report-uint8-threads-1.png", "imagenet-375x500-threads-1.png",
     }  # fmt: skip
 
 
-def test_nothing_named_lists_what_there_is(run: Run, tmp_path: Path) -> None:
-    code, output = run()
+def test_nothing_named_lists_what_there_is(bench: Run, tmp_path: Path) -> None:
+    code, output = bench()
     assert code == 0
     for text in ("report-float32", "imagenet-3000x4000", "torchvision-compiled", "onelayer bench WORKLOAD"):
         assert text in output
     assert not list(tmp_path.iterdir())
 
 
-def test_help_shows_examples_of_both_uses(run: Run) -> None:
-    code, output = run("--help")
+def test_help_shows_examples_of_both_uses(bench: Run) -> None:
+    code, output = bench("--help")
     assert code == 0
     assert "$ onelayer bench imagenet-375x500" in output
     assert "$ onelayer bench runs/sample" in output
 
 
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
+def test_bad_input(bench: Run) -> None:
+    for arguments, text in (
         (("imagenet",), "no workload 'imagenet', and no run.*Did you mean imagenet-"),
         (("runs/nothing",), "no workload 'runs/nothing', and no run in a folder of that name"),
         (("report-uint8", "--peers", "opncv"), "no peer named 'opncv'; expected all, or some of onelayer"),
@@ -88,47 +75,52 @@ def test_help_shows_examples_of_both_uses(run: Run) -> None:
         (("report-uint8", "--repeats", "1"), "--repeats"),
         (("report-uint8", "--images", "0"), "--images"),
         (("report-uint8", "--data", "nowhere"), "no data called 'nowhere'"),
-    ],
-)
-def test_bad_input(run: Run, arguments: tuple[str, ...], text: str) -> None:
-    code, output = run(*arguments)
-    assert code == 2, output
-    assert "Traceback" not in output
-    assert re.search(text, output), output
+    ):
+        code, output = bench(*arguments)
+        assert code == 2, output
+        assert "Traceback" not in output
+        assert re.search(text, output), output
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_cuda_without_cuda(run: Run) -> None:
-    code, output = run("report-uint8", "--device", "cuda")
+def test_cuda_without_cuda(bench: Run) -> None:
+    code, output = bench("report-uint8", "--device", "cuda")
     assert code == 2
     assert re.search("no CUDA device here.*--device auto or cpu", output)
 
 
-def test_a_run_takes_none_of_the_options_of_workloads(run: Run, tmp_path: Path) -> None:
+def test_a_run_takes_none_of_the_options_of_workloads(bench: Run, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
-    code, output = run("run", "--threads", "1", "--out", "elsewhere")
+    code, output = bench("run", "--threads", "1", "--out", "elsewhere")
     assert code == 2
     assert "run is a run, and --threads, --out given; expected --device, --repeats and --data only" in output
 
 
-def test_out_cannot_be_written(run: Run, tmp_path: Path) -> None:
+def test_nothing_is_measured_that_could_not_be_written_or_drawn(
+    bench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("x")
-    code, output = run("imagenet-375x500", *TINY, "--out", "file/bench")
+    code, output = bench("imagenet-375x500", *TINY, "--out", "file/bench")
     assert code == 2, output
     assert "file" in output
-    assert "375×500" not in output, "nothing is measured first"
+    assert "375×500" not in output
+    monkeypatch.setattr("onelayer.extras.is_installed", lambda module: module != "matplotlib")
+    code, output = bench("imagenet-375x500", *TINY)
+    assert code == 2, output
+    assert re.search(r"matplotlib is not installed.*pip install 'onelayer\[bench\]'", output)
+    assert "375×500" not in output
 
 
-def test_an_interrupt_keeps_what_was_measured(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = peers_run.measure_cases
+def test_an_interrupt_keeps_what_was_measured(bench: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = measure.measure
 
-    def interrupted(request: peers_run.PeersRequest) -> Iterator[PeersCase]:
-        yield next(iter(measured(request)))
+    def interrupted(*arguments: Any) -> Iterator[BenchmarkRecord]:
+        yield next(iter(whole(*arguments)))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(peers_run, "measure_cases", interrupted)
-    code, output = run("imagenet-375x500", "clip-375x500", *TINY, "--images", 1)
+    monkeypatch.setattr(measure, "measure", interrupted)
+    code, output = bench("imagenet-375x500", "clip-375x500", *TINY, "--peers", "torchvision", "--images", 1)
     assert code == 130
     assert "1 case measured, kept in bench" in output
-    assert len(PeersRecord.read(tmp_path / "bench" / "peers.json").cases) == 1
+    assert len(BenchmarkRecord.read(tmp_path / "bench" / "peers.json").cases) == 1

@@ -22,14 +22,9 @@ from PIL import Image
 import onelayer
 from onelayer import pipelines
 from onelayer import serialize as layer_files
+from onelayer.bench.record import BenchmarkRecord
 from onelayer.reproduction import steps
-from onelayer.reproduction.records import (
-    BenchmarkRecord,
-    MetricsRecord,
-    OtherRecipesRecord,
-    RunRecord,
-    read_history,
-)
+from onelayer.reproduction.records import MetricsRecord, OtherRecipesRecord, RunRecord, read_history
 
 Run = Callable[..., tuple[int, str]]
 Refused = Callable[..., str]
@@ -58,7 +53,7 @@ def test_reproduce_leaves_everything_the_report_has(finished_run: Path) -> None:
     assert record.training is not None
     assert record.training.epochs_run == len(read_history(finished_run / "history.csv")) == steps.QUICK_EPOCHS
     # eight test images make no larger batch
-    assert [row.batch_size for row in BenchmarkRecord.read(finished_run / "benchmark.json").rows] == [8]
+    assert [case.batch_size for case in BenchmarkRecord.read(finished_run / "benchmark.json").cases] == [8]
     page = (finished_run / "report.html").read_text(encoding="utf-8")
     assert "quick run" in page.lower()
     # the metrics are those of the layer in the folder, on the test images

@@ -1,4 +1,4 @@
-"""The floor under all times: reading what comes in, and writing what goes out, once."""
+"""The floor under all times: reading the input and writing the output once."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onelayer.bench.harness import Contender
+from onelayer.bench.timing import Contender
 
 _SMALL = 1 << 20
-"""Up to so many bytes one thread is faster than several: another takes about a tenth of a millisecond to wake."""
+"""Bytes up to which one thread is faster than several: another takes about a tenth of a millisecond to wake."""
 
 Piece = Callable[[], None]
 
 
 def floor_on_cpu(images: Sequence[torch.Tensor], shape: torch.Size, dtype: torch.dtype, threads: int) -> Contender:
-    """Read the images and write as much as becomes of them, into memory that is there already.
+    """Read the images and write as many bytes as the results have, into memory that is there already.
 
     Args:
-        images: Of a pass: each [..., C, H, W], in CHW or HWC memory.
-        shape: Of what becomes of one image, C'×H'×W'.
-        dtype: Of it.
-        threads: Each reads and writes its share, where there is enough to share.
+        images: Images of a pass, each [..., C, H, W], in CHW or HWC memory.
+        shape: Shape of the result for one image, C'×H'×W'.
+        dtype: Dtype of the results.
+        threads: Number of threads, each of which reads and writes its share, where there is enough to share.
     """
     outputs = {batch: torch.zeros(*batch, *shape, dtype=dtype) for batch in {one.shape[:-3] for one in images}}
     pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
@@ -40,7 +40,7 @@ def floor_on_cpu(images: Sequence[torch.Tensor], shape: torch.Size, dtype: torch
 
 
 def floor_on_cuda(images: Sequence[torch.Tensor], shape: torch.Size, dtype: torch.dtype) -> Contender:
-    """Copy the images to the CUDA device, and as much as becomes of them from there; see :func:`floor_on_cpu`."""
+    """Copy the images to the CUDA device, and as many bytes as the results have back; see :func:`floor_on_cpu`."""
     outputs = {
         batch: torch.zeros(*batch, *shape, dtype=dtype, device="cuda") for batch in {one.shape[:-3] for one in images}
     }
@@ -54,7 +54,7 @@ def floor_on_cuda(images: Sequence[torch.Tensor], shape: torch.Size, dtype: torc
 
 def _pieces(images: torch.Tensor, output: torch.Tensor, threads: int) -> list[Piece]:
     count = threads if images.nbytes + output.nbytes > _SMALL else 1
-    # Whole words, which are combined faster than memory gives them; up to seven bytes at the end are let go.
+    # Whole words, which are combined faster than memory gives them; up to seven bytes at the end are left out.
     line = _memory(images)
     words = line[: line.nbytes // 8 * 8].view(np.uint64)
     reads, writes = np.array_split(words, count), np.array_split(_memory(output), count)
@@ -67,6 +67,6 @@ def _read_and_write(read: NDArray[np.uint64], write: NDArray[np.uint8]) -> None:
 
 
 def _memory(images: torch.Tensor) -> NDArray[np.uint8]:
-    """The bytes of images in the order in which they lie there: HWC images are no contiguous tensors."""
+    """View the bytes of images in the order in which they lie in memory: HWC images are no contiguous tensors."""
     ordered = images if images.is_contiguous() else images.movedim(-3, -1)
     return ordered.contiguous().view(-1).numpy().view(np.uint8)

@@ -1,4 +1,4 @@
-"""What is timed: pipelines that people run, on images as they come."""
+"""Workloads: pipelines that people run, on images as they come."""
 
 from __future__ import annotations
 
@@ -8,60 +8,152 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
+from typing import Generic, Literal, TypeVar
 
 import torch
+from rich import box
+from rich.table import Table
+from torchvision import transforms as v1
+from torchvision.transforms import v2
 
-from onelayer.bench.peers.work import Work
 from onelayer.data import load_images
 from onelayer.data.photographs import bundled
 from onelayer.errors import OnelayerError
 
-Pictures = torch.Tensor | list[torch.Tensor]
-"""A batch [N, 3, H, W], to be given in batches; or photographs [3, H, W] in HWC memory, to be given one by one."""
-
-MakePictures = Callable[[str, int], Pictures]
-"""Takes ``--data`` and how many images there are to be."""
+WorkloadImages = torch.Tensor | list[torch.Tensor]
+"""A batch [N, 3, H, W], to be split into batches; or photographs [3, H, W] in HWC memory, to be passed one by one."""
 
 BATCH_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
-"""Those of the report."""
+"""Batch sizes of the report."""
 
-STREAM = 32
-"""Photographs of different sizes."""
+STREAM_SIZES = 32
+"""Number of sizes in the stream of photographs."""
 
 
 @dataclass(frozen=True)
-class Workload:
-    """Work to time.
+class Work:
+    """A preprocessing pipeline, spelled out for any image library. The steps come in the order of the fields.
 
     Args:
-        name: As on the command line.
-        title: One line for people.
-        work: What is to be done to each image.
-        count: Images of a pass, unless the user says otherwise.
-        make: Makes the images.
-        example: Black images of that kind, a few, by which a peer can tell whether it could do the work.
-        batch_sizes: In which the images are given, besides all in one; empty where they are given one by one.
+        resize: Height and width; or the length of the shorter side, the other one following as in torchvision
+            (``int(length · long / short)``).
+        interpolation: Interpolation with antialiasing, as torchvision and Pillow do it.
+        crop: Side of the square that is cut from the centre; None for no crop.
+        grayscale: Whether the three channels become one (ITU-R 601: 0.2989, 0.587, 0.114).
+        horizontal_flip: Whether left becomes right.
+        vertical_flip: Whether top becomes bottom.
+        mean: Mean of each channel, for images in [0, 1]; None where the work ends without scaling, in the input dtype.
+        std: Standard deviation of each channel, for images in [0, 1]; None where there is no mean.
+    """
+
+    resize: tuple[int, int] | int
+    interpolation: Literal["bilinear", "bicubic"]
+    crop: int | None = None
+    grayscale: bool = False
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+    def resized_size(self, height: int, width: int) -> tuple[int, int]:
+        """Compute height and width after the resize, for an image of that height and width."""
+        if isinstance(self.resize, tuple):
+            return self.resize
+        if height <= width:
+            return self.resize, int(self.resize * width / height)
+        return int(self.resize * height / width), self.resize
+
+    def crop_slices(self, height: int, width: int) -> tuple[slice, slice]:
+        """Compute the rows and columns of the resized image that the crop keeps.
+
+        Args:
+            height: Height of the image before the resize.
+            width: Width of the image before the resize.
+
+        Returns:
+            Slices of the resized image; all of it where there is no crop. Rounded as torchvision does: half to even.
+        """
+        resized = self.resized_size(height, width)
+        if self.crop is None:
+            return slice(0, resized[0]), slice(0, resized[1])
+        top, left = (round((size - self.crop) / 2) for size in resized)
+        return slice(top, top + self.crop), slice(left, left + self.crop)
+
+    @property
+    def transform(self) -> v2.Compose:
+        """The work in torchvision's v2 transforms, for tensors [..., 3, H, W] of uint8, or of float32 in [0, 1]."""
+        steps = self._geometry(v2)
+        if self.mean is not None and self.std is not None:
+            steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(self.mean), list(self.std))]
+        return v2.Compose(steps)
+
+    @property
+    def pil_transform(self) -> v1.Compose:
+        """The work in torchvision's v1 transforms, from PIL images of mode RGB to tensors."""
+        steps = self._geometry(v1)
+        if self.mean is not None and self.std is not None:
+            steps += [v1.ToTensor(), v1.Normalize(self.mean, self.std)]
+        else:
+            steps.append(v1.PILToTensor())
+        return v1.Compose(steps)
+
+    def _geometry(self, library: ModuleType) -> list[torch.nn.Module]:
+        """Make the steps up to the flips; torchvision's versions name them alike."""
+        interpolation = library.InterpolationMode(self.interpolation)
+        size = list(self.resize) if isinstance(self.resize, tuple) else self.resize
+        steps = [library.Resize(size, interpolation=interpolation, antialias=True)]
+        if self.crop is not None:
+            steps.append(library.CenterCrop(self.crop))
+        if self.grayscale:
+            steps.append(library.Grayscale())
+        if self.horizontal_flip:
+            steps.append(library.RandomHorizontalFlip(p=1))
+        if self.vertical_flip:
+            steps.append(library.RandomVerticalFlip(p=1))
+        return steps
+
+
+W = TypeVar("W", covariant=True)
+"""Type that the work has: :class:`Work`, or whatever else the peers know how to do."""
+
+
+@dataclass(frozen=True)
+class Workload(Generic[W]):
+    """Work, and images to do it on.
+
+    Args:
+        name: Name on the command line.
+        title: One line for people. It says where image sizes repeat.
+        work: Work to do on each image.
+        count: Number of images in a pass, unless the user says otherwise.
+        make: Makes the images, from the value of ``--data`` and their number.
+        example: A few black images of that kind, by which a peer can tell whether it could do the work.
+        batch_sizes: Batch sizes besides all images in one batch; empty where images are passed one by one.
+        std: Standard deviations that the work ends with dividing by, by which errors are scaled back to grey levels.
     """
 
     name: str
     title: str
-    work: Work
+    work: W
     count: int
-    make: MakePictures
+    make: Callable[[str, int], WorkloadImages]
     example: torch.Tensor
     batch_sizes: tuple[int, ...] = ()
+    std: tuple[float, ...] | None = None
 
     @property
     def batched(self) -> bool:
-        """Whether the images are given in batches."""
+        """Whether the images are passed in batches."""
         return bool(self.batch_sizes)
 
-    def images(self, data: str, most: int | None = None) -> Pictures:
-        """The images of a pass.
+    def images(self, data: str, most: int | None = None) -> WorkloadImages:
+        """Make the images of a pass.
 
         Args:
-            data: As ``onelayer reproduce --data``, for the report's workloads; the others have their own photographs.
-            most: At most so many of the report's, or exactly so many photographs; None for :attr:`count`.
+            data: As ``onelayer reproduce --data``, for the report's workloads; the others have photographs that come
+                with scikit-image.
+            most: Largest number of the report's images, or exact number of photographs; None for :attr:`count`.
 
         Raises:
             OnelayerError: If there is no such data.
@@ -69,18 +161,18 @@ class Workload:
         return self.make(data, most or self.count)
 
     def sizes_of(self, images: int, wanted: Sequence[int] | None = None) -> tuple[int | None, ...]:
-        """The batch sizes to measure, ascending.
+        """Choose the batch sizes to measure, ascending.
 
         Args:
-            images: How many there are. Larger batches are left out, for they would repeat that of all images.
-            wanted: Instead of all sizes; 0 stands for all images in one batch.
+            images: Number of images. Larger batches are left out, for they would repeat that of all images.
+            wanted: Batch sizes instead of the workload's; 0 stands for all images in one batch.
 
         Returns:
-            Sizes; or None alone, where images are given one by one.
+            Batch sizes; or None alone, where images are passed one by one.
         """
         if not self.batched:
             return (None,)
-        sizes = {size or images for size in (*self.batch_sizes, 0)} if wanted is None else {n or images for n in wanted}
+        sizes = {size or images for size in ((*self.batch_sizes, 0) if wanted is None else wanted)}
         return tuple(sorted(size for size in sizes if size <= images)) or (images,)
 
 
@@ -92,7 +184,7 @@ def _report_uint8(data: str, count: int) -> torch.Tensor:
     return torch.from_numpy(load_images(data, shape=(3, 32, 32), seed=0).test[:count].copy())
 
 
-def _photographs(sizes: Sequence[tuple[int, int]], data: str, count: int) -> list[torch.Tensor]:  # noqa: ARG001 - bundled
+def _photographs(sizes: Sequence[tuple[int, int]], _data: str, count: int) -> list[torch.Tensor]:
     originals = itertools.cycle(bundled())
     # A photograph for each turn, even where it is the same picture: what was just read would lie in the caches.
     return [
@@ -102,9 +194,9 @@ def _photographs(sizes: Sequence[tuple[int, int]], data: str, count: int) -> lis
 
 
 def stream_sizes() -> list[tuple[int, int]]:
-    """Heights and widths of photographs as they come from the web: each another, between 200×300 and 800×1000."""
+    """Draw heights and widths of photographs as they come from the web, between 200×300 and 800×1000, all different."""
     chance = random.Random(0)  # noqa: S311 - the same for everybody
-    return [(chance.randint(200, 800), chance.randint(300, 1000)) for _ in range(STREAM)]
+    return [(chance.randint(200, 800), chance.randint(300, 1000)) for _ in range(STREAM_SIZES)]
 
 
 _REPORT = Work(resize=(28, 28), interpolation="bilinear", grayscale=True, horizontal_flip=True, vertical_flip=True)
@@ -122,56 +214,52 @@ _CLIP = Work(
 _SIGLIP = Work(resize=(224, 224), interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
-def _on_photographs(name: str, title: str, work: Work, sizes: Sequence[tuple[int, int]], count: int) -> Workload:
+def _on_report_images(name: str, dtype: torch.dtype, make: Callable[[str, int], WorkloadImages]) -> Workload[Work]:
     return Workload(
         name=name,
-        title=title,
+        title=f"The report: 32×32 to 28×28, grayscale, both flips; {str(dtype).removeprefix('torch.')}; one size, "
+        "repeated",
+        work=_REPORT,
+        count=10_000,
+        make=make,
+        example=torch.zeros(2, 3, 32, 32, dtype=dtype),
+        batch_sizes=BATCH_SIZES,
+    )
+
+
+def _on_photographs(
+    name: str, pipeline: str, work: Work, sizes: Sequence[tuple[int, int]], count: int
+) -> Workload[Work]:
+    one_size = "×".join(map(str, sizes[0]))
+    what = f"{one_size}; one size" if len(sizes) == 1 else f"{len(sizes)} sizes from 200×300 to 800×1000"
+    return Workload(
+        name=name,
+        title=f"{pipeline}, {what}, repeated",
         work=work,
         count=count,
         make=partial(_photographs, sizes),
         example=torch.zeros(3, 375, 500, dtype=torch.uint8),
+        std=work.std,
     )
 
 
-WORKLOADS: tuple[Workload, ...] = (
-    Workload(
-        name="report-float32",
-        title="The report: 32×32 to 28×28, grayscale, both flips; float32",
-        work=_REPORT,
-        count=10_000,
-        make=_report_float32,
-        example=torch.zeros(2, 3, 32, 32),
-        batch_sizes=BATCH_SIZES,
-    ),
-    Workload(
-        name="report-uint8",
-        title="The report: 32×32 to 28×28, grayscale, both flips; uint8",
-        work=_REPORT,
-        count=10_000,
-        make=_report_uint8,
-        example=torch.zeros(2, 3, 32, 32, dtype=torch.uint8),
-        batch_sizes=BATCH_SIZES,
-    ),
-    _on_photographs("imagenet-375x500", "ImageNet evaluation, 375×500", _IMAGENET, [(375, 500)], 48),
-    _on_photographs("imagenet-1080x1920", "ImageNet evaluation, 1080×1920", _IMAGENET, [(1080, 1920)], 8),
-    _on_photographs("imagenet-3000x4000", "ImageNet evaluation, 3000×4000", _IMAGENET, [(3000, 4000)], 3),
-    _on_photographs(
-        "imagenet-stream",
-        f"ImageNet evaluation, {STREAM} sizes from 200×300 to 800×1000",
-        _IMAGENET,
-        stream_sizes(),
-        STREAM,
-    ),
-    _on_photographs("clip-375x500", "CLIP, 375×500", _CLIP, [(375, 500)], 48),
-    _on_photographs("siglip-375x500", "SigLIP, 375×500", _SIGLIP, [(375, 500)], 48),
+WORKLOADS: tuple[Workload[Work], ...] = (
+    _on_report_images("report-float32", torch.float32, _report_float32),
+    _on_report_images("report-uint8", torch.uint8, _report_uint8),
+    _on_photographs("imagenet-375x500", "ImageNet evaluation", _IMAGENET, [(375, 500)], 48),
+    _on_photographs("imagenet-1080x1920", "ImageNet evaluation", _IMAGENET, [(1080, 1920)], 8),
+    _on_photographs("imagenet-3000x4000", "ImageNet evaluation", _IMAGENET, [(3000, 4000)], 3),
+    _on_photographs("imagenet-stream", "ImageNet evaluation", _IMAGENET, stream_sizes(), STREAM_SIZES),
+    _on_photographs("clip-375x500", "CLIP", _CLIP, [(375, 500)], 48),
+    _on_photographs("siglip-375x500", "SigLIP", _SIGLIP, [(375, 500)], 48),
 )
 
 
-def named(names: Sequence[str]) -> list[Workload]:
-    """The workloads of those names, in their own order.
+def named(names: Sequence[str]) -> list[Workload[Work]]:
+    """Return the workloads of those names, in the order of :data:`WORKLOADS`.
 
     Raises:
-        OnelayerError: If there is none of a name.
+        OnelayerError: If no workload has one of the names.
     """
     known = {workload.name: workload for workload in WORKLOADS}
     for name in names:
@@ -183,3 +271,12 @@ def named(names: Sequence[str]) -> list[Workload]:
                 hint=f"Did you mean {near[0]}?" if near else None,
             )
     return [workload for workload in WORKLOADS if workload.name in names]
+
+
+def workloads_table() -> Table:
+    """Lay out all workloads for the terminal."""
+    table = Table("workload", "what", "images of a pass", box=box.SIMPLE_HEAD, pad_edge=False)
+    for workload in WORKLOADS:
+        images = f"{workload.count:,}" + (", in batches" if workload.batched else "")
+        table.add_row(workload.name, workload.title, images)
+    return table

@@ -19,7 +19,8 @@ from onelayer.reproduction.learn_request import DeviceChoice
 from onelayer.reproduction.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from onelayer.bench.peers_run import PeersRequest
+    from onelayer.bench.measure import Request
+    from onelayer.bench.workloads import Work
 
 ALL = "all"
 
@@ -99,20 +100,20 @@ def bench(
     # virtual machine may keep each other from one core: then every call takes 8 ms, or none, by chance.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-    from onelayer.bench import peers_run, workloads
-    from onelayer.bench.peers import registry
+    from onelayer.bench import measure, workloads
+    from onelayer.bench.peers import PEERS, named
     from onelayer.reproduction.steps import resolve_device
 
     chosen = workloads.WORKLOADS if what == [ALL] else workloads.named(what)
     placed = resolve_device(device)
-    request = peers_run.PeersRequest(
+    request = measure.Request(
         workloads=chosen,
-        peers=registry.PEERS if peer_names is None else registry.named(peer_names),
+        peers=PEERS if peer_names is None else named(peer_names),
         # A device does not care how many threads its host has.
         threads=numbers or sorted({1 if placed == "cpu" else cores, cores}),
         batch_sizes=sizes,
         device=placed,
-        repeats=repeats or peers_run.REPEATS,
+        repeats=repeats or measure.REPEATS,
         images=images,
         data=data or os.environ.get("ONELAYER_DATA", "sample"),
     )
@@ -144,7 +145,7 @@ def _bench_run(
     for text in pipeline:
         check_pipeline(text)
 
-    from onelayer.reproduction.records import BenchmarkRecord
+    from onelayer.bench.record import BenchmarkRecord
     from onelayer.reproduction.report import benchmark_table
     from onelayer.reproduction.steps import bench_step, resolve_device
 
@@ -154,41 +155,28 @@ def _bench_run(
     results.print(f"Onto the page with: onelayer report {shlex.quote(str(folder.path))}", soft_wrap=True)
 
 
-def _bench_peers(request: PeersRequest, out: Path, command: str) -> None:
-    from datetime import UTC, datetime
-
-    from onelayer.bench.peers_record import PeersCase, PeersRecord
-    from onelayer.bench.peers_results import write_results
-    from onelayer.bench.peers_run import BURN_IN, measure_cases
-    from onelayer.bench.peers_table import case_table
-    from onelayer.environment import measured_here
+def _bench_peers(request: Request[Work], out: Path, command: str) -> None:
+    from onelayer.bench.measure import measure
+    from onelayer.bench.page import write_results
+    from onelayer.bench.table import case_table
 
     # What cannot be written is better known before anything is measured.
     out.mkdir(parents=True, exist_ok=True)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    cases: list[PeersCase] = []
+    measured = 0
     try:
-        for case in measure_cases(request):
-            cases.append(case)
-            results.print(case_table(case))
-            record = PeersRecord(
-                created=created,
-                command=command,
-                device=request.device,
-                burn_in=BURN_IN,
-                repeats=request.repeats,
-                environment=measured_here(),
-                cases=tuple(cases),
-            )
+        for record in measure(request, command):
+            measured = len(record.cases)
+            results.print(case_table(record.cases[-1]))
             write_results(record, out)
     except KeyboardInterrupt:
-        count = "1 case" if len(cases) == 1 else f"{len(cases)} cases"
-        raise Interrupted(f"{count} measured" + (f", kept in {out}." if cases else ".")) from None
+        count = "1 case" if measured == 1 else f"{measured} cases"
+        raise Interrupted(f"{count} measured" + (f", kept in {out}." if measured else ".")) from None
     results.print(f"Record, page and figures: [bold]{escape(str(out))}[/bold]", soft_wrap=True)
 
 
 def _list() -> None:
-    from onelayer.bench.peers_listing import peers_table, workloads_table
+    from onelayer.bench.peers import peers_table
+    from onelayer.bench.workloads import workloads_table
 
     results.print(workloads_table())
     results.print(peers_table())

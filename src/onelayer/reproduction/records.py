@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 
 from onelayer.atomic_write import write_whole
 from onelayer.errors import OnelayerError
-from onelayer.records import DataSummary, Environment, Part, PipelineSummary, Record, Shape, Timing
+from onelayer.records import DataSummary, Environment, Part, PipelineSummary, Record, Shape
 
 Device = Literal["cpu", "cuda"]
 
@@ -185,41 +185,6 @@ class MetricsRecord(Record):
     """Indices, among the test images, of the images shown; the worst image of the first layer comes after them."""
     weight_pixel: Shape | None = None
     """Channel, row and column of the output value whose weights are shown; None where a layer has no weights."""
-
-
-class BenchmarkWay(Part):
-    """One column of the table."""
-
-    key: str
-    label: str
-    description: str
-    contender: bool
-    """Whether it competes for "fastest": false for one that leaves out work that the others do."""
-
-
-class BenchmarkRow(Part):
-    """One batch size on one device."""
-
-    device: Literal["cpu", "cuda"]
-    batch_size: int
-    timings: dict[str, Timing]
-    """By the key of the way; a way that does not exist on this device is left out."""
-
-
-class BenchmarkRecord(Record):
-    """benchmark.json"""
-
-    created: str
-    quick: bool
-    images: int
-    burn_in: int
-    """Rounds of a few batches each that do not count; every measurement warms up on its own first batches besides."""
-    repeats: int
-    environment: Environment
-    ways: tuple[BenchmarkWay, ...]
-    rows: tuple[BenchmarkRow, ...]
-    not_measured: tuple[str, ...]
-    """Devices of the table that were not asked for, or that this machine does not have."""
 
 
 @dataclass(frozen=True)

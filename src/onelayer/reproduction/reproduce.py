@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 from rich.markup import escape
 
+from onelayer.bench.record import BenchmarkRecord
 from onelayer.console import console, results
 from onelayer.errors import Interrupted
 from onelayer.reproduction.learn_request import LearnRequest
 from onelayer.reproduction.learning.directions import SharedImageStatistics
 from onelayer.reproduction.recipes import require_gradient_descent
-from onelayer.reproduction.records import BenchmarkRecord, MetricsRecord
+from onelayer.reproduction.records import MetricsRecord
 from onelayer.reproduction.report.page import build_report, require_report
 from onelayer.reproduction.report.tables import benchmark_table, metrics_table
 from onelayer.reproduction.run_folder import RunFolder

@@ -15,13 +15,13 @@ from onelayer import serialize as layer_files
 from onelayer.console import console
 from onelayer.data import ImageSplits, load_images
 from onelayer.dense_layer import DenseLayer
-from onelayer.environment import measured_here
+from onelayer.environment import current_environment
 from onelayer.errors import Interrupted, OnelayerError
 from onelayer.frontends import ImageSpec, UnsupportedTransformError, derive
 from onelayer.layer import compile as compile_transforms
 from onelayer.pipelines import Pipeline
 from onelayer.records import Shape
-from onelayer.reproduction.benchmark import REPEATS, run_report_table
+from onelayer.reproduction.benchmark import REPEATS, benchmark_run
 from onelayer.reproduction.comparison import compare
 from onelayer.reproduction.learn_request import DeviceChoice, LearnRequest
 from onelayer.reproduction.learning.directions import SharedImageStatistics
@@ -133,7 +133,7 @@ def _started(folder: RunFolder, request: LearnRequest, device: Device) -> tuple[
         data=images.summary,
         pipeline=pipeline.summary(),
         settings=settings,
-        environment=measured_here(),
+        environment=current_environment(),
         recipe=recipe,
     )
     # Only now, when nothing about the input can fail any more, does an old run go.
@@ -374,9 +374,9 @@ def bench_step(
     Arguments are those of :func:`compare_step`, the device, and the number of rounds that count.
     """
     record, original, layer = _learned(folder, pipeline)
-    run_report_table(
+    benchmark_run(
         original,
-        {"layer": layer} | _derived(original),
+        layer,
         images_of(record, data).test,
         ("cpu", "cuda") if device == "cuda" else ("cpu",),
         repeats=repeats or REPEATS,

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import torch
 
-from onelayer.environment import measured_here
+from onelayer.environment import current_environment
 from onelayer.errors import OnelayerError
 from onelayer.layer import compile as compiled
 from onelayer.selfcheck.families import FAMILIES, Case
@@ -43,7 +43,7 @@ def check(cases: int, seed: int = 0, advance: Callable[[], object] | None = None
             if advance is not None:
                 advance()
         results.append(FamilyResult(name=name, cases=count, differing=differing, first_difference=first))
-    return SelfcheckRecord(seed=seed, families=tuple(results), environment=measured_here())
+    return SelfcheckRecord(seed=seed, families=tuple(results), environment=current_environment())
 
 
 def _compared(case: Case) -> str | None:

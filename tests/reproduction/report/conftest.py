@@ -13,11 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from onelayer.bench.record import BenchmarkRecord, Case, PeerDescription, Row
 from onelayer.records import DataSummary, Environment, PipelineSummary, Timing
 from onelayer.reproduction.records import (
-    BenchmarkRecord,
-    BenchmarkRow,
-    BenchmarkWay,
     DirectionErrors,
     DirectionsEpoch,
     DirectionsRecord,
@@ -42,16 +40,16 @@ ENVIRONMENT = Environment(
     cuda=None,
     commit="0123abcd+changes",
 )
-WAYS = (
-    BenchmarkWay(key="sequential", label="sequential transforms", description="image by image", contender=True),
-    BenchmarkWay(key="batched", label="batched transforms", description="whole batches", contender=True),
-    BenchmarkWay(key="layer", label="the layer", description="the learned layer", contender=True),
+PEERS = (
+    PeerDescription(name="sequential", label="sequential transforms", description="image by image"),
+    PeerDescription(name="batched", label="batched transforms", description="whole batches"),
+    PeerDescription(name="layer", label="the layer", description="the learned layer"),
 )
-ON_DEVICE = BenchmarkWay(
-    key="layer_on_device", label="the layer, without copies", description="stays on the device", contender=False
+ON_DEVICE = PeerDescription(
+    name="layer_on_device", label="the layer, without copies", description="stays on the device", competes=False
 )
 
-DERIVED = BenchmarkWay(key="derived", label="the derived layer", description="read off", contender=True)
+DERIVED = PeerDescription(name="derived", label="the derived layer", description="read off")
 
 
 def make_timing(median: float, spread: float = 0.02) -> Timing:
@@ -113,20 +111,32 @@ def make_tensors(run: RunRecord, metrics: MetricsRecord, noise: float = 0.01) ->
 
 
 def make_benchmark(times: dict[int, dict[str, Timing]], **changes: object) -> BenchmarkRecord:
-    """A benchmark on the CPU: batch size → way → time."""
-    rows = tuple(BenchmarkRow(device="cpu", batch_size=size, timings=timings) for size, timings in times.items())
+    """A benchmark on the CPU: batch size → peer → time."""
+    cases = tuple(make_case(size, timings) for size, timings in times.items())
     values = {
         "created": "2025-03-04T06:00:00+00:00",
         "quick": False,
-        "images": 10_000,
         "burn_in": 2,
         "repeats": 9,
         "environment": ENVIRONMENT,
-        "ways": WAYS,
-        "rows": rows,
-        "not_measured": ("cuda",),
+        "peers": PEERS,
+        "cases": cases,
     }
     return BenchmarkRecord.model_validate(values | changes)
+
+
+def make_case(batch_size: int, timings: dict[str, Timing], device: str = "cpu") -> Case:
+    """One batch size: peer → time."""
+    rows = tuple(Row(peer=name, images=10_000, batch_size=batch_size, timing=time) for name, time in timings.items())
+    return Case(
+        workload="report",
+        title="The report",
+        device=device,
+        batch_size=batch_size,
+        threads=8,
+        images=10_000,
+        rows=rows,
+    )
 
 
 def make_times(batched: float = 0.5, layer: float = 1.0) -> dict[int, dict[str, Timing]]:
@@ -237,11 +247,12 @@ def make() -> SimpleNamespace:
         timing=make_timing,
         times=make_times,
         benchmark=make_benchmark,
+        case=make_case,
         history=make_history,
         errors=make_errors,
         directions=make_directions,
         others=make_others,
-        ways=WAYS,
+        peers=PEERS,
         on_device=ON_DEVICE,
         derived=DERIVED,
         environment=ENVIRONMENT,

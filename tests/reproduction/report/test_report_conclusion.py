@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onelayer.bench.table import are_level, fastest
 from onelayer.records import Timing
 from onelayer.reproduction.report import conclusion
-from onelayer.reproduction.report.ranking import fastest, level, pairwise_rankings
+from onelayer.reproduction.report.ranking import pairwise_rankings
 
 BATCHED = "the transforms applied to whole batches"
 SEQUENTIAL = "the transforms applied image by image"
@@ -96,31 +97,31 @@ def test_what_is_counted_is_what_is_stated(make, times):
 
 @given(one=timings(), other=timings())
 def test_being_level_is_mutual(one, other):
-    assert level(one, other) == level(other, one)
-    assert level(one, one)
+    assert are_level(one, other) == are_level(other, one)
+    assert are_level(one, one)
 
 
 @given(row=WAYS)
 def test_the_fastest_has_the_least_median_and_is_level_with_all_that_share_its_place(make, row):
     record = make.benchmark({8: row})
-    first = fastest(record, record.rows[0])
+    first = fastest(record, record.cases[0])
     # Of several with the least median, the first that the record names.
-    best = min((way.key for way in record.ways if way.key in row), key=lambda key: row[key].median)
+    best = min((peer.name for peer in record.peers if peer.name in row), key=lambda key: row[key].median)
     assert row[best].median == min(row[key].median for key in first)
-    assert all(level(row[key], row[best]) == (key in first) for key in row)
+    assert all(are_level(row[key], row[best]) == (key in first) for key in row)
 
 
 def test_a_way_that_is_no_contender_neither_wins_nor_is_a_rival(make):
     times = {8: {"layer": make.timing(1.0), "batched": make.timing(2.0), "layer_on_device": make.timing(0.1)}}
-    record = make.benchmark(times, ways=(*make.ways, make.on_device))
-    assert fastest(record, record.rows[0]) == ("layer",)
-    assert [ranking.rival.key for ranking in pairwise_rankings(record, "cpu", make.ways[2])] == ["batched"]
+    record = make.benchmark(times, peers=(*make.peers, make.on_device))
+    assert fastest(record, record.cases[0]) == ("layer",)
+    assert [ranking.rival.name for ranking in pairwise_rankings(record, "cpu", make.peers[2])] == ["batched"]
 
 
 def test_ways_added_later_are_spoken_of_by_their_labels(make):
-    way = make.ways[1].model_copy(update={"key": "fused", "label": "fused kernel"})
+    peer = make.peers[1].model_copy(update={"name": "fused", "label": "fused kernel"})
     times = {8: {"layer": make.timing(1.0), "fused": make.timing(0.1), "batched": make.timing(2.0)}}
-    record = make.benchmark(times, ways=(*make.ways, way))
+    record = make.benchmark(times, peers=(*make.peers, peer))
     assert counts(about("“fused kernel”", conclusion.speed(record))) == {"slower": 1}
     assert any("choose “fused kernel”, in front at 1 of 1 batch size." in it for it in conclusion.speed(record))
     # The headline keeps to the question asked.
@@ -136,7 +137,7 @@ def test_the_derived_layer_is_measured_against_the_learned_one_too(make):
             "derived": make.timing(1.0),
         }
     }
-    record = make.benchmark(times, ways=(*make.ways, make.derived))
+    record = make.benchmark(times, peers=(*make.peers, make.derived))
     sentences = conclusion.speed(record)
     assert sentences[:5] == [
         f"On this machine’s CPU, the layer was faster than {SEQUENTIAL} at 1 of 1 batch size (by a factor of 7.50).",
@@ -172,16 +173,16 @@ def test_a_benchmark_without_the_layer_claims_nothing(make):
 
 
 def test_devices_that_were_not_measured_are_named(make):
-    record = make.benchmark(make.times(), not_measured=("cuda",))
+    record = make.benchmark(make.times())
     assert conclusion.speed(record)[-1] == "Nothing is known for a CUDA device: none was measured."
-    assert "CUDA" not in " ".join(conclusion.speed(make.benchmark(make.times(), not_measured=())))
 
 
 def test_each_device_is_spoken_of_by_itself(make):
     record = make.benchmark(make.times(batched=0.5, layer=1.0))
     on_cuda = make.benchmark(make.times(batched=2.0, layer=1.0))
-    rows = (*record.rows, *(row.model_copy(update={"device": "cuda"}) for row in on_cuda.rows))
-    record = record.model_copy(update={"rows": rows, "not_measured": ()})
+    cases = (*record.cases, *(case.model_copy(update={"device": "cuda"}) for case in on_cuda.cases))
+    record = record.model_copy(update={"cases": cases})
+    assert "Nothing is known" not in " ".join(conclusion.speed(record))
     about_batched = [it for it in conclusion.speed(record) if f" {BATCHED} at" in it]
     assert [counts(it) for it in about_batched] == [{"slower": 8}, {"faster": 8}]
     assert "CUDA device" in about_batched[1]

@@ -176,13 +176,13 @@ def test_a_layer_named_like_a_formula_is_drawn_as_it_stands(make):
     assert encode_png(draw_comparison(pictures, metrics))
 
 
-def test_benchmark_chart_has_a_panel_per_device_and_a_line_per_way(make):
-    record = make.benchmark(make.times(), ways=(*make.ways, make.on_device))
+def test_benchmark_chart_has_a_panel_per_device_and_a_line_per_peer(make):
+    record = make.benchmark(make.times(), peers=(*make.peers, make.on_device))
     on_cuda = [
-        row.model_copy(update={"device": "cuda", "timings": {"layer_on_device": make.timing(1e-3 * row.batch_size)}})
-        for row in record.rows
+        make.case(case.batch_size, {"layer_on_device": make.timing(1e-3 * case.batch_size)}, "cuda")
+        for case in record.cases
     ]
-    record = record.model_copy(update={"rows": (*record.rows, *on_cuda), "not_measured": ()})
+    record = record.model_copy(update={"cases": (*record.cases, *on_cuda)})
     figure = draw_benchmark(record)
     cpu, cuda = figure.axes
     assert (cpu.get_title(loc="left"), cuda.get_title(loc="left")) == ("CPU: Example CPU 9000", "CUDA")
@@ -194,11 +194,11 @@ def test_benchmark_chart_has_a_panel_per_device_and_a_line_per_way(make):
     np.testing.assert_allclose(batched.get_ydata(), [500 * (1 + 8 / size) for size in sizes])
     # Copies left out: no contender, hence dashed.
     assert (batched.get_linestyle(), lines(cuda)["the layer, without copies"].get_linestyle()) == ("-", "--")
-    # The second band is that of the second way, and reaches from quartile to quartile.
+    # The second band is that of the second peer, and reaches from quartile to quartile.
     band = cpu.collections[1].get_paths()[0].vertices
     at_8 = band[band[:, 0] == 8][:, 1]
     assert (at_8.min(), at_8.max()) == pytest.approx((980.0, 1020.0))
-    assert cpu.get_ylabel() == "ms for 10,000 images (log scale)"
+    assert cpu.get_ylabel() == "ms for 10,000 images of one size (log scale)"
     assert (cpu.get_xscale(), cpu.get_yscale()) == ("log", "log")
     assert cpu.xaxis.get_transform().base == 2
 

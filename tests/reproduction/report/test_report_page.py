@@ -152,11 +152,11 @@ def test_the_fastest_is_bold_and_named(make, page_of, batched, layer, marked, ba
 
 
 def test_on_cuda_the_page_says_what_the_time_includes(make, page_of, bare):
-    record = make.benchmark(make.times(), ways=(*make.ways, make.on_device))
+    record = make.benchmark(make.times(), peers=(*make.peers, make.on_device))
     assert "includes copying" not in page_of(bare(benchmark=record)).text
     extra = {"layer_on_device": make.timing(0.1)}
-    rows = [row.model_copy(update={"device": "cuda", "timings": row.timings | extra}) for row in record.rows]
-    record = record.model_copy(update={"rows": (*record.rows, *rows), "not_measured": ()})
+    on_cuda = [make.case(case.batch_size, case.timings | extra, "cuda") for case in record.cases]
+    record = record.model_copy(update={"cases": (*record.cases, *on_cuda)})
     page = page_of(bare(benchmark=record), "with-cuda")
     assert "includes copying the images to the device" in page.text
     assert "no contender for the fastest" in page.text
@@ -279,11 +279,11 @@ def test_nothing_in_a_record_is_markup(make, page_of):
             ),
         }
     )
-    ways = tuple(way.model_copy(update={"label": HOSTILE, "description": HOSTILE}) for way in make.ways)
+    peers = tuple(peer.model_copy(update={"label": HOSTILE, "description": HOSTILE}) for peer in make.peers)
     parts = make.parts(
         run=run,
         metrics=make.metrics(make.layer(HOSTILE)),
-        benchmark=make.benchmark(make.times(), ways=ways, not_measured=(HOSTILE,), created=HOSTILE),
+        benchmark=make.benchmark(make.times(), peers=peers, created=HOSTILE),
     )
     page = page_of(parts)
     assert HOSTILE in page.text

@@ -12,7 +12,7 @@ from onelayer.reproduction.report.tables import METRICS_HEADER, metrics_rows, ti
 def marks(make, times) -> list[dict[str, str]]:
     table = time_table(make.benchmark(times))
     return [
-        {way: cell.mark for way, cell in zip(table.ways, line.times, strict=True) if cell and cell.mark}
+        {way: cell.mark for way, cell in zip(table.peers, line.times, strict=True) if cell and cell.mark}
         for line in table.groups["CPU"]
     ]
 
@@ -32,7 +32,7 @@ def test_the_fastest_of_a_row_is_marked(make, batched, layer, expected):
 
 def test_what_is_no_contender_is_never_marked(make):
     times = {8: {"layer": make.timing(1.0), "layer_on_device": make.timing(0.1)}}
-    (line,) = time_table(make.benchmark(times, ways=(*make.ways, make.on_device))).groups["CPU"]
+    (line,) = time_table(make.benchmark(times, peers=(*make.peers, make.on_device))).groups["CPU"]
     assert [cell.mark for cell in line.times] == ["fastest", ""]
 
 
@@ -47,7 +47,7 @@ def test_times_spreads_and_ratios(make):
         8: {"sequential": make.timing(20.0), "layer": make.timing(1.0)},
     }
     table = time_table(make.benchmark(times))
-    assert table.ways == ("sequential transforms", "batched transforms", "the layer")
+    assert table.peers == ("sequential transforms", "batched transforms", "the layer")
     assert table.ratios == ("sequential transforms ÷ the layer", "batched transforms ÷ the layer")
     first, second = table.groups["CPU"]
     assert [(cell.median, cell.spread) for cell in first.times] == [
@@ -61,19 +61,20 @@ def test_times_spreads_and_ratios(make):
 
 
 def test_a_way_that_was_timed_nowhere_has_no_column(make):
-    record = make.benchmark(make.times(), ways=(*make.ways, make.on_device))
-    assert len(time_table(record).ways) == 3
+    record = make.benchmark(make.times(), peers=(*make.peers, make.on_device))
+    assert len(time_table(record).peers) == 3
 
 
 def test_without_the_layer_there_are_no_ratios(make):
     table = time_table(make.benchmark({8: {"batched": make.timing(1.0)}}))
-    assert (table.ways, table.ratios) == (("batched transforms",), ())
+    assert (table.peers, table.ratios) == (("batched transforms",), ())
 
 
 def test_devices_that_were_not_measured_say_why_where_it_is_known(make):
-    assert time_table(make.benchmark({})).not_measured == {"CUDA": "not measured (no such device here)"}
+    times = {8: {"layer": make.timing(1.0)}}
+    assert time_table(make.benchmark(times)).not_measured == {"CUDA": "not measured (no such device here)"}
     with_device = make.environment.model_copy(update={"cuda": "Example GPU"})
-    assert time_table(make.benchmark({}, environment=with_device)).not_measured == {"CUDA": "not measured"}
+    assert time_table(make.benchmark(times, environment=with_device)).not_measured == {"CUDA": "not measured"}
 
 
 def printed(table) -> str:
@@ -120,9 +121,6 @@ def test_the_terminal_shows_the_metrics(make):
 
 def test_names_in_brackets_are_no_markup(make):
     assert "[bold]x[/]" in printed(metrics_table(make.metrics(make.layer("[bold]x[/]"))))
-    way = make.ways[0].model_copy(update={"label": "[red]y"})
-    times = {8: {"sequential": make.timing(1.0)}}
-    record = make.benchmark(times, ways=(way,), not_measured=("[/z]",))
-    text = printed(benchmark_table(record))
-    assert "[red]y" in text
-    assert "[/z]: not measured" in text
+    peer = make.peers[0].model_copy(update={"label": "[red]y"})
+    record = make.benchmark({8: {"sequential": make.timing(1.0)}}, peers=(peer,))
+    assert "[red]y" in printed(benchmark_table(record))

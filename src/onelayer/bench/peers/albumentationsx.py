@@ -11,15 +11,15 @@ import os
 
 import torch
 
-from onelayer.bench.peers.array_peer import ArrayPeer, Function, Pixels
-from onelayer.bench.peers.peer import Images
-from onelayer.bench.peers.work import Work
+from onelayer.bench.peers.base import ArrayFunction, Images, Pixels, on_arrays, white
+from onelayer.bench.workloads import Work
 
 _SILENT = {"NO_ALBUMENTATIONS_UPDATE": "1", "ALBUMENTATIONS_NO_TELEMETRY": "1"}
 """Environment variables that keep it off the network; they are read when it is imported."""
 
 
-def _refuse(work: Work, images: Images) -> str | None:  # noqa: ARG001 - the signature of all refusals
+def refuse(_work: Work, _images: Images) -> str | None:
+    """Refuse if the package is its predecessor, which has the same module name."""
     try:
         importlib.metadata.version("albumentationsx")
     except importlib.metadata.PackageNotFoundError:
@@ -27,7 +27,7 @@ def _refuse(work: Work, images: Images) -> str | None:  # noqa: ARG001 - the sig
     return None
 
 
-def _make(work: Work, dtype: torch.dtype, threads: int) -> Function:
+def _make(work: Work, dtype: torch.dtype, threads: int) -> ArrayFunction:
     os.environ.update(_SILENT)
     import albumentations  # only where it is installed
     import cv2
@@ -48,8 +48,7 @@ def _make(work: Work, dtype: torch.dtype, threads: int) -> Function:
     if work.vertical_flip:
         steps.append(albumentations.VerticalFlip(p=1))
     if work.mean is not None and work.std is not None:
-        white = 255.0 if dtype == torch.uint8 else 1.0
-        steps.append(albumentations.Normalize(work.mean, work.std, max_pixel_value=white))
+        steps.append(albumentations.Normalize(work.mean, work.std, max_pixel_value=white(dtype)))
     composed = albumentations.Compose([*steps, albumentations.ToTensorV2()], telemetry=False)
 
     def apply(image: Pixels) -> Pixels:
@@ -61,10 +60,4 @@ def _make(work: Work, dtype: torch.dtype, threads: int) -> Function:
     return apply
 
 
-PEER = ArrayPeer(
-    "albumentationsx",
-    "AlbumentationsX, INTER_AREA",
-    _make,
-    {"albumentationsx": "albumentations", "opencv": "cv2"},
-    _refuse,
-)
+prepare = on_arrays(_make)

@@ -9,79 +9,63 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onelayer.bench.peers.array_peer import Pixels, hwc_array
-from onelayer.bench.peers.packages import missing
-from onelayer.bench.peers.peer import Images, Prepared
-from onelayer.bench.peers.work import Work
+from onelayer.bench.peers.base import Images, Pixels, Prepared, Resources, hwc_array, white
+from onelayer.bench.workloads import Work
 
 _GRAY = (0.2989, 0.587, 0.114)
 """ITU-R 601."""
 
 
-class Dali:
-    """See :class:`onelayer.bench.peers.peer.Peer`.
+def prepare(work: Work, images: Sequence[Images], resources: Resources) -> Prepared:
+    """Build one pipeline for images of all sizes.
 
-    One pipeline takes images of all sizes: what each is resized to, and where it is cropped, is given with it, because
-    DALI would round both in another way than torchvision.
+    The size that each image is resized to, and the place of its crop, are inputs of the pipeline, because DALI would
+    round both in another way than torchvision.
     """
+    most = max(one.shape[:-3].numel() for one in images)
+    pipeline = _pipeline(work, images[0].dtype, most, resources.threads)
 
-    name = "dali"
-    label = "NVIDIA DALI, CPU operators"
+    def apply(batch: Pixels) -> Any:
+        count, height, width = batch.shape[:3]
+        pipeline.feed_input("images", batch)
+        pipeline.feed_input("sizes", _repeated(work.resized_size(height, width), count))
+        if work.crop is not None:
+            vertical, horizontal = _crop_position(work, height, width)
+            pipeline.feed_input("vertical", _repeated(vertical, count))
+            pipeline.feed_input("horizontal", _repeated(horizontal, count))
+        (output,) = pipeline.run()
+        return output.as_tensor()
 
-    def why_not(self, work: Work, images: Images) -> str | None:  # noqa: ARG002 - any work will do
-        """See ``Peer.why_not``."""
-        return missing("nvidia.dali")
+    single = images[0].ndim == 3
 
-    def prepare(self, work: Work, images: Sequence[Images], threads: int) -> Prepared:
-        """See ``Peer.prepare``."""
-        from nvidia import dali  # only where it is installed
+    def tensor(output: Any) -> torch.Tensor:
+        # A copy: the pipeline writes its next result to the same memory.
+        copied = torch.from_numpy(np.array(output))
+        return copied[0] if single else copied
 
-        most = max(one.shape[:-3].numel() for one in images)
-        pipeline = _pipeline(work, images[0].dtype, most, threads)
-
-        def apply(batch: Pixels) -> Any:
-            count, height, width = batch.shape[:3]
-            pipeline.feed_input("images", batch)
-            pipeline.feed_input("sizes", _each(work.resized(height, width), count))
-            if work.crop is not None:
-                vertical, horizontal = _places(work, height, width)
-                pipeline.feed_input("vertical", _each(vertical, count))
-                pipeline.feed_input("horizontal", _each(horizontal, count))
-            (output,) = pipeline.run()
-            return output.as_tensor()
-
-        single = images[0].ndim == 3
-
-        def tensor(output: Any) -> torch.Tensor:
-            # A copy: the pipeline writes its next result to the same memory.
-            copied = torch.from_numpy(np.array(output))
-            return copied[0] if single else copied
-
-        return Prepared(
-            inputs=[hwc_array(one[None] if one.ndim == 3 else one) for one in images],
-            apply=apply,
-            tensor=tensor,
-            versions={"nvidia-dali": str(dali.__version__)},
-        )
+    return Prepared([hwc_array(one[None] if one.ndim == 3 else one) for one in images], apply, tensor)
 
 
-def _each(value: float | tuple[int, int], count: int) -> NDArray[np.float32]:
-    """The same argument for each image of a batch."""
+def _repeated(value: float | tuple[int, int], count: int) -> NDArray[np.float32]:
+    """Repeat an argument for each image of a batch."""
     return np.array([value] * count, np.float32)
 
 
-def _places(work: Work, height: int, width: int) -> tuple[float, float]:
-    """Where the crop lies, vertically and horizontally, as DALI counts: 0 is at one end, 1 at the other."""
-    (top, left, *kept), resized = work.kept(height, width), work.resized(height, width)
-    return top / max(1, resized[0] - kept[0]), left / max(1, resized[1] - kept[1])
+def _crop_position(work: Work, height: int, width: int) -> tuple[float, float]:
+    """Compute the vertical and horizontal place of the crop as DALI counts: from 0 at one end to 1 at the other."""
+    (rows, columns), resized = work.crop_slices(height, width), work.resized_size(height, width)
+    return _relative_start(rows, resized[0]), _relative_start(columns, resized[1])
+
+
+def _relative_start(kept: slice, size: int) -> float:
+    return float(kept.start / max(1, size - (kept.stop - kept.start)))
 
 
 def _pipeline(work: Work, dtype: torch.dtype, batch_size: int, threads: int) -> Any:
-    from nvidia.dali import fn, types
+    from nvidia.dali import fn, types  # only where it is installed
     from nvidia.dali.pipeline import Pipeline
 
     in_bytes = dtype == torch.uint8
-    white = 255.0 if in_bytes else 1.0
     interpolations = {"bilinear": types.INTERP_LINEAR, "bicubic": types.INTERP_CUBIC}
     # Nothing is computed ahead: the time of a run is that of its batch.
     pipeline = Pipeline(
@@ -119,7 +103,10 @@ def _pipeline(work: Work, dtype: torch.dtype, batch_size: int, threads: int) -> 
                 "crop_pos_x": fn.external_source(name="horizontal"),
             }
         if work.mean is not None and work.std is not None:
-            options |= {"mean": [white * mean for mean in work.mean], "std": [white * std for std in work.std]}
+            options |= {
+                "mean": [white(dtype) * mean for mean in work.mean],
+                "std": [white(dtype) * std for std in work.std],
+            }
         pipeline.set_outputs(
             fn.crop_mirror_normalize(
                 images,
@@ -131,6 +118,3 @@ def _pipeline(work: Work, dtype: torch.dtype, batch_size: int, threads: int) -> 
         )
     pipeline.build()
     return pipeline
-
-
-PEER = Dali()

@@ -1,4 +1,4 @@
-"""A work as one dense matrix, for the peers that people export a linear layer to."""
+"""The work as one dense matrix, for the peers that are a linear layer: PyTorch, ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from onelayer.algebra import Program, Shape, affine_part
-from onelayer.bench.peers.peer import Images
-from onelayer.bench.peers.transforms import v2_transforms
-from onelayer.bench.peers.work import Work
+from onelayer.bench.peers.base import Images
+from onelayer.bench.workloads import Work
 from onelayer.images.containers import spec_of
 from onelayer.layer import compile as compile_transforms
 
@@ -21,10 +20,10 @@ MOST = 20_000_000
 Weights = NDArray[np.float32]
 
 
-def why_not(work: Work, images: Images) -> str | None:
-    """Why the work on such images, one [3, H, W] or a batch, is not done as one matrix; None if it is."""
+def refuse(work: Work, images: Images) -> str | None:
+    """Refuse work whose matrix is too large, or that no single matrix does."""
     channels, height, width = images.shape[-3:]
-    weights = channels * height * width * math.prod(out_shape(work, height, width))
+    weights = channels * height * width * math.prod(output_shape(work, height, width))
     if weights > MOST:
         return f"one matrix would have {weights:,} weights, and more than {MOST:,} are not tried"
     if affine_part(_program(work, (channels, height, width), images.dtype)) is None:
@@ -32,17 +31,17 @@ def why_not(work: Work, images: Images) -> str | None:
     return None
 
 
-def of(work: Work, shape: Shape, dtype: torch.dtype) -> tuple[Weights, Weights]:
-    """The matrix.
+def dense_weights(work: Work, shape: Shape, dtype: torch.dtype) -> tuple[Weights, Weights]:
+    """Compute the matrix.
 
     Args:
-        work: Of which :func:`why_not` has nothing to say.
+        work: Work that :func:`refuse` accepts.
         shape: Channels, height and width of an image.
-        dtype: Of the images, whose values the matrix takes as they are: 0 to 255 for uint8, 0 to 1 for float32.
+        dtype: Dtype of the images. The matrix takes their values as they are: 0 to 255 for uint8, 0 to 1 for float32.
 
     Returns:
-        The weight, float32 [C'·H'·W', C·H·W], and what is added, float32 [C'·H'·W']. Where the images are uint8 and the
-        work ends without scaling, the result is still to be clamped to 0 … 255 and rounded half to even.
+        The weight, float32 [C'·H'·W', C·H·W], and the bias, float32 [C'·H'·W']. Where the images are uint8 and the work
+        ends without scaling, the result is still to be clamped to 0 … 255 and rounded half to even.
     """
     part = affine_part(_program(work, shape, dtype))
     assert part is not None
@@ -50,12 +49,18 @@ def of(work: Work, shape: Shape, dtype: torch.dtype) -> tuple[Weights, Weights]:
     return dense.weight.astype(np.float32), dense.bias.astype(np.float32)
 
 
-def out_shape(work: Work, height: int, width: int) -> Shape:
-    """Channels, height and width of what becomes of an image of that height and width."""
-    return (1 if work.grayscale else 3, *work.kept(height, width)[2:])
+def output_shape(work: Work, height: int, width: int) -> Shape:
+    """Compute channels, height and width of the result for an image of that height and width."""
+    rows, columns = work.crop_slices(height, width)
+    return 1 if work.grayscale else 3, rows.stop - rows.start, columns.stop - columns.start
+
+
+def ends_in_bytes(work: Work, dtype: torch.dtype) -> bool:
+    """Return whether the result is uint8, so that what the matrix gives is to be clamped and rounded."""
+    return dtype == torch.uint8 and work.mean is None
 
 
 def _program(work: Work, shape: Shape, dtype: torch.dtype) -> Program:
     # A view of one value: nothing is computed with it.
-    given = spec_of(torch.zeros(1, dtype=dtype).expand(shape))
-    return compile_transforms(v2_transforms(work), rounding="fused").program(given).program
+    spec = spec_of(torch.zeros(1, dtype=dtype).expand(shape))
+    return compile_transforms(work.transform, rounding="fused").program(spec).program

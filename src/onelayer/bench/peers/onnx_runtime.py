@@ -9,71 +9,53 @@ import numpy as np
 import torch
 
 from onelayer.algebra import Shape
-from onelayer.bench.peers import dense_weights
-from onelayer.bench.peers.packages import missing
-from onelayer.bench.peers.peer import Images, Prepared
-from onelayer.bench.peers.work import Work
+from onelayer.bench.peers.base import Images, Prepared, Resources
+from onelayer.bench.peers.dense_weights import dense_weights, ends_in_bytes, output_shape
+from onelayer.bench.workloads import Work
 
 _OPSET, _IR = 17, 8
 """Old enough for any ONNX Runtime that is still in use."""
 
 
-class OnnxRuntime:
-    """See :class:`onelayer.bench.peers.peer.Peer`."""
+def prepare(work: Work, images: Sequence[Images], resources: Resources) -> Prepared:
+    """Export the matrix for each image shape, and start a session for each."""
+    import onnxruntime  # only where it is installed
 
-    name = "onnxruntime-dense"
-    label = "ONNX Runtime, one dense matrix"
-
-    def why_not(self, work: Work, images: Images) -> str | None:
-        """See ``Peer.why_not``."""
-        return missing("onnx", "onnxruntime") or dense_weights.why_not(work, images)
-
-    def prepare(self, work: Work, images: Sequence[Images], threads: int) -> Prepared:
-        """See ``Peer.prepare``."""
-        import onnx  # only where they are installed
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # Its threads would go on spinning into the time of whoever comes next.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        batches = [one[None] if one.ndim == 3 else one for one in images]
-        sessions = {
-            shape: onnxruntime.InferenceSession(
-                _model(work, shape, images[0].dtype).SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-            for shape in {_shape(batch.shape) for batch in batches}
-        }
-        single = images[0].ndim == 3
-
-        def apply(batch: Any) -> Any:
-            return sessions[_shape(batch.shape)].run(None, {"images": batch})[0]
-
-        def tensor(output: Any) -> torch.Tensor:
-            return torch.from_numpy(output)[0] if single else torch.from_numpy(output)
-
-        return Prepared(
-            inputs=[batch.contiguous().numpy() for batch in batches],
-            apply=apply,
-            tensor=tensor,
-            versions={"onnxruntime": str(onnxruntime.__version__), "onnx": str(onnx.__version__)},
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = resources.threads
+    options.inter_op_num_threads = 1
+    # Its threads would go on spinning into the time of whoever comes next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    batches = [one[None] if one.ndim == 3 else one for one in images]
+    sessions = {
+        shape: onnxruntime.InferenceSession(
+            _model(work, shape, images[0].dtype).SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
+        for shape in {_image_shape(batch.shape) for batch in batches}
+    }
+    single = images[0].ndim == 3
+
+    def apply(batch: Any) -> Any:
+        return sessions[_image_shape(batch.shape)].run(None, {"images": batch})[0]
+
+    def tensor(output: Any) -> torch.Tensor:
+        return torch.from_numpy(output)[0] if single else torch.from_numpy(output)
+
+    return Prepared([batch.contiguous().numpy() for batch in batches], apply, tensor)
 
 
-def _shape(batch: Sequence[int]) -> Shape:
-    """Of one image of a batch: batches of all sizes share a model."""
-    _, channels, height, width = batch
+def _image_shape(batch_shape: Sequence[int]) -> Shape:
+    """Drop the batch size: batches of all sizes share a model."""
+    _, channels, height, width = batch_shape
     return channels, height, width
 
 
 def _model(work: Work, shape: Shape, dtype: torch.dtype) -> Any:
     from onnx import TensorProto, helper, numpy_helper
 
-    out_shape = dense_weights.out_shape(work, *shape[1:])
-    weight, bias = dense_weights.of(work, shape, dtype)
-    in_bytes = dtype == torch.uint8
-    out_bytes = in_bytes and work.mean is None
+    out_shape = output_shape(work, *shape[1:])
+    weight, bias = dense_weights(work, shape, dtype)
+    in_bytes, out_bytes = dtype == torch.uint8, ends_in_bytes(work, dtype)
     element = {True: TensorProto.UINT8, False: TensorProto.FLOAT}
     nodes = [helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT)] if in_bytes else []
     nodes += [
@@ -100,6 +82,3 @@ def _model(work: Work, shape: Shape, dtype: torch.dtype) -> Any:
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
-
-
-PEER = OnnxRuntime()

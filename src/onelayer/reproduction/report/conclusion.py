@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from onelayer.bench.table import cases_on, fastest
 from onelayer.formats import (
     GREY_LEVELS,
     decibels,
@@ -23,17 +24,13 @@ from onelayer.reproduction.report.ranking import (
     LAYERS,
     PairwiseRanking,
     derived_first,
-    devices,
-    fastest,
     layers,
     pairwise_rankings,
-    rows_of,
 )
 
 if TYPE_CHECKING:
+    from onelayer.bench.record import BenchmarkRecord, PeerDescription
     from onelayer.reproduction.records import (
-        BenchmarkRecord,
-        BenchmarkWay,
         LayerMetrics,
         MetricsRecord,
         OtherRecipesRecord,
@@ -85,13 +82,13 @@ def _replacement(layer: LayerMetrics, benchmark: BenchmarkRecord | None) -> str:
 
 def _speeds(name: str, benchmark: BenchmarkRecord) -> list[str]:
     """Say how fast a layer of some name in the metrics is on each device, against the transforms on whole batches."""
-    key = DERIVED if name == DERIVED else LAYERS[0]
+    layer = DERIVED if name == DERIVED else LAYERS[0]
     clauses = []
-    for device in devices(benchmark):
+    for device in benchmark.devices:
         for way in layers(benchmark):
-            ranked = {ranking.rival.key: ranking for ranking in pairwise_rankings(benchmark, device, way)}
+            ranked = {ranking.rival.name: ranking for ranking in pairwise_rankings(benchmark, device, way)}
             ranking = ranked.get("batched", ranked.get("sequential"))
-            if way.key == key and ranking is not None:
+            if way.name == layer and ranking is not None:
                 clauses.append(f"on this {_DEVICES[device]} it is {_ranking_in_short(ranking)}")
     return clauses
 
@@ -120,8 +117,8 @@ def headline(
         accuracy += [best] if best else []
     if benchmark is None:
         return [*accuracy, "How fast it is has not been measured yet."]
-    timed = derived_first(layers(benchmark), lambda way: way.key)
-    speed = [_headline_of_rankings(benchmark, device, layer) for device in devices(benchmark) for layer in timed]
+    timed = derived_first(layers(benchmark), lambda way: way.name)
+    speed = [_headline_of_rankings(benchmark, device, layer) for device in benchmark.devices for layer in timed]
     return [*accuracy, *(sentence for sentence in speed if sentence)]
 
 
@@ -147,9 +144,9 @@ def _without(others: OtherRecipesRecord | None, metrics: MetricsRecord) -> list[
 def speed(record: BenchmarkRecord) -> list[str]:
     """Say where each layer is ahead, level and behind, on each device in the order measured; then what is missing."""
     sentences = []
-    for device in devices(record):
+    for device in record.devices:
         where = f"On this machine’s {_DEVICES[device]}"
-        for layer in derived_first(layers(record), lambda way: way.key):
+        for layer in derived_first(layers(record), lambda way: way.name):
             rankings = pairwise_rankings(record, device, layer)
             sentences += [f"{where}, {layer.label} was {_ranking_in_full(ranking)}." for ranking in rankings]
         # The last layer meets all the others, so the verdict on it says who is ahead.
@@ -232,10 +229,10 @@ def _guarantee(layer: LayerMetrics) -> str:
     )
 
 
-def _headline_of_rankings(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> str | None:
+def _headline_of_rankings(record: BenchmarkRecord, device: str, layer: PeerDescription) -> str | None:
     found = pairwise_rankings(record, device, layer)
     # Ways beyond the two that the question is about have their sentences in the conclusion.
-    asked = [ranking for ranking in found if ranking.rival.key in _PHRASES] or found
+    asked = [ranking for ranking in found if ranking.rival.name in _PHRASES] or found
     if not asked:
         return None
     return f"On this machine’s {_DEVICES[device]}, {layer.label} was {'; it was '.join(map(_ranking_in_full, asked))}."
@@ -261,20 +258,20 @@ def _share(count: int, rows: int, *, first: bool) -> str:
     return f"{count} of {rows} batch size{'' if rows == 1 else 's'}" if first else str(count)
 
 
-def _verdict(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> str | None:
-    against = {ranking.rival.key for ranking in pairwise_rankings(record, device, layer)}
-    rows = [row for row in rows_of(record, device) if layer.key in row.timings and against & row.timings.keys()]
+def _verdict(record: BenchmarkRecord, device: str, layer: PeerDescription) -> str | None:
+    against = {ranking.rival.name for ranking in pairwise_rankings(record, device, layer)}
+    rows = [case for case in cases_on(record, device) if layer.name in case.timings and against & case.timings.keys()]
     if not rows:
         return None
     winners = [fastest(record, row) for row in rows]
-    alone = sum(keys == (layer.key,) for keys in winners)
-    shared = sum(layer.key in keys for keys in winners) - alone
+    alone = sum(names == (layer.name,) for names in winners)
+    shared = sum(layer.name in names for names in winners) - alone
     where = f"on the {_DEVICES[device]} in this run"
     if alone == len(rows):
         return f"So {layer.label} was the fastest way {where} at every batch size."
     if alone + shared == 0:
-        leader, count = Counter(key for keys in winners for key in keys).most_common(1)[0]
-        phrases = {way.key: _phrase(way) for way in record.ways}
+        leader, count = Counter(name for names in winners for name in names).most_common(1)[0]
+        phrases = {way.name: _phrase(way) for way in record.peers}
         return (
             f"So {layer.label} was never the fastest way {where}: where speed is all that counts, choose "
             f"{phrases[leader]}, in front at {_share(count, len(rows), first=True)}."
@@ -287,6 +284,6 @@ def _verdict(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> str |
     return f"So {where} {layer.label} was {enumeration(clauses)}."
 
 
-def _phrase(way: BenchmarkWay) -> str:
+def _phrase(way: PeerDescription) -> str:
     """Name a way in running text."""
-    return way.label if way.key in LAYERS else _PHRASES.get(way.key, f"“{way.label}”")
+    return way.label if way.name in LAYERS else _PHRASES.get(way.name, f"“{way.label}”")

@@ -12,16 +12,18 @@ import numpy as np
 
 from onelayer import formats
 from onelayer.atomic_write import write_whole
+from onelayer.bench.table import cases_on
 from onelayer.errors import require
 from onelayer.reproduction.report import conclusion, learning_analysis
-from onelayer.reproduction.report.ranking import derived_first, devices, rows_of, timed_ways
+from onelayer.reproduction.report.ranking import derived_first, timed
 from onelayer.reproduction.report.saved import read_saved
 from onelayer.reproduction.report.tables import METRICS_HEADER, METRICS_MINOR, metrics_rows, time_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from onelayer.reproduction.records import BenchmarkRecord, DirectionsRecord, LayerMetrics, RunRecord
+    from onelayer.bench.record import BenchmarkRecord
+    from onelayer.reproduction.records import DirectionsRecord, LayerMetrics, RunRecord
     from onelayer.reproduction.report.saved import SavedComparison, SavedRun
     from onelayer.reproduction.run_folder import RunFolder
 
@@ -103,7 +105,7 @@ def _draw(saved: SavedRun) -> Figures:
         images,
         predictions,
         weights,
-        figures.draw_benchmark(benchmark) if benchmark and benchmark.rows else None,
+        figures.draw_benchmark(benchmark) if benchmark and benchmark.cases else None,
     )
     return Figures(*(figures.encode_png(figure) if figure is not None else None for figure in drawn))
 
@@ -172,7 +174,7 @@ def _content(saved: SavedRun) -> dict[str, Any]:
         "metrics_minor": METRICS_MINOR,
         "metrics_rows": metrics_rows(metrics) if metrics else [],
         "times": time_table(benchmark) if benchmark else None,
-        "ways": derived_first(timed_ways(benchmark), lambda way: way.key) if benchmark else [],
+        "ways": derived_first(timed(benchmark), lambda way: way.name) if benchmark else [],
         "absent": formats.ABSENT,
         "training_alt": _training_alt(run),
         "directions_alt": _directions_alt(directions) if directions else "",
@@ -232,14 +234,14 @@ def _weights_alt(comparison: SavedComparison) -> str:
 
 def _benchmark_alt(record: BenchmarkRecord) -> str:
     sentences = [f"Time for {record.images:,} images against batch size, one line per way."]
-    for device in devices(record):
-        rows = rows_of(record, device)
+    for device in record.devices:
+        cases = cases_on(record, device)
         # The ends of each line say most of what the chart shows; the table has the rest.
-        for row in rows if len(rows) <= 2 else (rows[0], rows[-1]):
+        for case in cases if len(cases) <= 2 else (cases[0], cases[-1]):
             times = ", ".join(
-                f"{way.label} {formats.milliseconds(row.timings[way.key].median)} ms"
-                for way in record.ways
-                if way.key in row.timings
+                f"{way.label} {formats.milliseconds(case.timings[way.name].median)} ms"
+                for way in record.peers
+                if way.name in case.timings
             )
-            sentences.append(f"{formats.DEVICES[device]}, batch size {row.batch_size}: {times}.")
+            sentences.append(f"{formats.DEVICES[device]}, batch size {case.batch_size}: {times}.")
     return " ".join(sentences)

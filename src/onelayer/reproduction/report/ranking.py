@@ -9,18 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from onelayer.bench.table import are_level, cases_on, timed_peers
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from onelayer.records import Timing
-    from onelayer.reproduction.records import BenchmarkRecord, BenchmarkRow, BenchmarkWay
+    from onelayer.bench.record import BenchmarkRecord, PeerDescription
 
 Item = TypeVar("Item")
 
 DERIVED = "derived"
-"""Name of the derived layer, in the metrics and as the key of a way."""
+"""Name of the derived layer, in the metrics and in the benchmark."""
 LAYERS = ("layer", DERIVED)
-"""Keys of the ways that are layers: the learned one and the derived one. Others are measured against them."""
+"""Names of the ways that are layers: the learned one and the derived one. Others are measured against them."""
 
 
 def derived_first(items: Iterable[Item], name: Callable[[Item], str]) -> list[Item]:
@@ -28,47 +29,22 @@ def derived_first(items: Iterable[Item], name: Callable[[Item], str]) -> list[It
     return sorted(items, key=lambda item: not name(item).startswith(DERIVED))
 
 
-def level(one: Timing, other: Timing) -> bool:
-    """Check whether two quartile ranges overlap; a shared end counts."""
-    return one.first_quartile <= other.third_quartile and other.first_quartile <= one.third_quartile
+def timed(record: BenchmarkRecord) -> tuple[PeerDescription, ...]:
+    """Return the ways with a time in some case: a way may exist on a device that was not measured only."""
+    names = timed_peers(record)
+    return tuple(way for way in record.peers if way.name in names)
 
 
-def fastest(record: BenchmarkRecord, row: BenchmarkRow) -> tuple[str, ...]:
-    """Return the keys of the fastest contender of a row and of those level with it, in the record's order."""
-    timings = {way.key: row.timings[way.key] for way in record.ways if way.contender and way.key in row.timings}
-    if not timings:
-        return ()
-    best = min(timings.values(), key=lambda timing: timing.median)
-    return tuple(key for key, timing in timings.items() if level(timing, best))
-
-
-def timed_ways(record: BenchmarkRecord) -> tuple[BenchmarkWay, ...]:
-    """Return the ways with a time in some row: a way may exist on a device that was not measured only."""
-    timed = {key for row in record.rows for key in row.timings}
-    return tuple(way for way in record.ways if way.key in timed)
-
-
-def layers(record: BenchmarkRecord) -> tuple[BenchmarkWay, ...]:
+def layers(record: BenchmarkRecord) -> tuple[PeerDescription, ...]:
     """Return the layers that were timed, in the record's order."""
-    return tuple(way for way in timed_ways(record) if way.key in LAYERS)
+    return tuple(way for way in timed(record) if way.name in LAYERS)
 
 
-def rivals(record: BenchmarkRecord, layer: BenchmarkWay) -> tuple[BenchmarkWay, ...]:
-    """Return the contenders to rank a layer against: all but layers that the record names after it."""
-    ways = timed_ways(record)
+def rivals(record: BenchmarkRecord, layer: PeerDescription) -> tuple[PeerDescription, ...]:
+    """Return the ways to rank a layer against: all that compete, but layers that the record names after it."""
+    ways = timed(record)
     before = ways[: ways.index(layer)]
-    return tuple(way for way in ways if way.contender and (way in before if way.key in LAYERS else True))
-
-
-def devices(record: BenchmarkRecord) -> tuple[str, ...]:
-    """Return the devices that were measured, in the record's order."""
-    return tuple(dict.fromkeys(row.device for row in record.rows))
-
-
-def rows_of(record: BenchmarkRecord, device: str) -> list[BenchmarkRow]:
-    """Return the rows of a device, from the largest batch size to the smallest."""
-    rows = [row for row in record.rows if row.device == device]
-    return sorted(rows, key=lambda row: row.batch_size, reverse=True)
+    return tuple(way for way in ways if way.competes and (way in before if way.name in LAYERS else True))
 
 
 @dataclass(frozen=True)
@@ -83,8 +59,8 @@ class PairwiseRanking:
         behind: Layer's time over the rival's, for each row in which the layer is slower.
     """
 
-    layer: BenchmarkWay
-    rival: BenchmarkWay
+    layer: PeerDescription
+    rival: PeerDescription
     ahead: tuple[float, ...]
     level: int
     behind: tuple[float, ...]
@@ -95,22 +71,22 @@ class PairwiseRanking:
         return len(self.ahead) + self.level + len(self.behind)
 
 
-def pairwise_rankings(record: BenchmarkRecord, device: str, layer: BenchmarkWay) -> list[PairwiseRanking]:
+def pairwise_rankings(record: BenchmarkRecord, device: str, layer: PeerDescription) -> list[PairwiseRanking]:
     """Rank a layer against each of its rivals that was timed on the device."""
     ranked = (_ranked(record, device, layer, rival) for rival in rivals(record, layer))
     return [ranking for ranking in ranked if ranking.rows]
 
 
-def _ranked(record: BenchmarkRecord, device: str, layer: BenchmarkWay, rival: BenchmarkWay) -> PairwiseRanking:
+def _ranked(record: BenchmarkRecord, device: str, layer: PeerDescription, rival: PeerDescription) -> PairwiseRanking:
     ahead, behind, ties = [], [], 0
-    for row in rows_of(record, device):
-        own, other = row.timings.get(layer.key), row.timings.get(rival.key)
-        if own is None or other is None:
+    for case in cases_on(record, device):
+        time, other = case.timings.get(layer.name), case.timings.get(rival.name)
+        if time is None or other is None:
             continue
-        if level(own, other):
+        if are_level(time, other):
             ties += 1
-        elif own.median < other.median:
-            ahead.append(other.median / own.median)
+        elif time.median < other.median:
+            ahead.append(other.median / time.median)
         else:
-            behind.append(own.median / other.median)
+            behind.append(time.median / other.median)
     return PairwiseRanking(layer, rival, tuple(ahead), ties, tuple(behind))

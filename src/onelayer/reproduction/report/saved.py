@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from onelayer.bench.record import BenchmarkRecord
 from onelayer.errors import OnelayerError
 from onelayer.reproduction.records import (
-    BenchmarkRecord,
     DirectionErrors,
     DirectionsRecord,
     Epoch,
@@ -189,16 +189,17 @@ def _fits(errors: DirectionErrors, groups: int) -> bool:
 
 def _read_benchmark(path: Path) -> BenchmarkRecord:
     record = BenchmarkRecord.read(path)
-    keys = {way.key for way in record.ways}
-    for row in record.rows:
-        at = f"the row of {row.device}, batch size {row.batch_size}, in {path}"
+    names = {peer.name for peer in record.peers}
+    for case in record.cases:
+        at = f"the row of {case.device}, batch size {case.batch_size}, in {path}"
         hint = f"Run `onelayer bench {path.parent}` again."
-        if row.batch_size < 1:
+        if case.batch_size is None or case.batch_size < 1:
             raise OnelayerError(f"{at} cannot be", expected="a batch size of at least 1", hint=hint)
-        if unknown := row.timings.keys() - keys:
+        if unknown := case.timings.keys() - names:
             raise OnelayerError(
-                f"{at} times {', '.join(sorted(unknown))}", expected=f"only {', '.join(sorted(keys))}", hint=hint
+                f"{at} times {', '.join(sorted(unknown))}", expected=f"only {', '.join(sorted(names))}", hint=hint
             )
-        if not all(0 < time.first_quartile <= time.third_quartile and time.median > 0 for time in row.timings.values()):
+        times = case.timings.values()
+        if not all(0 < time.first_quartile <= time.third_quartile and time.median > 0 for time in times):
             raise OnelayerError(f"{at} holds impossible times", expected="positive quartiles in order", hint=hint)
     return record

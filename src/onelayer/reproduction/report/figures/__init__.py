@@ -5,8 +5,8 @@ They are made as :class:`matplotlib.figure.Figure` objects, without pyplot: no g
 
 from __future__ import annotations
 
+from onelayer.bench.chart import draw_benchmark
 from onelayer.plotting import encode_png
-from onelayer.reproduction.report.figures.benchmark import draw_benchmark
 from onelayer.reproduction.report.figures.images import draw_comparison, draw_predictions
 from onelayer.reproduction.report.figures.learning import draw_directions, draw_training, draw_weights
 

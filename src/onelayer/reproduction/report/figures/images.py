@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from onelayer.formats import GREY_LEVELS, decibels, grey_levels, psnr, scientific, shape
-from onelayer.plotting import COLOURS, plain
+from onelayer.plotting import COLOURS, escape_dollars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +91,7 @@ def _name_comparison_rows(grid: list[list[Axes]], pictures: Pictures, names: Seq
     _name_row(grid[0][0], "input", _extent(pictures.inputs.shape[1:]))
     _name_row(grid[1][0], "ground truth", _extent(outputs))
     for number, name in enumerate(names):
-        _name_row(grid[2 + 2 * number][0], f"{plain(name)} layer", _extent(outputs))
+        _name_row(grid[2 + 2 * number][0], f"{escape_dollars(name)} layer", _extent(outputs))
         _name_row(grid[3 + 2 * number][0], "absolute error", largest)
 
 
@@ -116,7 +116,7 @@ def draw_predictions(pictures: Pictures, metrics: MetricsRecord, names: Sequence
     for axes, image in zip(grid[0], pictures.truth, strict=True):
         _show(axes, image)
     for row, name in zip(grid[1:], names, strict=True):
-        _name_row(row[0], plain(name), outputs)
+        _name_row(row[0], escape_dollars(name), outputs)
         for axes, prediction, truth in zip(row, pictures.layers[name], pictures.truth, strict=True):
             _show(axes, prediction)
             _state_error(axes, prediction, truth)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from onelayer.formats import mse_with_psnr
-from onelayer.plotting import COLOURS, GREY, plain, quiet
+from onelayer.plotting import COLOURS, GREY, escape_dollars, style_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def draw_training(history: Sequence[Epoch], run: RunRecord) -> Figure:
     """
     figure = Figure(figsize=(8.2, 4.4), layout="constrained")
     axes = figure.add_subplot()
-    quiet(axes)
+    style_axes(axes)
     axes.set_yscale("log", nonpositive="mask")
     epochs = [epoch.epoch for epoch in history]
     # With few epochs each is a point of its own, and a single one would have no line at all.
@@ -150,12 +150,12 @@ def draw_directions(record: DirectionsRecord, others: OtherRecipesRecord | None,
     for number, other in enumerate(known):
         assert other.directions is not None
         colour, dashes = _OTHER_STYLES[number % len(_OTHER_STYLES)]
-        _line(below, middles, _rms(other.directions), color=colour, linestyle=dashes, label=plain(other.name))
+        _line(below, middles, _rms(other.directions), color=colour, linestyle=dashes, label=escape_dollars(other.name))
     below.set_ylabel("error of the weights (RMS)")
     below.set_xlabel(f"direction, from the most variance to the least (1 … {ends[-1]:,})")
     below.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1, 0.5))
     for axes in (above, below):
-        quiet(axes)
+        style_axes(axes)
         # A logarithmic axis has no place for an error of nothing, and none at all where there is nothing else.
         if any((np.asarray(line.get_ydata()) > 0).any() for line in axes.get_lines()):
             axes.set_yscale("log", nonpositive="mask")
@@ -204,7 +204,7 @@ def draw_weights(weights: dict[str, NDArray[np.float32]], pixel: tuple[int, int,
     for number, row in enumerate(panels):
         row[0].set_ylabel(_RGB[number] if channels == len(_RGB) else f"channel {number}", fontsize=9)
     for column, (name, planes) in zip(panels.T, weights.items(), strict=True):
-        column[0].set_title(plain(name), fontsize=9, fontweight="bold")
+        column[0].set_title(escape_dollars(name), fontsize=9, fontweight="bold")
         for axes, plane in zip(column, planes, strict=True):
             shown = axes.imshow(plane, cmap=_WEIGHT_COLOURS, norm=scale, interpolation="nearest")
             axes.set_xticks([])

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from onelayer.bench.harness import Contender, time_interleaved
+from onelayer.bench.timing import Contender, time_interleaved
 
 
 def batches(n: int) -> list[torch.Tensor]:
@@ -19,10 +19,10 @@ def test_rounds_are_interleaved_and_a_pass_takes_every_batch_once() -> None:
     def contender(name: str, steps: int) -> Contender:
         return Contender(lambda batch: calls.append((name, int(batch))), batches(steps))
 
-    shown = Progress(disable=True)
+    display = Progress(disable=True)
     timings = time_interleaved(
         {name: contender(name, steps) for name, steps in (("a", 5), ("b", 1), ("c", 300))},
-        burn_in=1, repeats=3, progress=shown,
+        burn_in=1, repeats=3, progress=display,
     )  # fmt: skip
     turns: list[list[tuple[str, int]]] = []
     for call in calls:
@@ -31,33 +31,34 @@ def test_rounds_are_interleaved_and_a_pass_takes_every_batch_once() -> None:
         turns[-1].append(call)
     assert "".join(turn[0][0] for turn in turns) == "abc" * 4
     for name, steps, warm_up in (("a", 5, 2), ("b", 1, 2), ("c", 300, 3)):
-        mine = [[index for _, index in turn] for turn in turns if turn[0][0] == name]
-        assert len(mine[0]) == 2 + 1, "burn-in is a few steps, not a pass"
-        for turn in mine[1:]:
+        of_name = [[index for _, index in turn] for turn in turns if turn[0][0] == name]
+        assert len(of_name[0]) == 2 + 1, "burn-in is a few steps, not a pass"
+        for turn in of_name[1:]:
             assert len(turn) == warm_up + steps
             assert sorted(turn[warm_up:]) == list(range(steps))
     assert all(len(timing.seconds) == 3 for timing in timings.values())
-    assert shown.tasks[0].completed == shown.tasks[0].total == 12
+    assert display.tasks[0].completed == display.tasks[0].total == 12
 
 
 def test_seconds_are_those_of_a_pass() -> None:
     timings = time_interleaved(
-        {pause: Contender(lambda _, pause=pause: time.sleep(pause), batches(3)) for pause in (0.01, 0.03)},
+        {pause: Contender(lambda _, pause=pause: time.sleep(pause), batches(3)) for pause in (0.002, 0.006)},
         burn_in=0, repeats=3, progress=Progress(disable=True),
     )  # fmt: skip
     for pause, timing in timings.items():
         assert min(timing.seconds) >= 3 * pause  # a sleep never ends early
         assert timing.median == np.median(timing.seconds)
-        assert timing.first_quartile <= timing.median <= timing.third_quartile
+        assert timing.first_quartile == np.quantile(timing.seconds, 0.25)
+        assert timing.third_quartile == np.quantile(timing.seconds, 0.75)
 
 
 def test_all_threads_of_pytorch_work() -> None:
-    seen: list[int] = []
-    spy = Contender(lambda _: seen.append(torch.get_num_threads()), batches(1))
+    counts: list[int] = []
+    spy = Contender(lambda _: counts.append(torch.get_num_threads()), batches(1))
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         time_interleaved({"spy": spy}, burn_in=0, repeats=1, progress=Progress(disable=True))
     finally:
         torch.set_num_threads(before)
-    assert set(seen) == {2}, "torch.utils.benchmark would take one"
+    assert set(counts) == {2}, "torch.utils.benchmark would take one"

@@ -1,4 +1,4 @@
-"""Interleaved timing: every round times every contender once, so that a drift of the machine meets them all."""
+"""Interleaved timing: every round times every contender once, so that a drift of the machine affects all alike."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Contender:
     """Work that is timed as one pass over batches.
 
     Args:
-        apply: Takes one batch; what it gives is thrown away.
-        batches: All batches of a pass, at least one, in whatever the contender takes for a batch.
+        apply: Function of one batch; its result is thrown away.
+        batches: All batches of a pass, at least one, in whatever type ``apply`` takes.
     """
 
     apply: Callable[[Any], object]
     batches: Sequence[Any]
 
     def timer(self) -> Timer:
-        """A timer whose statement applies the contender to the next batch, round and round.
+        """Make a timer whose statement applies the contender to the next batch, round and round.
 
-        With PyTorch's own number of threads: ``Timer`` would take one.
+        With PyTorch's present number of threads: ``Timer`` would take one.
         """
         turn = itertools.cycle(self.batches)
         return Timer(
@@ -43,7 +43,7 @@ class Contender:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Have PyTorch use so many threads, and as many as before in the end."""
+    """Set PyTorch's number of threads, and restore it in the end."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -67,10 +67,11 @@ def time_interleaved(
 
     Args:
         contenders: What to time, by key.
-        burn_in: Short rounds, of a few steps each, before the first that counts.
-        repeats: Rounds that count.
-        progress: Where progress is shown.
-        failed: Told of a contender that raises, which then takes no further part. Without it, the exception goes on.
+        burn_in: Number of short rounds, of a few steps each, before the first that counts.
+        repeats: Number of rounds that count.
+        progress: Display of the progress.
+        failed: Called with a contender that raises and its exception; the contender takes no further part. Without it,
+            the exception is raised.
 
     Returns:
         For each key the seconds of every counted pass, with median and quartiles.
@@ -79,10 +80,10 @@ def time_interleaved(
     seconds: dict[Key, list[float]] = {key: [] for key in contenders}
     task = progress.add_task("benchmark", total=(burn_in + repeats) * len(timers))
 
-    def take_turns(turn: Callable[[Key, Timer], None]) -> None:
+    def play_round(play: Callable[[Key, Timer], None]) -> None:
         for key, timer in list(timers.items()):
             try:
-                turn(key, timer)
+                play(key, timer)
             except Exception as error:
                 if failed is None:
                     raise
@@ -97,8 +98,8 @@ def time_interleaved(
         steps = len(contenders[key].batches)
         seconds[key].append(timer.timeit(steps).mean * steps)
 
-    for turn in [burn] * burn_in + [count] * repeats:
-        take_turns(turn)
+    for play in [burn] * burn_in + [count] * repeats:
+        play_round(play)
     return {key: _timing(times) for key, times in seconds.items()}
 
 

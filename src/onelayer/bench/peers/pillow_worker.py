@@ -2,11 +2,11 @@
 
 Run as a script it is a worker: it takes one request a line from standard input, as JSON, and answers each with a line.
 
-    {"do": "load", "images": "images.npz", "steps": [...]}   what there is to do, one array and one Steps for each input
-    {"do": "apply", "index": 0}                              do one
-    {"do": "result", "index": 0, "file": "result.npy"}       do one, and write what comes out
+    {"do": "load", "images": "images.npz", "steps": [...]}   load inputs, one array and one PillowSteps for each
+    {"do": "apply", "index": 0}                              do the work on one input
+    {"do": "result", "index": 0, "file": "result.npy"}       do the work on one input, and write the result
 
-It answers with an object, in which "error" says what went wrong; and ends when its input does.
+It answers with an object, in which "error" says what went wrong; and ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ import PIL.Image
 from PIL.Image import Image, Resampling, Transpose
 
 REDUCING_GAP = 3.0
-"""Large images are first reduced by a whole number, to no less than this many times the size that is wanted. Pillow's
-users take it for speed; its documentation calls the result all but indistinguishable from that without."""
+"""Large images are first reduced by a whole number, to no less than this many times the wanted size. Users of Pillow
+take it for speed; its documentation calls the result all but indistinguishable from that without."""
 
 
 @dataclass(frozen=True)
-class Steps:
-    """What is to be done to images of one size.
+class PillowSteps:
+    """The work on images of one size, in Pillow's terms.
 
     Args:
         size: Width and height after the resize and the crop.
-        box: Left, top, right and bottom of what is resized to that, in the original: the crop comes first, which
-            changes no value, because Pillow's filters look beyond the box.
+        box: Left, top, right and bottom of the region that is resized to that, in the original: the crop comes first,
+            which changes no value, because Pillow's filters look beyond the box.
         resample: ``BILINEAR`` or ``BICUBIC``.
         grayscale: Whether to convert to mode L.
-        flip: A name of ``PIL.Image.Transpose``, or None.
-        scale: Of each channel, from 0 … 255; None where the work ends in uint8.
-        offset: Likewise; it is added after scaling.
+        flip: Name of a ``PIL.Image.Transpose``, or None.
+        scale: Factor of each channel, from 0 … 255; None where the work ends in uint8.
+        offset: Number added to each channel after scaling; None where the work ends in uint8.
     """
 
     size: tuple[int, int]
@@ -53,8 +53,8 @@ class Steps:
     offset: tuple[float, ...] | None
 
 
-def done(image: Image, steps: Steps) -> np.ndarray[Any, Any]:
-    """An image of mode RGB as an array [C', H', W'], uint8 or float32, contiguous."""
+def apply_steps(image: Image, steps: PillowSteps) -> np.ndarray[Any, Any]:
+    """Do the work on an image of mode RGB; returns an array [C', H', W'], uint8 or float32, contiguous."""
     image = image.resize(steps.size, Resampling[steps.resample], box=steps.box, reducing_gap=REDUCING_GAP)
     if steps.grayscale:
         image = image.convert("L")
@@ -72,42 +72,44 @@ def done(image: Image, steps: Steps) -> np.ndarray[Any, Any]:
     return result
 
 
-def all_done(images: Image | list[Image], steps: Steps) -> np.ndarray[Any, Any]:
-    """The same for a batch, stacked; or for one image."""
-    return np.stack([done(image, steps) for image in images]) if isinstance(images, list) else done(images, steps)
+def apply_to_input(images: Image | list[Image], steps: PillowSteps) -> np.ndarray[Any, Any]:
+    """Do the work on one image, or on each of a batch; results of a batch are stacked."""
+    if isinstance(images, list):
+        return np.stack([apply_steps(image, steps) for image in images])
+    return apply_steps(images, steps)
 
 
-def opened(pixels: np.ndarray[Any, Any]) -> Image | list[Image]:
-    """An array [H, W, 3] as an image, or [N, H, W, 3] as a list of images."""
+def to_input(pixels: np.ndarray[Any, Any]) -> Image | list[Image]:
+    """Convert an array [H, W, 3] to an image, or [N, H, W, 3] to a list of images."""
     if pixels.ndim == 4:
         return [PIL.Image.fromarray(one) for one in pixels]
     return PIL.Image.fromarray(pixels)
 
 
-class Worker:
-    """Answers requests."""
+class Server:
+    """Holds inputs, and answers requests."""
 
     def __init__(self) -> None:
-        self._inputs: list[tuple[Image | list[Image], Steps]] = []
+        self._inputs: list[tuple[Image | list[Image], PillowSteps]] = []
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do what is asked."""
+        """Do what a request says."""
         if request["do"] == "load":
             with np.load(request["images"], allow_pickle=False) as arrays:
-                images = [opened(arrays[str(index)]) for index in range(len(request["steps"]))]
-            self._inputs = [(one, Steps(**steps)) for one, steps in zip(images, request["steps"], strict=True)]
+                images = [to_input(arrays[str(index)]) for index in range(len(request["steps"]))]
+            self._inputs = [(one, PillowSteps(**steps)) for one, steps in zip(images, request["steps"], strict=True)]
             return {"version": PIL.__version__}
-        result = all_done(*self._inputs[request["index"]])
+        result = apply_to_input(*self._inputs[request["index"]])
         if request["do"] == "result":
             np.save(request["file"], result, allow_pickle=False)
         return {}
 
 
-class Lines:
-    """Lines from a pipe, without the tenth of a millisecond that it may take to be woken when one comes.
+class LineReader:
+    """Reads lines from a pipe, without the tenth of a millisecond that being woken may take.
 
     Args:
-        descriptor: Of the pipe.
+        descriptor: File descriptor of the pipe.
         patience: Seconds to look for the next line again and again, before going to sleep.
     """
 
@@ -118,7 +120,7 @@ class Lines:
         self._pending = b""
 
     def next(self) -> bytes:
-        """The next line, or nothing at the end."""
+        """Return the next line, or nothing at the end."""
         while b"\n" not in self._pending:
             piece = self._piece()
             if not piece:
@@ -141,13 +143,13 @@ class Lines:
 
 def serve() -> None:
     """Answer until there are no more requests."""
-    worker = Worker()
+    server = Server()
     # Not for long: when it has nothing to do, others are timed.
-    requests = Lines(sys.stdin.fileno(), patience=0.0005)
+    requests = LineReader(sys.stdin.fileno(), patience=0.0005)
     while line := requests.next():
         try:
-            answer = worker.answer(json.loads(line))
-        except Exception as error:  # noqa: BLE001 - whoever asked is to know
+            answer = server.answer(json.loads(line))
+        except Exception as error:  # noqa: BLE001 - the client raises it
             answer = {"error": f"{type(error).__name__}: {error}"}
         os.write(sys.stdout.fileno(), json.dumps(answer).encode() + b"\n")
 
