@@ -22,7 +22,6 @@ ORDER = [
     {"pipelines", "environment"},
     {"data"},
     {"dense_layer"},
-    {"program_config"},
     {"serialize"},
     {"verification"},
     {"recognition"},

@@ -14,9 +14,9 @@ class OnelayerError(Exception):
     """Input, data or a file that onelayer cannot work with.
 
     Args:
-        problem: What was given and what is wrong with it, as one sentence without a full stop.
-        expected: What would have been accepted.
-        hint: What the caller can do now.
+        problem: Input and what is wrong with it, as one sentence without a full stop.
+        expected: Input that would have been accepted.
+        hint: Remedy, as one sentence with a full stop.
         transform: The transform concerned, by name, where there is one.
         stage: The place of that transform in its pipeline, counted from 0.
         shape: The shape at that place.

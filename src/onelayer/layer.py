@@ -36,7 +36,7 @@ def computes_in(given: ImageSpec, output: Output) -> torch.dtype:
     """
     if output.rounding == "exact":
         return torch.float64 if given.is_float else torch.uint8
-    return torch.float64 if "float64" in (given.dtype, output.after.dtype) else torch.float32
+    return torch.float64 if "float64" in (given.dtype, output.spec.dtype) else torch.float32
 
 
 class OneLayer(nn.Module):
@@ -141,7 +141,7 @@ class OneLayer(nn.Module):
 
     def _new_plan(self, given: ImageSpec, device: torch.device) -> Plan:
         outputs = self.source.outputs(given)
-        each = [(self._lowered(output, given, device), output.after) for output in outputs.each]
+        each = [(self._lowered(output, given, device), output.spec) for output in outputs.each]
 
         def one(pixels: torch.Tensor, out: torch.Tensor | None) -> Any:
             ((apply, after),) = each
@@ -169,13 +169,13 @@ class OneLayer(nn.Module):
 
     def _lowered(self, output: Output, given: ImageSpec, device: torch.device) -> Apply:
         program, dtype = output.simplified.program, computes_in(given, output)
-        setting = LoweringTarget(device, dtype, TORCH_DTYPES[output.after.dtype], self.threads)
+        setting = LoweringTarget(device, dtype, TORCH_DTYPES[output.spec.dtype], self.threads)
         if program.stages:
             apply = lower(choose(self.backend, program, device, dtype).name, program, setting)
         else:
             # A copy, as most transforms give one even where they change nothing.
             apply = writing(torch.clone, setting)
-        if given.container in ("pil", "numpy") and output.after.container == "tensor":
+        if given.container in ("pil", "numpy") and output.spec.container == "tensor":
             # Their memory is HWC; what ToTensor gives is not.
             return lambda pixels, out=None: apply(pixels, out) if out is not None else apply(pixels).contiguous()
         return _keeping_channels_last(apply) if given.container == "tensor" else apply

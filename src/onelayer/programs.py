@@ -1,4 +1,4 @@
-"""What a pipeline gives for one kind of image: simplified programs, derived from transforms or kept from before."""
+"""The simplified programs of a pipeline for one kind of image, derived from transforms or known from before."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from onelayer.frontends import DerivedOutputs, ImageSpec, RoundingMode, Transfor
 _ANY_FLOAT = 1e30
 """Float images may hold any value; this stands for infinity where ranges are computed."""
 
+Joined = Literal["one", "tuple", "stacked"]
+Origin = Literal["saved", "identified", "recognised"]
+
 
 @dataclass(frozen=True)
 class Output:
@@ -20,12 +23,12 @@ class Output:
 
     Args:
         simplified: Its program, with the rules that made it.
-        after: What it is.
-        rounding: Whether its program rounds as the original does, or is one in real arithmetic.
+        spec: Spec of the image.
+        rounding: ``exact`` if the program rounds as the original does, ``fused`` if it is one in real arithmetic.
     """
 
     simplified: Simplified
-    after: ImageSpec
+    spec: ImageSpec
     rounding: RoundingMode = "fused"
 
 
@@ -34,19 +37,32 @@ class Outputs:
     """All that comes out for one image.
 
     Args:
-        each: One, or several after a ``FiveCrop`` or ``TenCrop``.
+        each: The one image, or several after a ``FiveCrop`` or ``TenCrop``.
         joined: ``one`` image, a ``tuple`` of them, or one tensor in which they are ``stacked``.
     """
 
     each: tuple[Output, ...]
-    joined: Literal["one", "tuple", "stacked"]
+    joined: Joined
+
+    def is_same(self, other: Outputs) -> bool:
+        """Whether other outputs are of the same kinds and come from equal programs."""
+        pairs = zip(self.each, other.each, strict=False)
+        return (
+            self.joined == other.joined
+            and len(self.each) == len(other.each)
+            and all(
+                (one.spec, one.rounding) == (another.spec, another.rounding)
+                and one.simplified.program.is_same(another.simplified.program)
+                for one, another in pairs
+            )
+        )
 
 
 class Source(Protocol):
-    """Where a layer has its programs from."""
+    """A source of a layer's programs."""
 
-    def outputs(self, given: ImageSpec) -> Outputs:
-        """What comes out for such an image.
+    def outputs(self, spec: ImageSpec) -> Outputs:
+        """Find what comes out for an image of this spec.
 
         Raises:
             OnelayerError: If the source has nothing for it.
@@ -58,37 +74,37 @@ class Transforms:
 
     Args:
         transform: Torchvision transforms, nested as you like.
-        rounding: ``exact`` or ``fused``; None for exact where uint8 images are given, and fused for all others.
+        rounding: ``exact`` or ``fused``; None for exact where images are uint8, and fused for all others.
     """
 
     def __init__(self, transform: Transform, rounding: RoundingMode | None = None) -> None:
         self.transform = transform
         self.rounding = rounding
 
-    def rounding_for(self, given: ImageSpec) -> RoundingMode:
-        """That of the programs for such images."""
+    def rounding_for(self, spec: ImageSpec) -> RoundingMode:
+        """Choose the rounding of the programs for images of this spec."""
         if self.rounding is not None:
             return self.rounding
-        return "fused" if given.is_float else "exact"
+        return "fused" if spec.is_float else "exact"
 
-    def derived(self, given: ImageSpec) -> DerivedOutputs:
-        """What the transforms are, before they are simplified.
+    def derived(self, spec: ImageSpec) -> DerivedOutputs:
+        """Derive programs from the transforms, without simplifying them.
 
         Raises:
             UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
         """
-        return derive_outputs(transforms_of(self.transform), given, self.rounding_for(given))
+        return derive_outputs(transforms_of(self.transform), spec, self.rounding_for(spec))
 
-    def outputs(self, given: ImageSpec) -> Outputs:
+    def outputs(self, spec: ImageSpec) -> Outputs:
         """Derive and simplify.
 
         Raises:
             UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
         """
-        derived = self.derived(given)
-        rounding = self.rounding_for(given)
-        low, high = (-_ANY_FLOAT, _ANY_FLOAT) if given.is_float else (0.0, 255.0)
-        input_range = Range.of(given.shape[0], low, high)
+        derived = self.derived(spec)
+        rounding = self.rounding_for(spec)
+        low, high = (-_ANY_FLOAT, _ANY_FLOAT) if spec.is_float else (0.0, 255.0)
+        input_range = Range.of(spec.shape[0], low, high)
         each = tuple(Output(simplify(one.program, input_range), one.output_spec, rounding) for one in derived.each)
         return Outputs(each, derived.joined)
 
@@ -96,31 +112,52 @@ class Transforms:
         return repr(self.transform)
 
 
+_MISSING: dict[Origin, tuple[str, str]] = {
+    "saved": (
+        "the layer was saved without a program for such images",
+        "Save the original layer again with this size among `images`.",
+    ),
+    "identified": (
+        "the layer was identified for other images",
+        "Identify the function for this kind of image, too: its weights depend on the size.",
+    ),
+    "recognised": (
+        "the layer was recognised in weights for other images",
+        "Learned weights are for one size; convert or resize the image.",
+    ),
+}
+"""Problem and hint where there is no program, by the origin of the programs."""
+
+
 class SavedPrograms:
-    """Programs that were derived before, for images of certain sizes.
+    """Programs that are known already, for images of certain sizes.
 
     Args:
-        programs: What comes out, by what is given.
+        programs: Outputs by the spec of the input.
+        origin: Origin of the programs: read from a file, identified in a function's answers, or recognised in
+            learned weights.
     """
 
-    def __init__(self, programs: Mapping[ImageSpec, Outputs]) -> None:
+    def __init__(self, programs: Mapping[ImageSpec, Outputs], origin: Origin = "saved") -> None:
         self.programs = dict(programs)
+        self.origin = origin
 
-    def outputs(self, given: ImageSpec) -> Outputs:
-        """Look it up.
+    def outputs(self, spec: ImageSpec) -> Outputs:
+        """Look up what comes out for an image of this spec.
 
         Raises:
             OnelayerError: If there is no program for such images.
         """
-        if given not in self.programs:
+        if spec not in self.programs:
+            problem, hint = _MISSING[self.origin]
             raise OnelayerError(
-                "the layer was saved without a program for such images",
+                problem,
                 expected=f"one of: {self}",
-                hint="Save the layer again with this size among `images`.",
-                shape=given.shape,
-                dtype=f"{given.dtype} ({given.container})",
+                hint=hint,
+                shape=spec.shape,
+                dtype=f"{spec.dtype} ({spec.container})",
             )
-        return self.programs[given]
+        return self.programs[spec]
 
     def __repr__(self) -> str:
-        return "; ".join(f"{given.shape} {given.dtype} ({given.container})" for given in self.programs)
+        return "; ".join(f"{spec.shape} {spec.dtype} ({spec.container})" for spec in self.programs)

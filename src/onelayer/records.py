@@ -1,4 +1,4 @@
-"""What is written down and read back: JSON through pydantic models.
+"""Records that are written and read back: JSON through pydantic models.
 
 Times are seconds; errors are in grey levels (1/255 of the range) where the name says so and in units of the [0, 1]
 range elsewhere.
@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from onelayer.atomic_write import write_whole
 from onelayer.errors import OnelayerError
 
-FORMAT_VERSION: Literal[1] = 1
+FORMAT_VERSION = 1
+"""Version of the format of records, unless a kind of record has its own."""
 
 Shape = tuple[int, int, int]
 """Channels, height, width."""
 
 
 class Part(BaseModel):
-    """A piece of a record: nothing unknown in it, and only finite numbers."""
+    """A piece of a record, which holds finite numbers and no unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -30,7 +31,7 @@ class Part(BaseModel):
 class Record(Part):
     """A part that is a file of its own, with a format version."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Annotated[int, Field(ge=FORMAT_VERSION, le=FORMAT_VERSION, strict=True)] = FORMAT_VERSION
 
     def write(self, path: Path) -> None:
         """Write as indented JSON."""
@@ -57,19 +58,19 @@ class Record(Part):
             where = f" at {at}" if at else ""
             raise OnelayerError(
                 f"{path} cannot be read{where}: {reason}",
-                expected=f"a record of format version {FORMAT_VERSION}",
+                expected=f"a record of format version {cls.model_fields['format_version'].default}",
                 hint="Was it cut off, edited, or written by another version? Run that step again.",
             ) from None
 
 
 def written_format_version(path: Path) -> int | None:
-    """The format version that a file claims, before anything else of it is believed; None if it claims none."""
+    """Read the format version that a file claims, before anything else of it is believed; None if it claims none."""
     version = _written(path, "format_version")
     return version if isinstance(version, int) else None
 
 
 def written_kind(path: Path) -> str | None:
-    """The kind of record that a file claims to hold; None if it claims none."""
+    """Read the kind of record that a file claims to hold; None if it claims none."""
     kind = _written(path, "kind")
     return kind if isinstance(kind, str) else None
 
@@ -83,7 +84,7 @@ def _written(path: Path, name: str) -> object:
 
 
 class Environment(Part):
-    """Where figures were measured."""
+    """The machine and the software that figures were measured with."""
 
     versions: dict[str, str]
     """Package name → version: onelayer, python, torch, torchvision, …"""
@@ -113,7 +114,7 @@ class DataSummary(Part):
     """The images of a run."""
 
     source: str
-    """What was given to --data: "sample", "cifar10" or a path."""
+    """Value of --data: "sample", "cifar10" or a path."""
     description: str
     """One sentence for the page."""
     key: str

@@ -112,21 +112,45 @@ PAIRS = {
 }
 
 
+def one_of_each_kind(
+    pairs: dict[str, tuple[Operator, Operator]], sides: tuple[int, ...]
+) -> dict[str, tuple[Operator, Operator]]:
+    """Some of the pairs, in which each operator meets a partner of every kind there is, on these sides of the pair."""
+    chosen = {}
+    for number, operator in enumerate(OPERATORS.values()):
+        for side, kind in itertools.product(sides, (Separable, SpatialSparse, Dense)):
+            partners = [name for name, pair in pairs.items() if pair[side] is operator and type(pair[1 - side]) is kind]
+            if partners:
+                name = partners[number % len(partners)]
+                chosen[name] = pairs[name]
+    return chosen
+
+
 @pytest.fixture(scope="session")
 def operators() -> dict[str, Operator]:
     return OPERATORS
 
 
-@pytest.fixture(scope="session", params=OPERATORS.values(), ids=OPERATORS.keys())
-def operator(request: pytest.FixtureRequest) -> Operator:
-    return request.param
+@pytest.fixture(scope="session")
+def pairs() -> dict[str, tuple[Operator, Operator]]:
+    """Pairs of operators that can run one after the other, all kinds with all kinds."""
+    return one_of_each_kind(PAIRS, (0, 1))
 
 
 @pytest.fixture(scope="session")
-def pairs() -> dict[str, tuple[Operator, Operator]]:
+def all_pairs() -> dict[str, tuple[Operator, Operator]]:
+    """All such pairs."""
     return PAIRS
 
 
-@pytest.fixture(scope="session", params=PAIRS.values(), ids=PAIRS.keys())
-def pair(request: pytest.FixtureRequest) -> tuple[Operator, Operator]:
-    return request.param
+@pytest.fixture(scope="session")
+def alike() -> dict[str, tuple[Operator, Operator]]:
+    """Pairs of operators between images of the same shapes, all kinds with all kinds."""
+    return one_of_each_kind(
+        {
+            f"{name}, {other}": (first, second)
+            for (name, first), (other, second) in itertools.product(OPERATORS.items(), repeat=2)
+            if (first.in_shape, first.out_shape) == (second.in_shape, second.out_shape)
+        },
+        (0,),
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -26,44 +28,56 @@ def both_axes(rows: AxisMap, cols: AxisMap, x: np.ndarray) -> np.ndarray:
     return cols.apply(rows.apply(x, axis=-2), axis=-1)
 
 
-@pytest.mark.parametrize("antialias", [True, False])
-@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
-@pytest.mark.parametrize(("n_in", "n_out"), SIZES)
-def test_resampling_is_torchs(n_in: int, n_out: int, mode: str, antialias: bool) -> None:
-    x = image(n_in, 13)
-    rows = AxisMap.resample(n_in, n_out, mode, antialias)
-    cols = AxisMap.resample(13, 9, mode, antialias)
-    theirs = torch.nn.functional.interpolate(
-        torch.from_numpy(x)[None, None], size=(n_out, 9), mode=mode, antialias=antialias, align_corners=False
-    )
-    np.testing.assert_allclose(both_axes(rows, cols, x), theirs[0, 0].numpy(), rtol=0, atol=FLOAT64)
+def test_resampling_is_torchs() -> None:
+    for (n_in, n_out), mode, antialias in itertools.product(SIZES, ("bilinear", "bicubic"), (True, False)):
+        x = image(n_in, 13)
+        rows = AxisMap.resample(n_in, n_out, mode, antialias)
+        cols = AxisMap.resample(13, 9, mode, antialias)
+        theirs = torch.nn.functional.interpolate(
+            torch.from_numpy(x)[None, None], size=(n_out, 9), mode=mode, antialias=antialias, align_corners=False
+        )
+        ours, case = both_axes(rows, cols, x), f"{n_in} to {n_out}, {mode}, {antialias}"
+        np.testing.assert_allclose(ours, theirs[0, 0].numpy(), rtol=0, atol=FLOAT64, err_msg=case)
 
 
-@pytest.mark.parametrize("antialias", [True, False])
-@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
-@pytest.mark.parametrize(("n_in", "n_out"), [(500, 309), (853, 576), (224, 384), (640, 427), (4000, 313), (37, 11)])
-def test_float32_images_have_samples_placed_in_float32(n_in: int, n_out: int, mode: str, antialias: bool) -> None:
-    # The columns of the matrix are what impulses give; along the other axis, of equal size, nothing happens.
-    impulses = torch.eye(n_in).reshape(n_in, 1, n_in, 1).expand(-1, 1, -1, 2).contiguous()
-    theirs = torch.nn.functional.interpolate(impulses, size=(n_out, 2), mode=mode, antialias=antialias)[:, 0, :, 0].T
-    ours = AxisMap.resample(n_in, n_out, mode, antialias, precision="float32").to_dense()
-    # Weights of float32: a few roundings of 6e-8. In float64 the places would differ by up to 3e-5.
-    np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=1e-6)
+def contracted(n_in: int, n_out: int) -> AxisMap:
+    """Bilinear without antialiasing where a product and a difference are rounded once, as in PyTorch 2.14."""
+    source = np.maximum(((np.arange(n_out) + 0.5) * float(np.float32(n_in / n_out)) - 0.5).astype(np.float32), 0)
+    first = np.minimum(source.astype(np.int64), n_in - 1)
+    fraction = source.astype(np.float64) - first
+    places = np.stack([first, np.minimum(first + 1, n_in - 1)], axis=1)
+    return AxisMap.from_taps(n_in, places, np.stack([1 - fraction, fraction], axis=1))
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
-def test_nearest_takes_torchs_sample(mode: str, dtype: torch.dtype) -> None:
-    sizes = [(n, m) for n in range(1, 60, 3) for m in range(1, 60)]
+def test_float32_images_have_samples_placed_in_float32() -> None:
+    sizes = [(500, 309), (853, 576), (224, 384), (640, 427), (4000, 313), (37, 11)]
+    for (n_in, n_out), mode, antialias in itertools.product(sizes, ("bilinear", "bicubic"), (True, False)):
+        # Ones so far apart that no output reads two of them: it is the weight of one. Along the other axis, of equal
+        # size, nothing happens.
+        combs = np.arange(n_in) % 64 == np.arange(64)[:, None]
+        images = torch.from_numpy(combs.astype(np.float32))[:, None, :, None].expand(-1, 1, -1, 2).contiguous()
+        theirs = torch.nn.functional.interpolate(images, size=(n_out, 2), mode=mode, antialias=antialias)[:, 0, :, 0]
+        maps = [AxisMap.resample(n_in, n_out, mode, antialias, precision="float32")]
+        assert maps[0].taps < 64
+        if mode == "bilinear" and not antialias:
+            maps.append(contracted(n_in, n_out))
+        # Weights of float32: a few roundings of 6e-8. In float64 the places would differ by up to 3e-5.
+        errors = [float(np.abs(axis.apply(combs) - theirs.numpy()).max()) for axis in maps]
+        assert min(errors) <= 1e-6, f"{n_in} to {n_out}, {mode}, {antialias}: {errors}"
+
+
+def test_nearest_takes_torchs_sample() -> None:
+    sizes = [(n, m) for n in range(1, 60, 7) for m in range(1, 60, 4)]
     # Sizes at which float32 arithmetic takes another sample than exact arithmetic, and large ones.
     sizes += [(2, 82), (202, 42), (2, 41), (202, 21), (4000, 224), (4000, 3999), (1080, 1920), (3001, 257)]
-    for n_in, n_out in sizes:
+    kinds = ("nearest", "nearest-exact"), (torch.uint8, torch.float32)
+    for (n_in, n_out), mode, dtype in itertools.product(sizes, *kinds):
         # Places beyond 255 do not fit into uint8; two digits in base 251 do.
         places = np.arange(n_in)
         x = torch.from_numpy(np.stack([places % 251, places // 251])).to(dtype)[None, :, None, :]
         digits = torch.nn.functional.interpolate(x, size=(1, n_out), mode=mode)[0, :, 0].to(torch.int64).numpy()
         ours = AxisMap.resample(n_in, n_out, mode.replace("-", "_"), antialias=False).starts
-        np.testing.assert_array_equal(ours, digits[0] + 251 * digits[1], err_msg=f"{n_in} to {n_out}")
+        np.testing.assert_array_equal(ours, digits[0] + 251 * digits[1], err_msg=f"{n_in} to {n_out}, {mode} {dtype}")
 
 
 PILLOW = {
@@ -75,39 +89,35 @@ PILLOW = {
 }
 
 
-@pytest.mark.parametrize("interpolation", PILLOW)
-@pytest.mark.parametrize(("n_in", "n_out"), SIZES)
-def test_resampling_is_pillows(n_in: int, n_out: int, interpolation: str) -> None:
-    x = image(n_in, 13).astype(np.float32)
-    rows = AxisMap.resample(n_in, n_out, interpolation, antialias=True)
-    cols = AxisMap.resample(13, 9, interpolation, antialias=True)
-    theirs = np.asarray(Image.fromarray(x).resize((9, n_out), PILLOW[interpolation]))
-    np.testing.assert_allclose(both_axes(rows, cols, x), theirs, rtol=0, atol=FLOAT32)
+def test_resampling_is_pillows() -> None:
+    for (n_in, n_out), interpolation in itertools.product(SIZES, PILLOW):
+        x = image(n_in, 13).astype(np.float32)
+        rows = AxisMap.resample(n_in, n_out, interpolation, antialias=True)
+        cols = AxisMap.resample(13, 9, interpolation, antialias=True)
+        theirs = np.asarray(Image.fromarray(x).resize((9, n_out), PILLOW[interpolation]))
+        case = f"{n_in} to {n_out}, {interpolation}"
+        np.testing.assert_allclose(both_axes(rows, cols, x), theirs, rtol=0, atol=FLOAT32, err_msg=case)
 
 
-@pytest.mark.parametrize("interpolation", PILLOW)
-@pytest.mark.parametrize(
-    "box", [(0.0, 0.0, 13.0, 17.0), (1.25, 0.7, 11.9, 16.1), (3.0, 4.0, 4.0, 5.0), (0.1, 9.0, 12, 17)]
-)
-def test_a_box_is_pillows(interpolation: str, box: tuple[float, float, float, float]) -> None:
+def test_a_box_is_pillows() -> None:
+    boxes = [(0.0, 0.0, 13.0, 17.0), (1.25, 0.7, 11.9, 16.1), (3.0, 4.0, 4.0, 5.0), (0.1, 9.0, 12, 17)]
     x = image(17, 13).astype(np.float32)
-    left, top, right, bottom = box
-    rows = AxisMap.resample(17, 11, interpolation, antialias=True, box=(top, bottom))
-    cols = AxisMap.resample(13, 19, interpolation, antialias=True, box=(left, right))
-    theirs = np.asarray(Image.fromarray(x).resize((19, 11), PILLOW[interpolation], box=box))
-    np.testing.assert_allclose(both_axes(rows, cols, x), theirs, rtol=0, atol=FLOAT32)
+    for interpolation, (left, top, right, bottom) in itertools.product(PILLOW, boxes):
+        rows = AxisMap.resample(17, 11, interpolation, antialias=True, box=(top, bottom))
+        cols = AxisMap.resample(13, 19, interpolation, antialias=True, box=(left, right))
+        box = left, top, right, bottom
+        theirs = np.asarray(Image.fromarray(x).resize((19, 11), PILLOW[interpolation], box=box))
+        case = f"{interpolation}, {box}"
+        np.testing.assert_allclose(both_axes(rows, cols, x), theirs, rtol=0, atol=FLOAT32, err_msg=case)
 
 
-@pytest.mark.parametrize(
-    ("mode", "torchvision_mode"), [("zero", "constant"), *((m, m) for m in ("edge", "reflect", "symmetric"))]
-)
-@pytest.mark.parametrize("padding", [(1, 2, 3, 4), (0, 6, 5, 0), (10, 10, 10, 10)])
-def test_padding_is_torchvisions(mode: str, torchvision_mode: str, padding: tuple[int, int, int, int]) -> None:
-    left, top, right, bottom = padding
+def test_padding_is_torchvisions() -> None:
     x = torch.from_numpy(image(17, 11))[None]
-    theirs = tv.pad(x, [left, top, right, bottom], padding_mode=torchvision_mode)[0].numpy()
-    ours = both_axes(AxisMap.pad(17, top, bottom, mode), AxisMap.pad(11, left, right, mode), x[0].numpy())
-    np.testing.assert_array_equal(ours, theirs)
+    modes = {"zero": "constant", "edge": "edge", "reflect": "reflect", "symmetric": "symmetric"}
+    for mode, (left, top, right, bottom) in itertools.product(modes, [(1, 2, 3, 4), (0, 6, 5, 0), (10, 10, 10, 10)]):
+        theirs = tv.pad(x, [left, top, right, bottom], padding_mode=modes[mode])[0].numpy()
+        ours = both_axes(AxisMap.pad(17, top, bottom, mode), AxisMap.pad(11, left, right, mode), x[0].numpy())
+        np.testing.assert_array_equal(ours, theirs, err_msg=f"{mode} {left} {top} {right} {bottom}")
 
 
 def test_padding_with_a_fill_is_torchvisions() -> None:

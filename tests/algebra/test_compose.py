@@ -4,21 +4,25 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
 from onelayer.algebra import (
     AxisMap,
     Dense,
+    Float32Sum,
     Operator,
+    Program,
     Range,
     Separable,
     SpatialSparse,
     TooLargeError,
+    affine_part,
     compose,
-    operator_range,
 )
+from onelayer.algebra.compose import has_product
+from onelayer.algebra.float32_sum import resized_in_float32
 from onelayer.errors import OnelayerError
 
 # Sums of at most a few thousand products of numbers around one, added in another order.
@@ -29,19 +33,45 @@ def random_image(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def test_composition_is_one_after_the_other(pair: tuple[Operator, Operator]) -> None:
-    first, second = pair
-    product = compose(first, second)
-    kinds = {type(first), type(second)}
-    expected = Dense if Dense in kinds else SpatialSparse if SpatialSparse in kinds else Separable
-    assert type(product) is expected
-    x = random_image((2, *first.in_shape))
-    np.testing.assert_allclose(product.apply(x), second.apply(first.apply(x)), rtol=0, atol=ROUNDINGS)
+def assert_composition_is_one_after_the_other(pairs: dict[str, tuple[Operator, Operator]]) -> None:
+    for name, (first, second) in pairs.items():
+        product = compose(first, second)
+        kinds = {type(first), type(second)}
+        expected = Dense if Dense in kinds else SpatialSparse if SpatialSparse in kinds else Separable
+        assert type(product) is expected, name
+        x = random_image((2, *first.in_shape))
+        np.testing.assert_allclose(product.apply(x), second.apply(first.apply(x)), rtol=0, atol=ROUNDINGS, err_msg=name)
 
 
-def test_the_pairs_are_of_all_kinds(pairs: dict[str, tuple[Operator, Operator]]) -> None:
+def test_composition_is_one_after_the_other(pairs: dict[str, tuple[Operator, Operator]]) -> None:
+    assert_composition_is_one_after_the_other(pairs)
     kinds = {(type(first), type(second)) for first, second in pairs.values()}
     assert kinds == set(itertools.product((Separable, SpatialSparse, Dense), repeat=2))
+
+
+@pytest.mark.exhaustive
+def test_any_composition_is_one_after_the_other(all_pairs: dict[str, tuple[Operator, Operator]]) -> None:
+    assert_composition_is_one_after_the_other(all_pairs)
+
+
+def test_rounded_sums_are_multiplied_only_with_a_choice_of_their_outputs() -> None:
+    taps = resized_in_float32(17, 9, "bilinear", True)
+    sums = Float32Sum(AxisMap.identity(1), AxisMap.identity(6), taps, 4)
+    x = random_image((2, 1, 6, 17)).astype(np.float32)
+    choice = Separable.of_axes(1, AxisMap.flip(6), AxisMap.crop(9, 2, 5))
+    product = compose(sums, choice)
+    assert isinstance(product, Float32Sum)
+    np.testing.assert_array_equal(product.apply(x), choice.apply(sums.apply(x)))
+    scale = Separable.identity((1, 6, 9)).rescaled(np.array([2.0]), np.zeros(1))
+    turn = Separable.of_axes(1, AxisMap.identity(9), AxisMap.identity(6), transpose=True)
+    for other in (scale, turn):
+        assert not has_product(sums, other)
+        with pytest.raises(OnelayerError, match="Float32Sum and Separable have no product"):
+            compose(sums, other)
+    before = Separable.identity((1, 6, 17))
+    with pytest.raises(OnelayerError, match="Separable and Float32Sum have no product"):
+        compose(before, sums)
+    assert affine_part(Program((1, 6, 17), (before, sums))) is None
 
 
 def test_operators_that_do_not_fit_are_not_composed(operators: dict[str, Operator]) -> None:
@@ -107,7 +137,6 @@ def chains(draw: st.DrawFn) -> tuple[Separable, Separable]:
     return first, draw(separables(*first.out_shape))
 
 
-@settings(max_examples=60)
 @given(chains())
 def test_any_two_separables_compose(chain: tuple[Separable, Separable]) -> None:
     first, second = chain
@@ -115,7 +144,7 @@ def test_any_two_separables_compose(chain: tuple[Separable, Separable]) -> None:
     product = compose(first, second)
     # Random mixing weights and biases of several steps: numbers up to a few hundred.
     np.testing.assert_allclose(product.apply(x), second.apply(first.apply(x)), rtol=1e-10, atol=1e-9)
-    reached = operator_range(product, Range.of(first.in_shape[0], 0, 1))
+    reached = product.output_range(Range.of(first.in_shape[0], 0, 1))
     outputs = product.apply(np.random.default_rng(0).integers(0, 2, size=(20, *first.in_shape)))
     assert (outputs.min(axis=(0, 2, 3)) >= reached.low - 1e-9).all()
     assert (outputs.max(axis=(0, 2, 3)) <= reached.high + 1e-9).all()

@@ -5,12 +5,7 @@ import math
 
 import numpy as np
 
-from onelayer.algebra import (
-    AxisMap,
-    Operator,
-    Separable,
-    SpatialSparse,
-)
+from onelayer.algebra import AxisMap, Operator, Separable, SpatialSparse
 
 Factor = tuple[int, list[dict[int, float]], list[int]]
 """The index of a sample that it maps, the weights that each output index reads, and what computing one costs."""
@@ -58,20 +53,23 @@ def counted(operator: Operator) -> int:
     match operator:
         case Separable():
             return fewest_multiplications(
-                [mixing(operator.channel), banded(1, operator.rows), banded(2, operator.cols)]
+                [mixing(operator.channel.matrix), banded(1, operator.rows), banded(2, operator.cols)]
             )
         case SpatialSparse():
-            return fewest_multiplications([mixing(operator.channel), stored(1, operator.matrix.toarray())])
+            return fewest_multiplications([mixing(operator.channel.matrix), stored(1, operator.matrix.toarray())])
         case _:
             return sum(1 for _ in operator.to_dense().weight.flat)
 
 
-def test_cost_is_what_a_counter_counts(operator: Operator) -> None:
-    dense = operator.to_dense().weight
-    assert operator.cost.multiplications == counted(operator)
-    read = int(np.count_nonzero(dense.any(axis=0)))
-    bias = getattr(operator, "bias", np.zeros(1))
-    assert operator.cost.samples == read + math.prod(operator.out_shape) + (bias.size if bias.ndim == 3 else 0)
+def test_cost_is_what_a_counter_counts(operators: dict[str, Operator]) -> None:
+    for name, operator in operators.items():
+        dense = operator.to_dense().weight
+        assert operator.cost.multiplications == counted(operator), name
+        read = int(np.count_nonzero(dense.any(axis=0)))
+        bias = getattr(operator, "bias", np.zeros(1))
+        image = bias.size if bias.ndim == 3 else 0
+        assert operator.cost.samples == read + math.prod(operator.out_shape) + image, name
+        assert operator.bias_samples == image, name
 
 
 def test_the_cheapest_order_reduces_first() -> None:

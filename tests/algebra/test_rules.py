@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -80,8 +80,11 @@ def test_a_clamp_behind_convex_weights_is_dropped() -> None:
     assert_same(program, simplified, UNIT)
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "box", "hamming"])
-@given(size=st.tuples(st.integers(1, 200), st.integers(1, 200)), to=st.tuples(st.integers(1, 200), st.integers(1, 200)))
+@given(
+    interpolation=st.sampled_from(["bilinear", "box", "hamming"]),
+    size=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    to=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+)
 def test_rounded_sums_of_convex_weights_do_not_keep_a_clamp(
     interpolation: str, size: tuple[int, int], to: tuple[int, int]
 ) -> None:
@@ -285,7 +288,6 @@ def programs(draw: st.DrawFn) -> Program:
     return Program(in_shape, tuple(stages))
 
 
-@settings(max_examples=150, deadline=None)
 @given(programs())
 def test_simplify_changes_nothing_but_the_cost(program: Program) -> None:
     # No sums of whole numbers, which would end in a half now and then and be rounded either way.

@@ -27,7 +27,7 @@ from onelayer.algebra import (
     Taps,
 )
 from onelayer.algebra.fixed_point import in_fixed_point
-from onelayer.algebra.float32_taps import resized_in_singles
+from onelayer.algebra.float32_sum import resized_in_float32
 from onelayer.backends import LoweringTarget, choose, lower
 from onelayer.backends.cpu import program as numba_cpu
 from onelayer.backends.cpu.byte_segments import byte_segments_of
@@ -73,7 +73,7 @@ def in_singles(
 ) -> list[Stage]:
     """A resize whose sums round to float32, and of its outputs those at places."""
     channels, height, width = shape
-    cols, rows = resized_in_singles(width, to[1], kind, True), resized_in_singles(height, to[0], kind, True)
+    cols, rows = resized_in_float32(width, to[1], kind, True), resized_in_float32(height, to[0], kind, True)
     cols, rows = cols.selected(np.arange(to[1])[places[1]]), rows.selected(np.arange(to[0])[places[0]])
     same, narrow = AxisMap.identity(channels), AxisMap.identity(cols.n_out)
     return [
@@ -308,7 +308,7 @@ def test_sums_in_float32_from_far_apart() -> None:
 
 def test_rows_in_float32_alone() -> None:
     rows = Float32Sum(
-        AxisMap.select(3, [2, 0]), resized_in_singles(17, 9, "bilinear", True), AxisMap.select(11, [3, 10, 4, 4]), 4
+        AxisMap.select(3, [2, 0]), resized_in_float32(17, 9, "bilinear", True), AxisMap.select(11, [3, 10, 4, 4]), 4
     )
     check([rows, UP_TO_EVEN], noise(3, 17, 11))
 
@@ -336,7 +336,7 @@ REFUSED: dict[str, tuple[Stage, ...]] = {
     "float arithmetic": (Lookup(np.arange(256) / 255), FloatOp("divide", np.array([0.3]))),
     "finer than float32": (Lookup(np.arange(256) / 255),),
     "nothing": (),
-    "floating point sums": (Float32Sum(AxisMap.identity(3), SAME, resized_in_singles(11, 5, "bilinear", True), 4),),
+    "floating point sums": (Float32Sum(AxisMap.identity(3), SAME, resized_in_float32(11, 5, "bilinear", True), 4),),
 }
 
 

@@ -17,15 +17,16 @@ from torchvision.transforms import InterpolationMode, v2
 
 from onelayer import OnelayerError, pipelines
 from onelayer.algebra import AxisMap, Clamp, Dense, Lookup, Operator, Program, Separable, Shape, SpatialSparse
+from onelayer.algebra.operator import WindowWeights
 from onelayer.explanation import explain
 from onelayer.explanation.figure import draw
-from onelayer.explanation.weights import Window, first_run, weights_of
+from onelayer.explanation.weights import first_run, weights_of
 
 # Sums of a few dozen products of float64 weights of order one.
 ROUNDING = 1e-12
 
 
-def in_whole_image(window: Window, shape: Shape) -> NDArray[np.float64]:
+def in_whole_image(window: WindowWeights, shape: Shape) -> NDArray[np.float64]:
     image = np.zeros(shape)
     image[:, *window.place] = window.weights
     return image

@@ -20,7 +20,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 
 from onelayer.algebra import Clamp, Separable, SpatialSparse
-from onelayer.backends.pytorch import program as torch_eager
+from onelayer.backends.pytorch import lowering as pytorch
+from onelayer.backends.target import LoweringTarget
 from onelayer.frontends import Derived, ImageSpec, UnsupportedTransformError, derive
 
 Mode = v2.InterpolationMode
@@ -286,7 +287,8 @@ def test_batches_on_the_torch_backend() -> None:
         for fill in (None, [0.1, 0.5, 0.9]):
             transform = partial(f2.rotate, angle=33, interpolation=Mode.BILINEAR, expand=True, fill=fill)
             images = torch.rand(*batch, 3, 17, 11, generator=torch.Generator().manual_seed(0))
-            layer = torch_eager.lower(derive(transform, TENSOR).program, torch.device("cpu"), torch.float32)
+            target = LoweringTarget(torch.device("cpu"), torch.float32, torch.float32)
+            layer = pytorch.lower(derive(transform, TENSOR).program, target)
             expected = transform(images)
             found = layer(images)
             assert found.shape == expected.shape

@@ -32,7 +32,7 @@ def largest_tap_error(found: Recognised, true: Separable) -> float:
     pairs = (
         (found.operator.rows.to_dense(), true.rows.to_dense()),
         (found.operator.cols.to_dense(), true.cols.to_dense()),
-        (found.operator.channel, true.channel),
+        (found.operator.channel.matrix, true.channel.matrix),
     )
     return max(float(np.abs(one - other).max()) for one, other in pairs)
 

@@ -94,7 +94,7 @@ def test_weights_are_stored_in_float32() -> None:
     third = Separable.of_channels([[1 / 3]], [1 / 7], (2, 2))
     (stage,) = stored(Program((1, 2, 2), (third,)), "float32").stages
     assert isinstance(stage, Separable)
-    assert stage.channel[0, 0] == float(np.float32(1 / 3)) != 1 / 3
+    assert stage.channel.matrix[0, 0] == float(np.float32(1 / 3)) != 1 / 3
     assert stage.bias[0] == float(np.float32(1 / 7)) != 1 / 7
     same = Program((1, 2, 2), (third,))
     assert stored(same, "float64") is same

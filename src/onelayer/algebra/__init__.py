@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from onelayer.algebra.activations import Activation, Clamp, FloatOp, Gamma, Lookup, Quantize
-from onelayer.algebra.affine_part import affine_part
 from onelayer.algebra.axis import AxisMap
-from onelayer.algebra.compose import compose
+from onelayer.algebra.channels import ChannelMap
+from onelayer.algebra.compose import affine_part, compose
 from onelayer.algebra.dense import Dense
-from onelayer.algebra.difference import difference_range, weight_rows
+from onelayer.algebra.difference import difference_range
 from onelayer.algebra.float32_sum import Float32Sum, Taps
-from onelayer.algebra.operator import Cost, Operator, Shape, TooLargeError
-from onelayer.algebra.program import Program, Stage
-from onelayer.algebra.ranges import Range, operator_range, ranges_of
+from onelayer.algebra.operator import Cost, Operator, Shape, Stage, TooLargeError
+from onelayer.algebra.program import Program
+from onelayer.algebra.ranges import Range, ranges_of
 from onelayer.algebra.rewrite import RuleApplication, Simplified, simplify
 from onelayer.algebra.separable import Separable
 from onelayer.algebra.spatial_sparse import SpatialSparse
@@ -19,6 +19,7 @@ from onelayer.algebra.spatial_sparse import SpatialSparse
 __all__ = [
     "Activation",
     "AxisMap",
+    "ChannelMap",
     "Clamp",
     "Cost",
     "Dense",
@@ -41,8 +42,6 @@ __all__ = [
     "affine_part",
     "compose",
     "difference_range",
-    "operator_range",
     "ranges_of",
     "simplify",
-    "weight_rows",
 ]

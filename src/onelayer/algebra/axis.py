@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal, final, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from onelayer.algebra import bands
 from onelayer.algebra import filters as resampling
-from onelayer.algebra.operator import FloatArray, IntArray
-from onelayer.algebra.padding import Padding, padded_places
+from onelayer.algebra.checks import FloatArray, IntArray, real_numbers, refuse_outside, whole_number, whole_numbers
+from onelayer.algebra.filters import Padding, padded_places
+from onelayer.algebra.operator import Arrays, part
 from onelayer.errors import OnelayerError
 
 Interpolation = Literal["box", "bilinear", "hamming", "bicubic", "lanczos", "nearest", "nearest_exact"]
@@ -43,23 +44,13 @@ class AxisMap:
     weights: FloatArray
 
     def __post_init__(self) -> None:
-        starts = np.array(self.starts, dtype=np.int64)
-        weights = np.array(self.weights, dtype=np.float64, order="C")
-        if starts.ndim != 1 or weights.ndim != 2 or len(starts) != len(weights) or weights.size == 0:
-            raise OnelayerError(
-                f"starts of shape {starts.shape} and weights of shape {weights.shape} were given",
-                expected="[n_out] and [n_out, taps], neither empty",
-            )
-        if starts.min() < 0 or starts.max() + weights.shape[1] > self.n_in:
-            raise OnelayerError(
-                f"taps reach from {starts.min()} to {starts.max() + weights.shape[1] - 1}",
-                expected=f"reads within 0 … {self.n_in - 1}",
-                hint="Use AxisMap.from_taps for bands that leave the axis.",
-            )
-        if not np.isfinite(weights).all():
-            raise OnelayerError("a weight is not finite", expected="finite weights")
-        starts.setflags(write=False)
-        weights.setflags(write=False)
+        n_in = whole_number("n_in", self.n_in)
+        starts = whole_numbers("starts", self.starts, ("n_out",))
+        weights = real_numbers("weights", self.weights, (len(starts), "taps"))
+        if weights.shape[1] > n_in:
+            raise OnelayerError(f"weights has {weights.shape[1]} taps", expected=f"at most n_in = {n_in}")
+        refuse_outside("starts", starts, 0, n_in - weights.shape[1])
+        object.__setattr__(self, "n_in", n_in)
         object.__setattr__(self, "starts", starts)
         object.__setattr__(self, "weights", weights)
 
@@ -75,7 +66,7 @@ class AxisMap:
 
     @cached_property
     def row_sums(self) -> FloatArray:
-        """What each output sample of a constant axis of ones is, [n_out]."""
+        """Output samples of a constant axis of ones, [n_out]."""
         sums: FloatArray = self.weights.sum(axis=1)
         sums.setflags(write=False)
         return sums
@@ -86,25 +77,43 @@ class AxisMap:
         return bands.common_sum(self.row_sums)
 
     @cached_property
+    def copies_values(self) -> bool:
+        """Whether every output sample is a copy of one input sample, or zero."""
+        return self.taps == 1 and bool(((self.weights == 1.0) | (self.weights == 0.0)).all())
+
+    @cached_property
     def is_selection(self) -> bool:
         """Whether every output sample is a copy of one input sample: crop, flip, nearest, padding other than zero."""
-        return self.taps == 1 and bool((self.weights == 1.0).all())
+        return self.copies_values and bool(self.weights.all())
 
     @cached_property
     def is_identity(self) -> bool:
         """Whether every output sample is a copy of the input sample at its place."""
         return self.is_selection and self.n_in == self.n_out and bool((np.diff(self.starts, prepend=-1) == 1).all())
 
+    @property
+    def is_flip(self) -> bool:
+        """Whether it reverses the axis."""
+        return self.is_selection and np.array_equal(self.starts, np.arange(self.n_in)[::-1])
+
+    @property
+    def keeps_integers(self) -> bool:
+        """Whether all weights are integers."""
+        return bool((self.weights == np.rint(self.weights)).all())
+
     @cached_property
     def multiplications(self) -> int:
         """Multiplications that a kernel does along one line. Copying samples and writing zeros takes none."""
-        if self.taps == 1 and bool(((self.weights == 1.0) | (self.weights == 0.0)).all()):
-            return 0
-        return self.weights.size
+        return 0 if self.copies_values else self.weights.size
+
+    @property
+    def roundings(self) -> int:
+        """Rounded operations on the way of any sample to an output sample; a copy takes none."""
+        return 0 if self.copies_values else self.taps
 
     @cached_property
     def reads(self) -> int:
-        """How many samples of the input axis have a nonzero weight anywhere."""
+        """Number of samples of the input axis that have a nonzero weight anywhere."""
         read = np.zeros(self.n_in, dtype=bool)
         read[(self.starts[:, None] + np.arange(self.taps))[self.weights != 0.0]] = True
         return int(np.count_nonzero(read))
@@ -124,9 +133,43 @@ class AxisMap:
         first = int(places.min())
         return first, int(places.max()) - first + 1
 
+    @property
+    def verb(self) -> str:
+        """Verb for people: crop, flip, resample …"""
+        if self.multiplications > 0:
+            return "filter" if self.n_in == self.n_out else "resample"
+        copied = self.weights[:, 0] != 0.0
+        if not copied.any():
+            return "blank"
+        if not copied.all():
+            return "zero-pad" if self.reads == self.n_in else "crop and zero-pad"
+        steps = np.diff(self.starts)
+        if bool((steps == 1).all()):
+            return "crop"
+        if bool((steps == -1).all()):
+            return "flip" if self.is_flip else "crop and flip"
+        return "copy"
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters that a file holds as JSON."""
+        return {"n_in": self.n_in}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that a file holds."""
+        return {"starts": self.starts, "weights": self.weights}
+
+    @classmethod
+    def from_parts(cls, parameters: Mapping[str, Any], arrays: Arrays) -> AxisMap:
+        """Build a map from what a file holds.
+
+        Raises:
+            OnelayerError: If a part is missing or does not fit; the error names it.
+        """
+        return cls(part(parameters, "n_in"), part(arrays, "starts"), part(arrays, "weights"))
+
     @classmethod
     def from_taps(cls, n_in: int, indices: ArrayLike, weights: ArrayLike) -> AxisMap:
-        """A map from a list of samples per output sample.
+        """Make a map of a list of samples per output sample.
 
         Args:
             n_in: Length of the input axis.
@@ -137,34 +180,30 @@ class AxisMap:
         Raises:
             OnelayerError: If the arrays do not fit together or an index is out of bounds.
         """
-        places, factors = np.asarray(indices, dtype=np.int64), np.asarray(weights, dtype=np.float64)
-        if places.shape != factors.shape or places.ndim != 2:
-            raise OnelayerError(
-                f"indices of shape {places.shape} and weights of shape {factors.shape} were given",
-                expected="two arrays [n_out, M]",
-            )
+        places = whole_numbers("indices", indices, ("n_out", "M"))
+        factors = real_numbers("weights", weights, places.shape)
         selection = cls(n_in, places.ravel(), np.ones((places.size, 1)))
         return cls(places.size, np.arange(len(places)) * places.shape[1], factors) @ selection
 
     @classmethod
     def select(cls, n_in: int, indices: ArrayLike) -> AxisMap:
-        """A map whose outputs are copies of the samples at ``indices``, int64 [n_out], each in 0 … n_in − 1."""
-        places = np.asarray(indices, dtype=np.int64)
+        """Make a map whose outputs are copies of the samples at ``indices``, int64 [n_out], each in 0 … n_in − 1."""
+        places = whole_numbers("indices", indices, ("n_out",))
         return cls(n_in, places, np.ones((len(places), 1)))
 
     @classmethod
     def identity(cls, n: int) -> AxisMap:
-        """The map that changes nothing, n ≥ 1."""
+        """Make the map that changes nothing, n ≥ 1."""
         return _identity(n)
 
     @classmethod
     def flip(cls, n: int) -> AxisMap:
-        """The reversal of an axis of length n ≥ 1."""
+        """Make the reversal of an axis of length n ≥ 1."""
         return cls.select(n, np.arange(n)[::-1])
 
     @classmethod
     def crop(cls, n: int, start: int, length: int) -> AxisMap:
-        """The window from ``start`` (which may be negative), ``length`` ≥ 1 samples; zeros where it leaves the axis."""
+        """Cut out ``length`` ≥ 1 samples from ``start`` on, which may be negative; zeros where they leave the axis."""
         if length < 1:
             raise OnelayerError(f"a crop to {length} samples was asked for", expected="at least 1 sample")
         places = np.arange(start, start + length)
@@ -173,7 +212,7 @@ class AxisMap:
 
     @classmethod
     def pad(cls, n: int, before: int, after: int, mode: Padding) -> AxisMap:
-        """Padding with torchvision's meaning of the modes; a negative amount crops.
+        """Pad with torchvision's meaning of the modes; a negative amount crops.
 
         ``symmetric`` reflects as often as it takes, as ``numpy.pad`` does.
 
@@ -195,7 +234,7 @@ class AxisMap:
         box: tuple[float, float] | None = None,
         precision: resampling.Precision = "float64",
     ) -> AxisMap:
-        """A resized axis.
+        """Resize an axis.
 
         Args:
             n_in: Input samples, ≥ 1.
@@ -206,8 +245,8 @@ class AxisMap:
                 of PyTorch: bilinear (``align_corners=False``) and bicubic (a = −0.75) only. No difference for nearest.
             box: Start and end of the part of the axis to resize, in samples, as in ``PIL.Image.resize``; with a
                 filter that widens only.
-            precision: In which the library places its samples: float64 in Pillow; in PyTorch that of the image, and
-                float64 for uint8. The two nearest ones are in float32 always.
+            precision: Precision in which the library places its samples: float64 in Pillow; in PyTorch that of the
+                image, and float64 for uint8. The two nearest ones are in float32 always.
 
         Raises:
             OnelayerError: For a combination that neither Pillow nor PyTorch has, or sizes or a box out of range.
@@ -216,12 +255,12 @@ class AxisMap:
 
     @classmethod
     def convolve(cls, n: int, kernel: Sequence[float] | FloatArray, mode: Padding) -> AxisMap:
-        """A filter of the same weights everywhere, on an axis padded so that its length stays.
+        """Filter with the same weights everywhere, on an axis padded so that its length stays.
 
         Args:
             n: Length of the axis.
-            kernel: Weights from left to right (not reversed: as ``torch.nn.functional.conv1d`` has it), an odd number.
-            mode: Padding.
+            kernel: Weights from left to right (not reversed, as in ``torch.nn.functional.conv1d``), an odd number.
+            mode: Kind of padding.
 
         Raises:
             OnelayerError: If the kernel's length is even or the padding is refused (see :meth:`pad`).
@@ -235,7 +274,7 @@ class AxisMap:
 
     @classmethod
     def gaussian_blur(cls, n: int, kernel_size: int, sigma: float) -> AxisMap:
-        """Torchvision's Gaussian blur along one axis, with its reflect padding.
+        """Blur as torchvision's Gaussian blur does along one axis, with its reflect padding.
 
         Args:
             n: Length of the axis.
@@ -255,11 +294,32 @@ class AxisMap:
         return cls.convolve(n, density / density.sum(), "reflect")
 
     def trim(self) -> AxisMap:
-        """The same map with as few taps as its widest row has between its first and its last nonzero weight."""
+        """Make the same map with as few taps as its widest row has between its first and its last nonzero weight."""
         return AxisMap(self.n_in, *bands.trimmed(self.n_in, self.starts, self.weights))
 
+    def with_weights(self, change: Callable[[FloatArray], FloatArray]) -> AxisMap:
+        """Make the map whose weights are changed one by one."""
+        return replace(self, weights=change(self.weights))
+
+    def split_selection(self) -> tuple[AxisMap, AxisMap]:
+        """Split into a copy of some samples, no more than there are, and the rest; either may be the identity."""
+        if self.is_selection and self.n_out <= self.n_in:
+            return self, AxisMap.identity(self.n_out)
+        start, length = self.window
+        if length == self.n_in:
+            return AxisMap.identity(self.n_in), self
+        rest = AxisMap(length, *bands.trimmed(length, self.starts - start, self.weights))
+        return AxisMap.crop(self.n_in, start, length), rest
+
+    def read_by(self, outputs: slice) -> tuple[int, FloatArray]:
+        """Find the first sample that some outputs read, and their weights from there on, [outputs, samples]."""
+        starts = self.starts[outputs]
+        first = int(starts.min())
+        band = AxisMap(int(starts.max()) - first + self.taps, starts - first, self.weights[outputs])
+        return first, band.to_dense()
+
     def __matmul__(self, first: AxisMap) -> AxisMap:
-        """The map that applies ``first``, then this one.
+        """Make the map that applies ``first``, then this one.
 
         Raises:
             OnelayerError: If the lengths do not fit.
@@ -303,7 +363,7 @@ class AxisMap:
         return np.moveaxis(spread.reshape(*lines.shape[:-1], self.n_in), -1, axis)
 
     def to_sparse(self) -> Any:
-        """The matrix as a ``scipy.sparse.csr_array`` [n_out, n_in] without stored zeros."""
+        """Convert to a ``scipy.sparse.csr_array`` [n_out, n_in] without stored zeros."""
         indices = (self.starts[:, None] + np.arange(self.taps)).ravel()
         pointers = np.arange(self.n_out + 1) * self.taps
         matrix = sparse.csr_array((self.weights.ravel(), indices, pointers), shape=(self.n_out, self.n_in), copy=True)
@@ -311,7 +371,7 @@ class AxisMap:
         return matrix
 
     def to_dense(self) -> FloatArray:
-        """The matrix, float64 [n_out, n_in]."""
+        """Convert to a matrix, float64 [n_out, n_in]."""
         dense = np.zeros((self.n_out, self.n_in))
         np.put_along_axis(dense, self.starts[:, None] + np.arange(self.taps), self.weights, axis=1)
         return dense

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from onelayer.algebra.operator import ROUNDING, FloatArray, IntArray
+from onelayer.algebra.checks import FloatArray, IntArray
+from onelayer.algebra.operator import ROUNDING
 
 Band = tuple[IntArray, FloatArray]
 
@@ -13,7 +14,7 @@ _TERMS_PER_BLOCK = 1 << 20
 
 
 def trimmed(n_in: int, starts: IntArray, weights: FloatArray) -> Band:
-    """The same matrix, as narrow as its widest row is from the first to the last nonzero weight.
+    """Narrow a matrix to the width that its widest row has from the first to the last nonzero weight.
 
     Args:
         n_in: Columns of the matrix.
@@ -41,12 +42,14 @@ def trimmed(n_in: int, starts: IntArray, weights: FloatArray) -> Band:
 
 
 def product(n_in: int, second: Band, first: Band) -> Band:
-    """The matrix product ``second · first``, trimmed; every column of ``second`` must be a row of ``first``.
+    """Multiply two matrices, ``second · first``, and trim the product.
+
+    Every column of ``second`` must be a row of ``first``.
 
     Args:
         n_in: Columns of ``first``.
-        second: The factor that is applied last.
-        first: The factor that is applied first.
+        second: Factor that is applied last.
+        first: Factor that is applied first.
     """
     starts, weights = second
     first_starts, first_weights = first
@@ -77,7 +80,7 @@ def product(n_in: int, second: Band, first: Band) -> Band:
 
 
 def common_sum(row_sums: FloatArray) -> float | None:
-    """The sum that all rows have, up to their rounding; None where they differ."""
+    """Find the sum that all rows have, up to their rounding; None where they differ."""
     first = float(row_sums[0])
     same = np.abs(row_sums - first) <= ROUNDING * max(1.0, abs(first))
     return first if bool(same.all()) else None

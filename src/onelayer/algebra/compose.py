@@ -1,4 +1,4 @@
-"""The product of two operators, by the pair of their types."""
+"""The product of two operators, by the pair of their types, and of all operators of a program."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from onelayer.algebra.activations import Activation
 from onelayer.algebra.channels import bias_image
+from onelayer.algebra.checks import FloatArray
 from onelayer.algebra.dense import Dense, refuse_too_large
 from onelayer.algebra.float32_sum import Float32Sum
-from onelayer.algebra.operator import FloatArray, Operator, TooLargeError, samples_of
-from onelayer.algebra.pixel_matrix import Spatial, pixel_matrix, taps_per_row
+from onelayer.algebra.operator import Operator, TooLargeError, samples_of
+from onelayer.algebra.program import Program
 from onelayer.algebra.separable import Separable
+from onelayer.algebra.spatial import SpatialOperator
 from onelayer.algebra.spatial_sparse import SpatialSparse
 from onelayer.errors import OnelayerError
 
@@ -21,7 +24,7 @@ MAX_TERMS = 20_000_000
 
 
 def compose(first: Operator, second: Operator) -> Operator:
-    """The operator that applies ``first``, then ``second``, as one.
+    """Multiply two operators: the product applies ``first``, then ``second``.
 
     Returns:
         A Separable for two of them, a Dense if either is one, a SpatialSparse otherwise; Float32Sum for these with a
@@ -29,7 +32,7 @@ def compose(first: Operator, second: Operator) -> Operator:
 
     Raises:
         OnelayerError: If the output shape of the first is not the input shape of the second, or the product has no
-            such form: sums that round to float32 have none with other operators.
+            such form: sums that round to float32, and operators of other kinds, have none.
         TooLargeError: If the matrix of the result would be too large to build.
     """
     if first.out_shape != second.in_shape:
@@ -44,9 +47,36 @@ def compose(first: Operator, second: Operator) -> Operator:
 
 def has_product(first: Operator, second: Operator) -> bool:
     """Whether there is an operator that does what the two do, one after the other."""
-    if isinstance(first, Float32Sum):
-        return isinstance(second, Separable) and second.is_choice and not second.transpose
-    return not isinstance(second, Float32Sum)
+    if isinstance(first, Float32Sum) and isinstance(second, Separable):
+        return second.is_choice and not second.transpose
+    return (type(first), type(second)) in _PRODUCTS
+
+
+def affine_part(program: Program) -> tuple[Operator, tuple[Activation, ...]] | None:
+    """Multiply out a program's operators, and give the activations behind them.
+
+    Args:
+        program: Program simplified for its input range, so that activations that never act are gone.
+
+    Returns:
+        The operator, which is the identity where the program has none, and the activations in order; None if an
+        operator stands behind an activation, or some operators have no product.
+
+    Raises:
+        TooLargeError: If the matrix of the product would be too large to build.
+    """
+    operators = [stage for stage in program.stages if isinstance(stage, Operator)]
+    activations = tuple(stage for stage in program.stages if isinstance(stage, Activation))
+    if program.stages != (*operators, *activations):
+        return None
+    if not operators:
+        return Separable.identity(program.in_shape), activations
+    product = operators[0]
+    for operator in operators[1:]:
+        if not has_product(product, operator):
+            return None
+        product = compose(product, operator)
+    return product, activations
 
 
 def _separable(first: Separable, second: Separable) -> Separable:
@@ -61,7 +91,7 @@ def _separable(first: Separable, second: Separable) -> Separable:
     )
 
 
-def _sparse(first: Spatial, second: Spatial) -> SpatialSparse:
+def _sparse(first: SpatialOperator, second: SpatialOperator) -> SpatialSparse:
     before, after = _pixel_matrix(first), _pixel_matrix(second)
     terms = int(np.diff(before.indptr)[after.indices].sum())
     _refuse_too_many(terms)
@@ -78,25 +108,25 @@ def _before_dense(first: Operator, second: Dense) -> Dense:
     refuse_too_large(first.in_shape, second.out_shape)
     outputs = samples_of(second.out_shape)
     weight = first.apply_transposed(second.weight.reshape(outputs, *second.in_shape))
-    bias = second.apply(first.apply(np.zeros(first.in_shape)))
+    bias = second.apply(first.offset())
     return Dense(weight.reshape(outputs, -1), bias.ravel(), first.in_shape, second.out_shape)
 
 
-def _behind_dense(first: Dense, second: Spatial) -> Dense:
+def _behind_dense(first: Dense, second: SpatialOperator) -> Dense:
     refuse_too_large(first.in_shape, second.out_shape)
     inputs = samples_of(first.in_shape)
     weight = second.apply_linear(first.weight.T.reshape(inputs, *first.out_shape))
-    bias = second.apply(first.bias.reshape(first.out_shape))
+    bias = second.apply(first.offset())
     return Dense(weight.reshape(inputs, -1).T, bias.ravel(), first.in_shape, second.out_shape)
 
 
-def _chosen(first: Float32Sum, second: Separable) -> Float32Sum:
-    return first.chosen(second.rows, second.cols)
+def _selected(first: Float32Sum, second: Separable) -> Float32Sum:
+    return first.selecting(second.rows, second.cols)
 
 
 _PRODUCTS: dict[tuple[type, type], Callable[[Any, Any], Operator]] = {
     (Separable, Separable): _separable,
-    (Float32Sum, Separable): _chosen,
+    (Float32Sum, Separable): _selected,
     (Separable, SpatialSparse): _sparse,
     (SpatialSparse, Separable): _sparse,
     (SpatialSparse, SpatialSparse): _sparse,
@@ -106,20 +136,21 @@ _PRODUCTS: dict[tuple[type, type], Callable[[Any, Any], Operator]] = {
     (Dense, Separable): _behind_dense,
     (Dense, SpatialSparse): _behind_dense,
 }
+"""Products by the pair of types; pairs that are missing stay two stages."""
 
 
-def _product_bias(first: Spatial, second: Spatial) -> FloatArray:
+def _product_bias(first: SpatialOperator, second: SpatialOperator) -> FloatArray:
     if not first.bias.any():
         return second.bias
     if first.bias.ndim == 1 and second.gain is not None:
-        carried: FloatArray = second.gain * (second.channel @ first.bias)
+        carried: FloatArray = second.gain * (second.channel.matrix @ first.bias)
         return second.bias + (carried if second.bias.ndim == 1 else bias_image(carried))
-    return second.apply(np.broadcast_to(bias_image(first.bias), first.out_shape))
+    return second.apply(first.offset())
 
 
-def _pixel_matrix(operator: Spatial) -> Any:
-    _refuse_too_many(int(taps_per_row(operator).sum()))
-    return pixel_matrix(operator)
+def _pixel_matrix(operator: SpatialOperator) -> Any:
+    _refuse_too_many(int(operator.taps_per_row.sum()))
+    return operator.pixel_matrix()
 
 
 def _refuse_too_many(terms: int) -> None:

@@ -1,4 +1,4 @@
-"""The taps of one resized axis, as Pillow and PyTorch define them.
+"""The samples that resampling filters and padding read, as Pillow, PyTorch and torchvision define them.
 
 Sources: ``precompute_coeffs`` in Pillow's ``Resample.c``; ``UpSample.h`` and ``UpSampleKernel.cpp`` in PyTorch. In
 their order of operations, so that fixed-point weights derived from these agree with theirs.
@@ -12,18 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from onelayer.algebra.operator import FloatArray, IntArray
+from onelayer.algebra.checks import FloatArray, IntArray
+from onelayer.errors import OnelayerError
 
 Precision = Literal["float32", "float64"]
+Padding = Literal["zero", "edge", "reflect", "symmetric"]
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A resampling filter: its value at a distance given in output samples, and how far it reaches."""
+    """A resampling filter.
+
+    Args:
+        support: Distance that it reaches, in output samples.
+        weigh: Function from distances in output samples to weights.
+    """
 
     support: float
     weigh: Callable[[FloatArray], FloatArray]
@@ -85,14 +92,14 @@ ANTIALIASING = {
 def widened(
     n_in: int, n_out: int, kind: Filter, box: tuple[float, float], precision: Precision
 ) -> tuple[IntArray, FloatArray]:
-    """Taps of a resize with antialiasing.
+    """Compute the taps of a resize with antialiasing.
 
     Args:
         n_in: Input samples.
         n_out: Output samples.
         kind: The filter.
         box: Start and end of the part of the input axis to resize, in samples, 0 ≤ start < end ≤ n_in.
-        precision: Of places and distances.
+        precision: Precision of places and distances.
 
     Returns:
         First sample read by each output sample, int64 [n_out], and the weights from there on, float64 [n_out, K],
@@ -124,7 +131,11 @@ def widened(
 
 
 def two_taps(n_in: int, n_out: int, precision: Precision) -> tuple[IntArray, FloatArray]:
-    """Samples and weights of PyTorch's bilinear without antialiasing (``align_corners=False``), both [n_out, 2]."""
+    """Compute the samples and weights of PyTorch's bilinear without antialiasing, both [n_out, 2].
+
+    That is ``align_corners=False``. Places are rounded as in the builds of PyTorch (2.8, 2.9, 2.15) whose compiler does
+    not contract a product and a difference; in those of 2.14 it does, so that places differ by one rounding.
+    """
     real = np.dtype(precision).type
     source = np.maximum((np.arange(n_out, dtype=real) + real(0.5)) * real(n_in / n_out) - real(0.5), real(0.0))
     first = np.minimum(source.astype(np.int64), n_in - 1)
@@ -134,7 +145,7 @@ def two_taps(n_in: int, n_out: int, precision: Precision) -> tuple[IntArray, Flo
 
 
 def four_taps(n_in: int, n_out: int, precision: Precision) -> tuple[IntArray, FloatArray]:
-    """Samples and weights of PyTorch's bicubic without antialiasing (a = −0.75), both [n_out, 4].
+    """Compute the samples and weights of PyTorch's bicubic without antialiasing (a = −0.75), both [n_out, 4].
 
     A tap beyond an edge reads the edge sample, so the same sample can come up several times in a row.
     """
@@ -150,10 +161,46 @@ def four_taps(n_in: int, n_out: int, precision: Precision) -> tuple[IntArray, Fl
 
 
 def nearest(n_in: int, n_out: int, offset: float) -> IntArray:
-    """The sample that each output sample copies, [n_out]: ``floor((i + offset)·scale)``.
+    """Find the sample that each output sample copies, [n_out]: ``floor((i + offset)·scale)``.
 
     PyTorch computes this in float32 for uint8 and float32 images, and for about 2 % of all pairs of sizes some output
     then takes another sample than exact arithmetic would.
     """
     places = (np.arange(n_out, dtype=np.float32) + np.float32(offset)) * np.float32(n_in / n_out)
     return np.minimum(places.astype(np.int64), n_in - 1)
+
+
+def padded_places(n: int, before: int, after: int, mode: Padding) -> IntArray:
+    """Find the sample, 0 … n − 1, that each sample of the padded axis copies, [before + n + after].
+
+    Args:
+        n: Length of the axis.
+        before: Samples added at the front; negative to take some away.
+        after: Samples added at the end; negative to take some away.
+        mode: ``edge``, ``reflect`` (about the edge sample) or ``symmetric`` (about the edge; as often as it takes, as
+            ``numpy.pad`` does). ``zero`` copies nothing and is no selection.
+
+    Raises:
+        OnelayerError: If ``reflect`` is to add as many samples as the axis has or more, which PyTorch refuses, if
+            nothing is left, or for another mode.
+    """
+    if n + before + after < 1:
+        raise OnelayerError(f"padding {n} samples by {before} and {after} leaves none", expected="at least 1 sample")
+    places = np.arange(-before, n + after)
+    match mode:
+        case "edge":
+            return np.clip(places, 0, n - 1)
+        case "reflect":
+            if max(before, after) >= n:
+                raise OnelayerError(
+                    f"reflect padding of {max(before, after)} samples was asked for on an axis of {n}",
+                    expected="less padding than the axis has samples",
+                    hint="Pad in two steps, or use symmetric padding.",
+                )
+            mirrored: IntArray = (n - 1) - np.abs((n - 1) - np.abs(places))
+            return mirrored
+        case "symmetric":
+            places = places % (2 * n)
+            return np.minimum(places, 2 * n - 1 - places)
+        case _:
+            raise OnelayerError(f"there is no padding mode {mode!r}", expected=f"one of {', '.join(get_args(Padding))}")

@@ -7,20 +7,20 @@ from dataclasses import replace
 import numpy as np
 
 from onelayer.algebra.axis import AxisMap
-from onelayer.algebra.operator import FloatArray, IntArray
+from onelayer.algebra.checks import FloatArray, IntArray
 
 LARGEST_BITS = 22
 """Bits of fraction in both libraries, at most: 8 bits of a pixel and 2 to spare make 32."""
 
 
 def in_fixed_point(axis: AxisMap, limit: int | None) -> AxisMap:
-    """The same axis with its weights rounded to whole numbers over ``2**bits``, halves away from zero.
+    """Round the weights of an axis to whole numbers over ``2**bits``, halves away from zero.
 
     Sums of bytes with such weights are exact in float64, in any order.
 
     Args:
-        axis: As :meth:`AxisMap.resample` has it in float64.
-        limit: What the largest weight has to stay below as a whole number, so that bits are as many as possible, but
+        axis: Resized axis in float64, from :meth:`AxisMap.resample`.
+        limit: Number that the largest weight stays below as a whole number, so that bits are as many as possible, but
             22 at most (PyTorch, whose weights are of 16 bits); None for always 22 (Pillow).
     """
     scale = float(1 << bits_of(axis, limit))
@@ -30,7 +30,7 @@ def in_fixed_point(axis: AxisMap, limit: int | None) -> AxisMap:
 
 
 def bits_of(axis: AxisMap, limit: int | None) -> int:
-    """Bits of fraction; see :func:`in_fixed_point`. Source: ``UpSampleKernel.cpp`` in PyTorch."""
+    """Choose the bits of fraction for :func:`in_fixed_point`. Source: ``UpSampleKernel.cpp`` in PyTorch."""
     if limit is None:
         return LARGEST_BITS
     largest = float(axis.weights.max())
@@ -39,9 +39,10 @@ def bits_of(axis: AxisMap, limit: int | None) -> int:
 
 
 def whole_weights(axis: AxisMap) -> tuple[IntArray, int] | None:
-    """Weights as int64 [n_out, taps], and the bits of fraction that they have at least; None if it takes more than 22.
+    """Recover what :func:`in_fixed_point` rounded to, but for zeros at the end of the fraction.
 
-    The reverse of :func:`in_fixed_point`, but for zeros at the end.
+    Returns:
+        Weights as int64 [n_out, taps], and the bits of fraction that they have at least; None if it takes more than 22.
     """
     scaled: FloatArray = axis.weights * (1 << LARGEST_BITS)
     whole = scaled.astype(np.int64)

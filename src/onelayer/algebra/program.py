@@ -8,11 +8,10 @@ from typing import final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from onelayer.algebra.activations import Activation, FloatOp, Lookup
-from onelayer.algebra.operator import Cost, FloatArray, Operator, Shape, as_images
+from onelayer.algebra.activations import Activation
+from onelayer.algebra.checks import FloatArray
+from onelayer.algebra.operator import Cost, Operator, Shape, Stage, as_images
 from onelayer.errors import OnelayerError
-
-Stage = Operator | Activation
 
 
 @final
@@ -46,7 +45,7 @@ class Program:
                         shape=shape,
                     )
                 shape = stage.out_shape
-            elif isinstance(stage, Lookup | FloatOp) and stage.channels not in (None, shape[0]):
+            elif isinstance(stage, Activation) and stage.channels not in (None, shape[0]):
                 raise OnelayerError(
                     f"stage {index} is for {stage.channels} channels, but the image has {shape[0]}",
                     expected="a table or a number for each channel, or one for all",
@@ -56,13 +55,22 @@ class Program:
         object.__setattr__(self, "stages", stages)
         object.__setattr__(self, "out_shape", shape)
 
+    def is_same(self, other: Program) -> bool:
+        """Whether another program takes the same images and has equal stages."""
+        pairs = zip(self.stages, other.stages, strict=False)
+        return (
+            self.in_shape == other.in_shape
+            and len(self.stages) == len(other.stages)
+            and all(stage.is_same(another) for stage, another in pairs)
+        )
+
     @property
     def cost(self) -> Cost:
-        """What the operators cost; activations ride along with the writes of the operator before them."""
+        """Cost of the operators; activations ride along with the writes of the operator before them."""
         return sum((stage.cost for stage in self.stages if isinstance(stage, Operator)), Cost(0, 0))
 
     def apply(self, x: ArrayLike) -> FloatArray:
-        """All stages in turn: the slow, obviously right reference.
+        """Compute all stages in turn: the slow, obviously right reference.
 
         Args:
             x: Images [..., C, H, W] of any real dtype; any number of batch dimensions, also empty ones.

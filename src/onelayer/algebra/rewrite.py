@@ -8,18 +8,16 @@ a flip, passes it, and that is exact to the last bit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
-from onelayer.algebra import bands
 from onelayer.algebra.activations import Activation, Clamp, Lookup, Quantize
-from onelayer.algebra.axis import AxisMap
 from onelayer.algebra.compose import compose, has_product
-from onelayer.algebra.float32_sum import Factor, Float32Sum
-from onelayer.algebra.operator import ROUNDING, Operator, TooLargeError
-from onelayer.algebra.program import Program, Stage
+from onelayer.algebra.float32_sum import Float32Sum
+from onelayer.algebra.operator import ROUNDING, Operator, Stage, TooLargeError
+from onelayer.algebra.program import Program
 from onelayer.algebra.ranges import Range, ranges_of
 from onelayer.algebra.separable import Separable
 
@@ -30,8 +28,8 @@ class RuleApplication:
 
     Args:
         name: The rule.
-        stages: Which stages of the original program are concerned, counted from 0.
-        reason: Why, as a phrase for the user.
+        stages: Indices of the stages of the original program that are concerned.
+        reason: Reason, as a phrase for the user.
     """
 
     name: str
@@ -49,7 +47,7 @@ class Simplified:
         origins: For each of its stages, the stages of the original program that went into it. A stage of the original
             can be in several, when its crop moved ahead of a rounding; one that is in none was dropped.
         applied: The rewrites, in order.
-        refused: What a rule looked at in the final program and left alone.
+        refused: Rewrites of the final program that a rule considered and left alone.
     """
 
     program: Program
@@ -70,8 +68,8 @@ class Draft:
     """A program being rewritten.
 
     Args:
-        program: The original.
-        input_range: Of the program's input.
+        program: Original program.
+        input_range: Range of the program's input.
     """
 
     def __init__(self, program: Program, input_range: Range) -> None:
@@ -84,7 +82,7 @@ class Draft:
         self.stages[at : at + count] = stages
 
     def input_range_of(self, at: int) -> Range:
-        """The range of what stage ``at`` is given."""
+        """Find the range of what stage ``at`` takes."""
         return [self.input_range, *ranges_of((traced.stage for traced in self.stages[:at]), self.input_range)][-1]
 
 
@@ -129,7 +127,7 @@ def fuse_neighbours(draft: Draft) -> RuleApplication | None:
 
 
 def _never_dearer(first: Operator, second: Operator) -> str | None:
-    """Why the product of the two cannot cost more than the two, where that is seen without computing costs."""
+    """Say why the product cannot cost more than the two, where that is seen without computing costs; None elsewhere."""
     if isinstance(first, Float32Sum):
         return "the second only copies some of the first one's values: those alone are computed"
     if not (isinstance(first, Separable) and isinstance(second, Separable)):
@@ -177,11 +175,12 @@ def select_first(draft: Draft) -> RuleApplication | None:
         before = at
         while before > 0 and isinstance(draft.stages[before - 1].stage, Activation):
             before -= 1
-        if before == 0 or not isinstance(traced.stage, Separable | Float32Sum):
+        if before == 0 or not isinstance(traced.stage, Operator):
             continue
-        if before == at and not isinstance(traced.stage, Float32Sum):
+        if before == at and not traced.stage.rounds_sums:
+            # It may join the operator before it as a whole.
             continue
-        parts = _selection_and_rest(traced.stage)
+        parts = traced.stage.split_selection()
         if parts is None:
             continue
         selection, rest = parts
@@ -204,7 +203,7 @@ def tabulate(draft: Draft) -> RuleApplication | None:
         values = second.stage.apply(tables[:, None, :])[:, 0]
         origins = tuple(sorted({*first.origins, *second.origins}))
         draft.replace(at, 2, Traced(Lookup(values if len(values) > 1 else values[0]), origins))
-        return RuleApplication("tabulate", origins, "it is given one of 256 values, and does the same to each")
+        return RuleApplication("tabulate", origins, "one of 256 values arrives at it, and it does the same to each")
     return None
 
 
@@ -242,8 +241,8 @@ def simplify(program: Program, input_range: Range) -> Simplified:
     """Apply the rules until none applies.
 
     Args:
-        program: What to rewrite.
-        input_range: Between which values the program's input lies; a clamp is dropped only where this proves it idle.
+        program: Program to rewrite.
+        input_range: Range of the program's input; a clamp is dropped only where this proves it idle.
 
     Raises:
         OnelayerError: If the range has another number of channels than the program's input, or some range reaches
@@ -264,40 +263,3 @@ def simplify(program: Program, input_range: Range) -> Simplified:
 
 def _first_application(draft: Draft) -> RuleApplication | None:
     return next((application for rule in RULES if (application := rule(draft)) is not None), None)
-
-
-def _selection_and_rest(operator: Separable | Float32Sum) -> tuple[Separable, Operator] | None:
-    """Two operators whose product is this one; the first only copies samples, and no more than there are.
-
-    None if the first would be the identity.
-    """
-    if isinstance(operator, Float32Sum):
-        rows_selection, rows_left = _split_factor(operator.rows)
-        cols_selection, cols_left = _split_factor(operator.cols)
-        if rows_selection.is_identity and cols_selection.is_identity:
-            return None
-        selection = Separable.of_axes(operator.in_shape[0], rows_selection, cols_selection)
-        return selection, replace(operator, rows=rows_left, cols=cols_left)
-    rows_selection, rows_rest = _split(operator.rows)
-    cols_selection, cols_rest = _split(operator.cols)
-    if rows_selection.is_identity and cols_selection.is_identity and not operator.transpose:
-        return None
-    channels = operator.in_shape[0]
-    selection = Separable.of_axes(channels, rows_selection, cols_selection, operator.transpose)
-    return selection, Separable(operator.channel, rows_rest, cols_rest, operator.bias)
-
-
-def _split_factor(factor: Factor) -> tuple[AxisMap, Factor]:
-    if isinstance(factor, AxisMap):
-        return _split(factor)
-    return AxisMap.crop(factor.n_in, *factor.window), factor.within_window()
-
-
-def _split(axis: AxisMap) -> tuple[AxisMap, AxisMap]:
-    if axis.is_selection and axis.n_out <= axis.n_in:
-        return axis, AxisMap.identity(axis.n_out)
-    start, length = axis.window
-    if length == axis.n_in:
-        return AxisMap.identity(axis.n_in), axis
-    rest = AxisMap(length, *bands.trimmed(length, axis.starts - start, axis.weights))
-    return AxisMap.crop(axis.n_in, start, length), rest

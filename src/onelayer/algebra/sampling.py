@@ -1,4 +1,4 @@
-"""Which pixels a warp reads and with which weights, read off its images of places.
+"""The pixels that a warp reads and their weights, found from its images of places.
 
 Grids are computed in the precision of the image, and a rounding there decides which pixel a nearest neighbour is. So
 the warp itself is asked: an image that holds the number of each row comes out holding the rows that were read.
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from onelayer.algebra.axis import AxisMap
-from onelayer.algebra.operator import ROUNDING, FloatArray, IntArray, TooLargeError
+from onelayer.algebra.checks import FloatArray, IntArray
+from onelayer.algebra.operator import ROUNDING, TooLargeError
 from onelayer.errors import OnelayerError
 
 Warp = Callable[[NDArray[np.float32]], FloatArray]
@@ -36,10 +37,10 @@ def refuse_too_many_taps(taps: int) -> None:
 
 
 def selection(warp: Warp, size: tuple[int, int], precision: float) -> tuple[AxisMap, AxisMap, bool] | None:
-    """The warp as copies of pixels in rows and columns: flips, right angles, shifts by whole pixels, crops.
+    """Recognise a warp that copies pixels in rows and columns: flips, right angles, shifts by whole pixels, crops.
 
     Args:
-        warp: Of images of this size.
+        warp: Function of images of this size.
         size: Height and width of the input.
         precision: Relative precision of the numbers that the warp computes with. A place is rounded about four times
             by half of that, relative to the longest axis, and its number in the image a few times more. Within four
@@ -78,7 +79,7 @@ def selection(warp: Warp, size: tuple[int, int], precision: float) -> tuple[Axis
 
 
 def _per_row(places: FloatArray, covered: NDArray[np.bool_]) -> tuple[IntArray, FloatArray] | None:
-    """The one place of each row and its weight, 0 where the row is not covered; None where its samples differ."""
+    """Find the one place of each row and its weight, 0 where the row is not covered; None where its samples differ."""
     rows, cols = np.asarray(covered.any(axis=1)), np.asarray(covered.any(axis=0))
     first = places[:, cols.argmax()]
     if bool((covered != np.outer(rows, cols)).any()) or bool((covered & (places != first[:, None])).any()):
@@ -87,15 +88,15 @@ def _per_row(places: FloatArray, covered: NDArray[np.bool_]) -> tuple[IntArray, 
 
 
 def sampled(warp: Warp, size: tuple[int, int], window: int) -> tuple[Any, tuple[int, int]]:
-    """The warp as a matrix over pixels.
+    """Read a warp off as a matrix over pixels.
 
     Of the pixels whose row and column have one remainder modulo ``window``, an output reads one at most. So if only
     those are one, its value is the weight of that pixel, and if they hold their number, the weight times the number.
 
     Args:
-        warp: Of images of this size.
+        warp: Function of images of this size.
         size: Height and width of the input.
-        window: How many neighbouring rows, and columns, one output reads at most.
+        window: Largest number of neighbouring rows, and of columns, that one output reads.
 
     Returns:
         A ``csr_array`` [H'·W', H·W] of the weights as the warp computes them, and the height and width of the output.
@@ -139,5 +140,5 @@ def _finite(sums: FloatArray) -> FloatArray:
             expected="finite coefficients, and a horizon that passes through no pixel's centre",
             hint="Mend the angles, points or coefficients.",
         )
-    # A rotated view would be read against its grain again and again.
+    # A rotated view would be read across its memory again and again.
     return np.ascontiguousarray(sums)

@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, final
+from typing import Any, Self, final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 from scipy import sparse
 
+from onelayer.algebra import checks
 from onelayer.algebra.bands import common_sum
-from onelayer.algebra.channels import (
-    bias_image,
-    channel_matrix,
-    channels_read,
-    mixed,
-    mixing_multiplications,
-    settled_bias,
-)
-from onelayer.algebra.dense import Dense, refuse_too_large
-from onelayer.algebra.operator import Cost, FloatArray, Operator, Shape, as_images, samples_of
+from onelayer.algebra.channels import ChannelMap, settled_bias
+from onelayer.algebra.checks import FloatArray, IntArray
+from onelayer.algebra.operator import Arrays, Cost, Footprint, Shape, ends, part, samples_of
+from onelayer.algebra.spatial import SpatialOperator
 from onelayer.errors import OnelayerError
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class SpatialSparse(Operator):
+class SpatialSparse(SpatialOperator, kind="spatial sparse"):
     """``y = channel · (matrix · x) + bias``, the matrix taking all pixels of one channel to all pixels of the output.
 
     Args:
-        channel: Mixing matrix, float64 [C', C].
+        channel: Mixing of channels; a matrix [C', C] will do.
         matrix: Any scipy sparse matrix [H'·W', H·W]; kept as a ``csr_array`` of float64 without stored zeros.
         in_size: Height and width of the input.
         out_size: Height and width of the output.
         bias: float64 [C'], or an image [C', H', W']; an image that is constant in each channel becomes [C'].
 
     Raises:
-        OnelayerError: If anything has another shape or is not finite.
+        OnelayerError: If anything has another shape or is not finite, or the matrix reads a pixel that is not there.
     """
 
-    channel: FloatArray
+    channel: ChannelMap
     matrix: Any
     in_size: tuple[int, int]
     out_size: tuple[int, int]
@@ -49,28 +45,35 @@ class SpatialSparse(Operator):
     out_shape: Shape = field(init=False)
 
     def __post_init__(self) -> None:
-        channel = channel_matrix(self.channel)
+        channel = ChannelMap.of(self.channel)
+        in_size, out_size = (checks.lengths(name, getattr(self, name), 2) for name in ("in_size", "out_size"))
         matrix = sparse.csr_array(self.matrix, dtype=np.float64, copy=True)
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
-        out_shape, in_shape = (channel.shape[0], *self.out_size), (channel.shape[1], *self.in_size)
-        expected = (self.out_size[0] * self.out_size[1], self.in_size[0] * self.in_size[1])
-        if matrix.shape != expected or not np.isfinite(matrix.data).all():
+        expected = (out_size[0] * out_size[1], in_size[0] * in_size[1])
+        if matrix.shape != expected:
             raise OnelayerError(
                 f"a pixel matrix of shape {matrix.shape} was given",
-                expected=f"finite weights {expected} for images from {self.in_size} to {self.out_size}",
+                expected=f"{expected} for images from {in_size} to {out_size}",
             )
-        for part in (matrix.data, matrix.indices, matrix.indptr):
-            part.setflags(write=False)
-        object.__setattr__(self, "channel", channel)
-        object.__setattr__(self, "matrix", matrix)
-        object.__setattr__(self, "in_shape", in_shape)
-        object.__setattr__(self, "out_shape", out_shape)
-        object.__setattr__(self, "bias", settled_bias(self.bias, out_shape))
+        _check_rows(matrix.data, matrix.indices, matrix.indptr, expected)
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+        for array in (matrix.data, matrix.indices, matrix.indptr):
+            array.setflags(write=False)
+        out_shape, in_shape = (channel.n_out, *out_size), (channel.n_in, *in_size)
+        for name, value in (
+            ("channel", channel),
+            ("matrix", matrix),
+            ("in_size", in_size),
+            ("out_size", out_size),
+            ("in_shape", in_shape),
+            ("out_shape", out_shape),
+            ("bias", settled_bias(self.bias, out_shape)),
+        ):
+            object.__setattr__(self, name, value)
 
     @cached_property
     def row_sums(self) -> FloatArray:
-        """What each output pixel of a constant image of ones is, [H'·W']."""
+        """Output pixels of a constant image of ones, [H'·W']."""
         return np.asarray(self.matrix.sum(axis=1), dtype=np.float64)
 
     @cached_property
@@ -79,17 +82,20 @@ class SpatialSparse(Operator):
         return common_sum(self.row_sums)
 
     @cached_property
+    def _copies_pixels(self) -> bool:
+        return bool((np.diff(self.matrix.indptr) <= 1).all() and (self.matrix.data == 1.0).all())
+
+    @cached_property
     def cost(self) -> Cost:
         """One multiplication per stored weight and channel, mixing on the cheaper side; a pure selection takes none."""
-        selects = bool((np.diff(self.matrix.indptr) <= 1).all() and (self.matrix.data == 1.0).all())
-        taps = 0 if selects else int(self.matrix.nnz)
+        taps = 0 if self._copies_pixels else int(self.matrix.nnz)
         pixels_out, pixels_in = self.matrix.shape
         pixels_read = int(np.count_nonzero(np.bincount(self.matrix.indices, minlength=pixels_in)))
-        mixing, channels = mixing_multiplications(self.channel), channels_read(self.channel)
+        mixing, channels = self.channel.multiplications, self.channel.reads
         mix_last = taps * channels + mixing * pixels_out
-        mix_first = mixing * pixels_read + taps * len(self.channel)
-        image = self.bias.size if self.bias.ndim == 3 else 0
-        return Cost(min(mix_last, mix_first), channels * pixels_read + samples_of(self.out_shape) + image)
+        mix_first = mixing * pixels_read + taps * self.channel.n_out
+        samples = channels * pixels_read + samples_of(self.out_shape) + self.bias_samples
+        return Cost(min(mix_last, mix_first), samples)
 
     @cached_property
     def is_identity(self) -> bool:
@@ -98,29 +104,135 @@ class SpatialSparse(Operator):
         return (
             self.in_shape == self.out_shape
             and not self.bias.any()
-            and np.array_equal(self.channel, np.eye(len(self.channel)))
+            and self.channel.is_identity
             and np.array_equal(self.matrix.indptr, np.arange(pixels + 1))
             and np.array_equal(self.matrix.indices, np.arange(pixels))
             and bool((self.matrix.data == 1.0).all())
         )
 
-    def apply(self, x: ArrayLike) -> FloatArray:
-        """Images [..., C, H, W] to float64 [..., C', H', W']."""
-        return self.apply_linear(x) + bias_image(self.bias)
+    @property
+    def copies_values(self) -> bool:
+        """Whether every output value is an input value or a constant."""
+        return self._copies_pixels and self.channel.copies_values
 
-    def apply_linear(self, x: ArrayLike) -> FloatArray:
-        """Like :meth:`apply`, without the bias."""
-        return mixed(self.channel, _per_channel(self.matrix, as_images(x, self.in_shape), self.out_size))
+    @property
+    def keeps_integers(self) -> bool:
+        """Whether all weights and the bias are integers."""
+        return self.channel.keeps_integers and all(
+            np.array_equal(numbers, np.rint(numbers)) for numbers in (self.matrix.data, self.bias)
+        )
 
-    def apply_transposed(self, y: ArrayLike) -> FloatArray:
-        """Images [..., C', H', W'] to float64 [..., C, H, W], without the bias."""
-        return _per_channel(self.matrix.T, mixed(self.channel.T, as_images(y, self.out_shape)), self.in_size)
+    @property
+    def footprint(self) -> Footprint:
+        """Pixels that an output value reads on average."""
+        return float(self.matrix.nnz / self.matrix.shape[0])
 
-    def to_dense(self) -> Dense:
-        """The Kronecker product of the two factors."""
-        refuse_too_large(self.in_shape, self.out_shape)
-        bias = np.broadcast_to(bias_image(self.bias), self.out_shape).ravel()
-        return Dense(np.kron(self.channel, self.matrix.toarray()), bias, self.in_shape, self.out_shape)
+    @property
+    def pixel_description(self) -> str:
+        """Description of what happens to pixels, for people."""
+        (height, width), (new_height, new_width) = self.in_size, self.out_size
+        return f"warp {height}×{width} → {new_height}×{new_width}"
+
+    @property
+    def pixel_roundings(self) -> int:
+        """Rounded operations on the way of any pixel to an output pixel; a copy takes none."""
+        return 0 if self._copies_pixels else int(np.diff(self.matrix.indptr).max())
+
+    @property
+    def taps_per_row(self) -> IntArray:
+        """Stored weights of each row of the output, int64 [H']."""
+        pointers: IntArray = self.matrix.indptr.astype(np.int64)
+        return np.diff(pointers[:: self.out_size[1]])
+
+    def pixel_matrix(self, first: int = 0, last: int | None = None) -> Any:
+        """Write the taps of the output's rows ``first`` … ``last`` − 1 as a ``csr_array`` [rows·W', H·W]."""
+        rows, width = range(self.out_size[0])[first:last], self.out_size[1]
+        return self.matrix[rows.start * width : rows.stop * width]
+
+    def apply_to_pixels(self, x: FloatArray) -> FloatArray:
+        """Apply the map of pixels alone: [..., H, W] to [..., H', W']."""
+        return _per_channel(self.matrix, x, self.out_size)
+
+    def apply_to_pixels_transposed(self, y: FloatArray) -> FloatArray:
+        """Apply the adjoint of the map of pixels alone: [..., H', W'] to [..., H, W]."""
+        return _per_channel(self.matrix.T, y, self.in_size)
+
+    def pixels_of(self, row: IntArray, col: IntArray) -> FloatArray:
+        """Find the weights that the output pixels at these rows and columns, [n] each, have on pixels, [n, H, W]."""
+        weights: FloatArray = self.matrix[row * self.out_size[1] + col].toarray()
+        return weights.reshape(len(row), *self.in_size)
+
+    def pixels_read_by(self, weights: FloatArray, rows: slice, cols: slice) -> tuple[FloatArray, int, int]:
+        """Follow weights [C, h, w] on a part of the output back to the input, without mixing channels."""
+        taken = self.matrix[np.arange(self.matrix.shape[0]).reshape(self.out_size)[rows, cols].ravel()]
+        ys, xs = np.divmod(taken.indices, self.in_size[1])
+        (top, bottom), (left, right) = ends(ys), ends(xs)
+        outputs = np.repeat(np.arange(taken.shape[0]), np.diff(taken.indptr))
+        gathered = np.zeros((len(weights), bottom - top, right - left))
+        for values, own in zip(gathered, weights.reshape(len(weights), -1), strict=True):
+            np.add.at(values, (ys - top, xs - left), own[outputs] * taken.data)
+        return gathered, top, left
+
+    def pixel_sums(self) -> tuple[FloatArray, FloatArray]:
+        """Add up the positive and the negative weights of each output pixel, both [pixels]."""
+        positive, negative = self.matrix.maximum(0).sum(axis=1), self.matrix.minimum(0).sum(axis=1)
+        return np.asarray(positive), np.asarray(negative)
+
+    def _pixels_with_weights(self, change: Callable[[FloatArray], FloatArray]) -> dict[str, Any]:
+        parts = change(self.matrix.data), self.matrix.indices, self.matrix.indptr
+        return {"matrix": sparse.csr_array(parts, shape=self.matrix.shape)}
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters that a file holds as JSON."""
+        return {"in_size": self.in_size, "out_size": self.out_size}
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that a file holds; the matrix is in CSR."""
+        return {
+            "channel": self.channel.matrix,
+            "bias": self.bias,
+            "data": self.matrix.data,
+            "indices": self.matrix.indices,
+            "indptr": self.matrix.indptr,
+        }
+
+    @classmethod
+    def from_parts(cls, parameters: Mapping[str, Any], arrays: Arrays) -> Self:
+        """Build the operator from what a file holds.
+
+        Raises:
+            OnelayerError: If a part is missing or does not fit; the error names the field.
+        """
+        in_size, out_size = (checks.lengths(name, part(parameters, name), 2) for name in ("in_size", "out_size"))
+        shape = out_size[0] * out_size[1], in_size[0] * in_size[1]
+        data, indices, indptr = (part(arrays, name) for name in ("data", "indices", "indptr"))
+        # Before scipy sees them: it does not look at every index.
+        _check_rows(data, indices, indptr, shape)
+        channel = checks.field("channel", lambda: ChannelMap(part(arrays, "channel")))
+        matrix = sparse.csr_array((data, indices, indptr), shape=shape)
+        return cls(channel, matrix, in_size, out_size, part(arrays, "bias"))
+
+
+def _check_rows(data: NDArray[Any], indices: NDArray[Any], indptr: NDArray[Any], shape: tuple[int, int]) -> None:
+    """Refuse arrays that are no CSR matrix of this shape, and indices that would read foreign memory."""
+    outputs, inputs = shape
+    for name, array, kinds in (("data", data, "fiu"), ("indices", indices, "iu"), ("indptr", indptr, "iu")):
+        if array.ndim != 1 or array.dtype.kind not in kinds:
+            raise OnelayerError(
+                f"{name} is an array of shape {list(array.shape)} and dtype {array.dtype}",
+                expected="one dimension of numbers" if name == "data" else "one dimension of integers",
+            )
+    if len(indices) != len(data) or len(indptr) != outputs + 1:
+        raise OnelayerError(
+            f"data has {len(data):,} weights, indices {len(indices):,} and indptr {len(indptr):,} numbers",
+            expected=f"as many weights as indices, and {outputs + 1:,} pointers",
+        )
+    if not np.isfinite(data).all():
+        raise OnelayerError("data has a value that is not finite", expected="finite numbers")
+    checks.refuse_outside("indices", indices, 0, inputs - 1)
+    checks.refuse_outside("indptr", indptr, 0, len(data))
+    if indptr[0] != 0 or indptr[-1] != len(data) or bool((indptr[1:] < indptr[:-1]).any()):
+        raise OnelayerError("indptr does not divide the weights into rows", expected=f"ascending from 0 to {len(data)}")
 
 
 def _per_channel(matrix: Any, x: FloatArray, size: tuple[int, int]) -> FloatArray:

@@ -11,8 +11,8 @@ import torch
 from onelayer.algebra import Program
 from onelayer.backends import reference
 from onelayer.backends.cpu import program as numba_cpu
-from onelayer.backends.pytorch import program as torch_eager
-from onelayer.backends.target import Apply, Lower, LoweringTarget, writing
+from onelayer.backends.pytorch import lowering as pytorch
+from onelayer.backends.target import Apply, Lower, LoweringTarget
 from onelayer.backends.triton import launch as triton_cuda
 from onelayer.errors import OnelayerError
 
@@ -22,15 +22,11 @@ Chosen = Literal["numba", "triton", "torch", "reference"]
 __all__ = ["WORKS_BY", "Apply", "BackendName", "Choice", "Chosen", "LoweringTarget", "check_name", "choose", "lower"]
 
 
-def _reference(program: Program, setting: LoweringTarget) -> Apply:
-    return writing(reference.lower(program, setting.device, setting.real), setting)
-
-
 _LOWER: dict[Chosen, Lower] = {
     "numba": numba_cpu.lower,
     "triton": triton_cuda.lower,
-    "torch": torch_eager.applied,
-    "reference": _reference,
+    "torch": pytorch.lower,
+    "reference": reference.lower,
 }
 
 _WHY_NOT: dict[Chosen, Callable[[Program, torch.device, torch.dtype], str | None]] = {

@@ -1,25 +1,23 @@
-"""The operators' own arithmetic, in NumPy and float64: slow, and what every other backend is compared with."""
+"""The stages' own arithmetic, in NumPy and float64: slow, and what every other backend is compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
-from onelayer.algebra import Program
+from onelayer.algebra import Program, Stage
+from onelayer.backends.target import Apply, LoweringTarget, writing
 
 
-def lower(program: Program, device: torch.device, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The program as a function on tensors; it has no gradient.
+def lower(program: Program, target: LoweringTarget) -> Apply:
+    """Turn a program into a function on tensors; it has no gradient.
 
     Args:
         program: Simplified or not.
-        device: Where the result goes.
-        dtype: Of the result; the computation is in float64 always.
+        target: Device and dtype of the result; the computation is in float64 always.
     """
+    return writing(lambda images: computed(program, images, target.device, target.real), target)
 
-    def run(images: torch.Tensor) -> torch.Tensor:
-        computed = program.apply(images.detach().cpu().double().numpy())
-        return torch.from_numpy(computed).to(device, dtype)
 
-    return run
+def computed(stage: Program | Stage, images: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Compute a program or one stage of it by NumPy, for images of any device and dtype."""
+    return torch.from_numpy(stage.apply(images.detach().cpu().double().numpy())).to(device, dtype)

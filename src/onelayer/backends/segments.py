@@ -59,15 +59,15 @@ def segments_of(program: Program) -> list[Segment] | str:
 
 def _folded(operator: Separable | SpatialSparse, following: Sequence[Stage]) -> tuple[Segment, int]:
     """The segment that begins with an operator, and how many of the stages after it belong to it."""
-    channel, bias = operator.channel, operator.bias
+    channel, bias = operator.channel.matrix, operator.bias
     low, high = np.full(len(channel), -np.inf), np.full(len(channel), np.inf)
     length = 0
     for stage in following:
         match stage:
             case Clamp() | Quantize():
                 low, high = np.clip(low, stage.low, stage.high), np.clip(high, stage.low, stage.high)
-            case Separable() if _is_pointwise(stage):
-                scale = stage.channel.diagonal()
+            case Separable() if stage.is_scale:
+                scale = stage.channel.matrix.diagonal()
                 channel = scale[:, None] * channel
                 bias = ((bias.T * scale) + stage.bias).T
                 one, other = (_scaled(bound, scale) + stage.bias for bound in (low, high))
@@ -85,16 +85,3 @@ def _scaled(bound: FloatArray, scale: FloatArray) -> FloatArray:
     # Zero times infinity is no number; where the scale is zero nothing of the value is left, whatever it was.
     scaled: FloatArray = np.where(scale == 0, 0.0, bound * np.where(scale == 0, 1.0, scale))
     return scaled
-
-
-def _is_pointwise(stage: Separable) -> bool:
-    """Whether it is a scale and an offset per channel, the same at every pixel."""
-    channel = stage.channel
-    return (
-        stage.rows.is_identity
-        and stage.cols.is_identity
-        and not stage.transpose
-        and stage.bias.ndim == 1
-        and channel.shape[0] == channel.shape[1]
-        and np.count_nonzero(channel) == np.count_nonzero(channel.diagonal())
-    )

@@ -60,5 +60,5 @@ def compile_pipeline(
         for output in layer.source.outputs(spec).each:
             stages = output.simplified.program.stages
             count = "1 stage" if len(stages) == 1 else f"{len(stages)} stages"
-            results.print(f"{spec_text(spec)} → {spec_text(output.after)}: {count}")
+            results.print(f"{spec_text(spec)} → {spec_text(output.spec)}: {count}")
     print_layer(out)

@@ -15,7 +15,6 @@ from onelayer.backends import WORKS_BY, choose
 from onelayer.errors import OnelayerError
 from onelayer.explanation.cost import cost_before, cost_of_step, costs_of_stages, total
 from onelayer.explanation.explanation import Explanation, Rewrite, StageRow, TransformRow, TransformStage
-from onelayer.explanation.words import in_words, taps_of
 from onelayer.frontends import Container, Derived, ImageSpec, PixelType, RoundingMode, Step, Transform
 from onelayer.images.containers import Image, spec_of
 from onelayer.layer import OneLayer, computes_in
@@ -96,8 +95,8 @@ def _spec(image: Any, dtype: PixelType, container: Container) -> ImageSpec:
 def _transform_row(step: Step, derived: Derived, simplified: Simplified) -> TransformRow:
     parts = tuple(
         TransformStage(
-            in_words(derived.program.stages[index]),
-            taps_of(derived.program.stages[index]),
+            derived.program.stages[index].description,
+            derived.program.stages[index].footprint,
             stages := tuple(at for at, origins in enumerate(simplified.origins) if index in origins),
             None if stages else _why_dropped(index, simplified),
         )
@@ -129,8 +128,8 @@ def _stage_rows(derived: Derived, simplified: Simplified) -> tuple[StageRow, ...
     return tuple(
         StageRow(
             index=at,
-            description=in_words(stage),
-            taps=taps_of(stage),
+            description=stage.description,
+            taps=stage.footprint,
             in_shape=shapes[at],
             out_shape=shapes[at + 1],
             transforms=_indices(simplified.origins[at], derived),
@@ -175,7 +174,7 @@ def _kept_apart(simplified: Simplified) -> list[RuleApplication]:
             "fuse neighbours",
             tuple(sorted({*simplified.origins[first], *simplified.origins[second]})),
             f"between stages {first} and {second} values go through: "
-            + "; ".join(in_words(stage) for stage in stages[first + 1 : second]),
+            + "; ".join(stage.description for stage in stages[first + 1 : second]),
         )
         for first, second in pairwise(operators)
         if second > first + 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onelayer.algebra import Operator, Program, Separable, SpatialSparse, Stage
+from onelayer.algebra import Operator, Program, Stage
 from onelayer.algebra.operator import samples_of
 from onelayer.frontends import Derived, ImageSpec, PixelType, Step
 
@@ -85,19 +85,13 @@ def _each(
         if not isinstance(stage, Operator):
             each.append(FREE)
             continue
-        written, image = samples_of(stage.out_shape), _bias_image(stage)
+        written, image = samples_of(stage.out_shape), stage.bias_samples
         read = stage.cost.samples - written - image
         read_bytes = read * BYTES[input_spec.dtype if at == operators[0] else between]
         written_bytes = written * BYTES[output_spec.dtype if at == operators[-1] else between]
         moved = read_bytes + image * weight + written_bytes
         each.append(CostPerImage(stage.cost.multiplications, stage.cost.samples, moved))
     return tuple(each)
-
-
-def _bias_image(operator: Operator) -> int:
-    if isinstance(operator, Separable | SpatialSparse) and operator.bias.ndim == 3:
-        return operator.bias.size
-    return 0
 
 
 def _computed_in(input_spec: ImageSpec) -> PixelType:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from onelayer.algebra import Program, Shape
+from onelayer.algebra.operator import Footprint
 from onelayer.errors import require
 from onelayer.explanation import tables
 from onelayer.explanation.cost import CostPerImage
-from onelayer.explanation.words import Taps
 from onelayer.frontends import ImageSpec
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class TransformStage:
     """
 
     description: str
-    taps: Taps
+    taps: Footprint
     stages: tuple[int, ...]
     dropped: str | None
 
@@ -81,7 +81,7 @@ class StageRow:
 
     index: int
     description: str
-    taps: Taps
+    taps: Footprint
     in_shape: Shape
     out_shape: Shape
     transforms: tuple[int, ...]

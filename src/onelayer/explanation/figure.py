@@ -11,10 +11,9 @@ from matplotlib.figure import Figure, SubFigure
 from scipy import sparse
 
 from onelayer.algebra import AxisMap, Operator, Program, Separable
-from onelayer.algebra.operator import FloatArray
+from onelayer.algebra.operator import FloatArray, WindowWeights
 from onelayer.errors import OnelayerError
-from onelayer.explanation.weights import Window, default_pixels, first_run, weights_of
-from onelayer.explanation.words import in_words
+from onelayer.explanation.weights import default_pixels, first_run, weights_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +52,7 @@ def draw(program: Program, pixels: Sequence[tuple[int, int]] | None, channel: in
     figure = Figure(figsize=(_INCHES * columns, _INCHES * sum(heights)), layout="constrained")
     blocks = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).ravel()
     for block, (at, stage) in zip(blocks, axes, strict=False):
-        _draw_axes(block, f"Stage {at}: {in_words(stage)}", stage)
+        _draw_axes(block, f"Stage {at}: {stage.description}", stage)
     last = next(at for at, stage in enumerate(program.stages) if isinstance(stage, Operator)) + len(run) - 1
     title = f"What output pixels of stage {last} read (channel {channel})"
     _draw_pixels(blocks[-1], title, [(*pixel, weights_of(run, channel, *pixel)) for pixel in chosen], (lines, columns))
@@ -61,7 +60,7 @@ def draw(program: Program, pixels: Sequence[tuple[int, int]] | None, channel: in
 
 
 def _without_weights(program: Program) -> Figure:
-    stages = "; ".join(in_words(stage) for stage in program.stages)
+    stages = "; ".join(stage.description for stage in program.stages)
     figure = Figure(figsize=(2 * _INCHES, 1.0), layout="constrained")
     axes = figure.add_subplot()
     axes.set_axis_off()
@@ -105,7 +104,9 @@ def _thinned(axis: AxisMap) -> tuple[FloatArray, str]:
     return (axis.to_sparse()[::each] @ summing).toarray(), f"\n({note})" if note else ""
 
 
-def _draw_pixels(block: SubFigure, title: str, pixels: list[tuple[int, int, Window]], grid: tuple[int, int]) -> None:
+def _draw_pixels(
+    block: SubFigure, title: str, pixels: list[tuple[int, int, WindowWeights]], grid: tuple[int, int]
+) -> None:
     block.suptitle(title, fontsize=10)
     places = block.subplots(*grid, squeeze=False).ravel()
     for axes in places[len(pixels) :]:
@@ -114,7 +115,7 @@ def _draw_pixels(block: SubFigure, title: str, pixels: list[tuple[int, int, Wind
         _draw_window(block, axes, f"Output pixel ({row}, {col})", window)
 
 
-def _draw_window(block: SubFigure, axes: Axes, title: str, window: Window) -> None:
+def _draw_window(block: SubFigure, axes: Axes, title: str, window: WindowWeights) -> None:
     sizes = [float(np.abs(weights).sum()) for weights in window.weights]
     strongest = int(np.argmax(sizes))
     weights = window.weights[strongest]
@@ -137,7 +138,7 @@ def _draw_window(block: SubFigure, axes: Axes, title: str, window: Window) -> No
         block.colorbar(image, ax=axes, shrink=0.7).ax.tick_params(labelsize=8)
 
 
-def _notes(window: Window, drawn: int, each: int) -> list[str]:
+def _notes(window: WindowWeights, drawn: int, each: int) -> list[str]:
     """Describe a window in two lines: what is drawn, and the other channels."""
     first = [
         f"input channel {drawn}" if len(window.weights) > 1 else "",
@@ -149,7 +150,7 @@ def _notes(window: Window, drawn: int, each: int) -> list[str]:
     return ["; ".join(filter(None, first)), f"sums of channels {named}" if np.count_nonzero(sums) > 1 else ""]
 
 
-def _write_numbers(axes: Axes, weights: FloatArray, window: Window) -> None:
+def _write_numbers(axes: Axes, weights: FloatArray, window: WindowWeights) -> None:
     largest = float(np.abs(weights).max())
     # As many for all, so that they compare at a glance: three digits of the largest.
     decimals = max(0, 2 - math.floor(math.log10(largest)))

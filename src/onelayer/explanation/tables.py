@@ -19,8 +19,8 @@ from onelayer.algebra import Shape
 from onelayer.frontends import ImageSpec
 
 if TYPE_CHECKING:
+    from onelayer.algebra.operator import Footprint
     from onelayer.explanation.explanation import Explanation, StageRow, TransformRow, TransformStage
-    from onelayer.explanation.words import Taps
 
 _ABSENT = "–"
 _WIDTH = 120
@@ -287,7 +287,7 @@ def _shape(shape: Shape) -> str:
     return "×".join(map(str, shape))
 
 
-def _taps(taps: Taps) -> str:
+def _taps(taps: Footprint) -> str:
     match taps:
         case None:
             return _ABSENT

@@ -11,9 +11,7 @@ import inspect
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
-import numpy as np
-
-from onelayer.algebra import Lookup, Separable, SpatialSparse, Stage
+from onelayer.algebra import Stage
 from onelayer.errors import OnelayerError
 from onelayer.image_spec import ImageSpec, RoundingMode
 
@@ -106,22 +104,7 @@ def _of_real_arithmetic(handler: RealHandler) -> RoundingHandler:
 
 def _rounds_nothing(stage: Stage, spec: ImageSpec) -> bool:
     """Whether every output value is an input value, a whole number of a table, or a constant that needs no rounding."""
-    match stage:
-        case Separable():
-            matrices = [stage.channel, stage.rows.weights, stage.cols.weights]
-        case SpatialSparse():
-            matrices = [stage.channel, stage.matrix.data[:, None]]
-            if stage.matrix.nnz and int(np.diff(stage.matrix.indptr).max()) > 1:
-                return False
-        case Lookup():
-            return bool((stage.table == np.rint(stage.table)).all())
-        case _:
-            return False
-    copies = all(
-        bool(((matrix == 0.0) | (matrix == 1.0)).all() and (np.count_nonzero(matrix, axis=1) <= 1).all())
-        for matrix in matrices
-    )
-    return copies and (spec.is_float or bool((stage.bias == np.rint(stage.bias)).all()))
+    return stage.copies_values and (spec.is_float or stage.keeps_integers)
 
 
 def stages_of(transform: Callable[..., Any], spec: ImageSpec, rounding: RoundingMode) -> Derivation:

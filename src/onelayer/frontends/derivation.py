@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from onelayer.algebra import Lookup, Program, Quantize, Shape, Stage
-from onelayer.algebra.integers import keeps_integers
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import UnsupportedTransformError, function_of, name_of, nearest_kind, stages_of
 from onelayer.image_spec import ImageSpec, RoundingMode
@@ -153,7 +152,7 @@ def _check_shape(stages: list[Stage], spec: ImageSpec, output: ImageSpec) -> Non
 
 
 def _check_look_ups(before: list[Stage], added: list[Stage]) -> None:
-    if any(isinstance(stage, Lookup) for stage in added) and not all(map(keeps_integers, before)):
+    if any(isinstance(stage, Lookup) for stage in added) and not all(stage.keeps_integers for stage in before):
         raise OnelayerError(
             "a look-up table takes whole numbers, and without rounding the steps before it give others",
             hint="Put it before the steps that compute new values, or use rounding='exact'.",

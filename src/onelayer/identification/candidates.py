@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import permutations
 from typing import Self, final
 
@@ -11,8 +12,8 @@ import numpy as np
 
 from onelayer.algebra import (
     AxisMap,
+    ChannelMap,
     Clamp,
-    Dense,
     Lookup,
     Operator,
     Program,
@@ -63,12 +64,12 @@ def candidates(box: BlackBox, seen: OutputsSeen, linear: Operator, offset: Float
         offset: What is added, in units of the output, [C'] or [C', H', W'].
     """
     if seen.grain == 0.0:
-        whole = rescaled(linear, np.ones(len(seen.low)), offset)
+        whole = linear.rescaled(np.ones(len(seen.low)), offset)
         yield Candidate(Program(box.given.shape, (whole,)), "none", offset)
         yield from _clamped(box, seen, linear, offset)
         return
     levels = _Levels.of(box, seen)
-    in_levels = _without_rounding(rescaled(linear, 1.0 / levels.step, np.zeros(len(levels.step))))
+    in_levels = _without_rounding(linear.rescaled(1.0 / levels.step, np.zeros(len(levels.step))))
     measured = {words: levels.in_steps(offset, rounding) for words, rounding in _ROUNDINGS.items()}
     # Fills, and nothing at all, are whole steps; where sums often end on halves, they are measured as more.
     settled = {words: _nearly_whole(bias) for words, bias in measured.items()}
@@ -76,46 +77,23 @@ def candidates(box: BlackBox, seen: OutputsSeen, linear: Operator, offset: Float
         for between, stages in _between(box, in_levels):
             *before, last = stages
             assert isinstance(last, Operator)
-            rounded = (*before, rescaled(last, np.ones(len(bias)), bias), Quantize(_ROUNDINGS[words], "uint8"))
+            rounded = (*before, last.rescaled(np.ones(len(bias)), bias), Quantize(_ROUNDINGS[words], "uint8"))
             program = Program(box.given.shape, (*rounded, *levels.back()))
             yield Candidate(program, words + between, levels.in_units(bias))
-
-
-def rescaled(linear: Operator, factors: FloatArray, bias: FloatArray) -> Operator:
-    """An operator whose outputs are multiplied by a factor per channel, with another bias.
-
-    Args:
-        linear: Separable, SpatialSparse or Dense.
-        factors: [C'].
-        bias: [C'] or [C', H', W'], in units of the result.
-    """
-    match linear:
-        case Separable():
-            channel = linear.channel * factors[:, None]
-            return Separable(channel, linear.rows, linear.cols, bias, linear.transpose)
-        case SpatialSparse():
-            channel = linear.channel * factors[:, None]
-            return SpatialSparse(channel, linear.matrix, linear.in_size, linear.out_size, bias)
-        case Dense():
-            image = np.broadcast_to(bias if bias.ndim == 3 else bias[:, None, None], linear.out_shape)
-            repeated = np.repeat(factors, linear.out_shape[1] * linear.out_shape[2])
-            return Dense(linear.weight * repeated[:, None], image.ravel(), linear.in_shape, linear.out_shape)
-        case _:
-            raise TypeError(type(linear).__name__)
 
 
 def _clamped(box: BlackBox, seen: OutputsSeen, linear: Operator, offset: FloatArray) -> Iterator[Candidate]:
     span = np.where(seen.high > seen.low, seen.high - seen.low, 1.0)
     words = "clamped to the range that was seen"
     if np.ptp(seen.low) <= seen.tolerance and np.ptp(seen.high) <= seen.tolerance:
-        whole = rescaled(linear, np.ones(len(span)), offset)
+        whole = linear.rescaled(np.ones(len(span)), offset)
         clamp = Clamp(float(seen.low.min()), float(seen.high.max()))
         yield Candidate(Program(box.given.shape, (whole, clamp)), words, offset)
         return
     # One clamp serves all channels where they all lie in 0 … 1.
     low = seen.low[:, None, None] if offset.ndim == 3 else seen.low
     scale = span[:, None, None] if offset.ndim == 3 else span
-    unit = rescaled(linear, 1.0 / span, (offset - low) / scale)
+    unit = linear.rescaled(1.0 / span, (offset - low) / scale)
     back = Separable.of_channels(np.diag(span), seen.low, (linear.out_shape[1], linear.out_shape[2]))
     yield Candidate(Program(box.given.shape, (unit, Clamp(0.0, 1.0), back)), words, offset)
 
@@ -175,9 +153,12 @@ def _without_rounding(linear: Operator) -> Operator:
     """Weights of channels that are 0 or 1 but for the rounding of the outputs to float32."""
     if not isinstance(linear, Separable | SpatialSparse):
         return linear
-    whole = np.rint(linear.channel)
-    channel = np.where(np.abs(linear.channel - whole) < _FLOAT32, whole, linear.channel)
-    return replace(linear, channel=channel)
+    return replace(linear, channel=linear.channel.with_weights(partial(_snapped, within=_FLOAT32)))
+
+
+def _snapped(weights: FloatArray, within: float) -> FloatArray:
+    whole = np.rint(weights)
+    return np.where(np.abs(weights - whole) < within, whole, weights)
 
 
 def _between(box: BlackBox, linear: Operator) -> Iterator[tuple[str, tuple[Stage, ...]]]:
@@ -200,21 +181,19 @@ def _between(box: BlackBox, linear: Operator) -> Iterator[tuple[str, tuple[Stage
 def _computes(linear: Separable, name: str) -> bool:
     """Whether a factor does more than choose values."""
     if name == "channels":
-        ones = np.abs(linear.channel - 1.0) < _SAME
-        zeros = np.abs(linear.channel) < _SAME
-        return not bool(((ones.sum(axis=1) == 1) & (ones | zeros).all(axis=1)).all())
+        return not linear.channel.with_weights(partial(_snapped, within=_SAME)).is_selection
     return not (linear.rows if name == "rows" else linear.cols).is_selection
 
 
 def _apart(linear: Separable, order: tuple[str, ...]) -> Iterator[Separable]:
     """The factors of an operator as operators of their own; height and width are swapped by the first."""
-    channels, height, width = linear.channel.shape[1], linear.rows.n_in, linear.cols.n_in
+    channels, height, width = linear.channel.n_in, linear.rows.n_in, linear.cols.n_in
     transpose = linear.transpose
     for name in order:
-        channel = linear.channel if name == "channels" else np.eye(channels)
+        channel = linear.channel if name == "channels" else ChannelMap.identity(channels)
         rows = linear.rows if name == "rows" else AxisMap.identity(height)
         cols = linear.cols if name == "columns" else AxisMap.identity(width)
-        one = Separable(channel, rows, cols, np.zeros(len(channel)), transpose)
+        one = Separable(channel, rows, cols, np.zeros(channel.n_out), transpose)
         channels, height, width = one.out_shape
         transpose = False
         yield one

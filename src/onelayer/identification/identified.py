@@ -65,7 +65,7 @@ class Identified:
         simplified = simplify(self.program, Range.of(self.given.shape[0], low, high))
         bytes_only = self.given.dtype == "uint8" and _in_bytes(simplified.program)
         output = Output(simplified, self.after, "exact" if bytes_only else "fused")
-        return OneLayer(SavedPrograms({self.given: Outputs((output,), "one")}))
+        return OneLayer(SavedPrograms({self.given: Outputs((output,), "one")}, "identified"))
 
     def to_text(self) -> str:
         """The tables, as plain text."""

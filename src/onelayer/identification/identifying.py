@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import torch
 
-from onelayer.algebra import AxisMap, Dense, Separable
+from onelayer.algebra import AxisMap, ChannelMap, Dense, Separable
 from onelayer.algebra.dense import refuse_too_large
 from onelayer.algebra.operator import FloatArray, samples_of
 from onelayer.console import console
@@ -18,7 +18,6 @@ from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec
 from onelayer.identification.affinity import WorkingPoint, working_point
 from onelayer.identification.black_box import BlackBox
-from onelayer.identification.candidates import rescaled
 from onelayer.identification.dense_probes import find_dense
 from onelayer.identification.evidence import Evidence
 from onelayer.identification.identified import How, Identified
@@ -83,7 +82,7 @@ def identify(
         given=kind,
         after=box.after,
         program=fit.candidate.program,
-        operator=rescaled(fit.part.operator, np.ones(len(seen.low)), fit.candidate.offset),
+        operator=fit.part.operator.rescaled(np.ones(len(seen.low)), fit.candidate.offset),
         how=how,
         words={**fit.part.words, "offset": _offset_words(fit.candidate.offset), "rounding": fit.candidate.rounding},
         largest_error=fit.largest,
@@ -158,7 +157,7 @@ def _constant(box: BlackBox, point: WorkingPoint, seen: OutputsSeen, seed: int) 
         AxisMap(n_in, np.zeros(n_out, np.int64), np.zeros((n_out, 1)))
         for n_in, n_out in zip((height, width), size, strict=True)
     )
-    nothing = Separable(np.zeros((channels, box.given.shape[0])), rows, cols, np.zeros(channels))
+    nothing = Separable(ChannelMap(np.zeros((channels, box.given.shape[0]))), rows, cols, np.zeros(channels))
     return "constant", [LinearPart(nothing, {"space": "the same image, whatever is given"})], ()
 
 

@@ -9,7 +9,7 @@ from typing import final
 
 import numpy as np
 
-from onelayer.algebra import AxisMap, Operator, Separable, SpatialSparse
+from onelayer.algebra import AxisMap, ChannelMap, Operator, Separable, SpatialSparse
 from onelayer.algebra.fixed_point import in_fixed_point
 from onelayer.algebra.operator import FloatArray
 from onelayer.identification.local_probes import LocalFound
@@ -96,7 +96,7 @@ def of_local(
     channels = named_channels(found.channel, floor * float(np.abs(found.channel).max(initial=0.0)))
     for known in (channels, None) if channels is not None else (None,):
         channel = found.channel if known is None else known.matrix
-        operator = SpatialSparse(channel, found.matrix, in_size, out_size, np.zeros(len(channel)))
+        operator = SpatialSparse(ChannelMap(channel), found.matrix, in_size, out_size, np.zeros(len(channel)))
         taps = int(np.diff(operator.matrix.indptr).max(initial=0))
         yield LinearPart(
             operator, {"space": f"at most {taps} taps per pixel", "channels": _mixing_words(known, channel)}
@@ -122,7 +122,7 @@ def _part(
     }
     if found.transpose:
         words = {"first": "height and width swapped", **words}
-    operator = Separable(channel, maps[0], maps[1], np.zeros(len(channel)), found.transpose)
+    operator = Separable(ChannelMap(channel), maps[0], maps[1], np.zeros(len(channel)), found.transpose)
     return LinearPart(operator, words, sum(one is not None for one in (rows, cols, channels)))
 
 

@@ -9,7 +9,6 @@ from rich import box
 from rich.table import Table
 
 from onelayer.algebra import Operator, Range, difference_range
-from onelayer.algebra.difference import weight_rows
 
 _ROWS_AT_A_TIME = 256
 
@@ -70,7 +69,7 @@ def _weight_difference(one: Operator, other: Operator) -> tuple[float, float]:
     largest, squares, count = 0.0, 0.0, 0
     for begin in range(0, outputs, _ROWS_AT_A_TIME):
         part = np.arange(begin, min(begin + _ROWS_AT_A_TIME, outputs))
-        difference = weight_rows(one, part) - weight_rows(other, part)
+        difference = one.weight_rows(part) - other.weight_rows(part)
         largest = max(largest, float(np.abs(difference).max()))
         squares += float((difference**2).sum())
         count += difference.size

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from onelayer.algebra import AxisMap
-from onelayer.algebra.filters import Precision
+from onelayer.algebra.filters import Padding, Precision
 from onelayer.algebra.operator import FloatArray
-from onelayer.algebra.padding import Padding
 from onelayer.recognition.axis_candidates import Candidate, unpadded_candidates
 from onelayer.recognition.nearness import CLEARLY, is_meaningful, measured
 

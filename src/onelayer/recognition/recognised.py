@@ -98,7 +98,7 @@ class Recognised:
             given = ImageSpec(self.operator.in_shape, dtype, "tensor")
             after = ImageSpec(self.operator.out_shape, dtype, "tensor")
             programs[given] = Outputs((Output(simplify(program, any_value), after),), "one")
-        return OneLayer(SavedPrograms(programs))
+        return OneLayer(SavedPrograms(programs, "recognised"))
 
     def to_text(self) -> str:
         """The table, as plain text."""

@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from onelayer.algebra import AxisMap, Dense, Separable
+from onelayer.algebra import AxisMap, ChannelMap, Dense, Separable
 from onelayer.algebra.operator import FloatArray
 from onelayer.errors import OnelayerError
 from onelayer.recognition.alternating import alternated, energy, expected_noise
@@ -91,7 +91,7 @@ def recognise(dense: Dense, *, refit: ImageStatistics | None = None) -> Recognis
         fit = swapped
     factors, rows, cols, channels = _named(fit)
     linear = Separable(
-        factors.channel if channels is None else channels.matrix,
+        ChannelMap(factors.channel if channels is None else channels.matrix),
         banded(factors.rows) if rows is None else rows.map,
         banded(factors.cols) if cols is None else cols.map,
         np.zeros(dense.out_shape[0]),
@@ -200,7 +200,7 @@ def _constant(dense: Dense) -> Recognised:
         for n_in, n_out in zip(size_in, size_out, strict=True)
     )
     offset = named_offset(dense.bias.reshape(dense.out_shape), 0.0)
-    operator = Separable(np.zeros((channels_out, channels_in)), rows, cols, offset.bias)
+    operator = Separable(ChannelMap(np.zeros((channels_out, channels_in))), rows, cols, offset.bias)
     return Recognised(
         operator,
         names=Names("zeros", "zeros", "zeros", offset.name),
@@ -224,4 +224,4 @@ def _axis_words(known: NamedAxis | None, axis: AxisMap) -> str:
 def _channel_words(known: NamedChannels | None, operator: Separable) -> str:
     if known is not None:
         return " or ".join(one.name for one in (known, *known.also))
-    return "fitted: " + "; ".join(", ".join(f"{weight:.5g}" for weight in row) for row in operator.channel)
+    return "fitted: " + "; ".join(", ".join(f"{weight:.5g}" for weight in row) for row in operator.channel.matrix)

@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from onelayer.algebra import Operator, Program, Shape, weight_rows
+from onelayer.algebra import Operator, Program, Shape
 from onelayer.algebra.operator import FloatArray, IntArray, samples_of
 
 ALL_PIXELS = 1024
@@ -161,7 +161,7 @@ def linear_rows(program: Program, outputs: IntArray) -> FloatArray:
         rows = np.zeros((len(outputs), samples_of(program.in_shape)))
         rows[np.arange(len(outputs)), outputs] = 1.0
         return rows.reshape(len(outputs), *program.in_shape)
-    rows = weight_rows(operators[-1], outputs)
+    rows = operators[-1].weight_rows(outputs)
     for operator in reversed(operators[:-1]):
         rows = operator.apply_transposed(rows)
     return rows

@@ -25,13 +25,11 @@ from onelayer.algebra import (
     simplify,
 )
 from onelayer.algebra.dense import refuse_too_large
-from onelayer.algebra.integers import keeps_integers
 from onelayer.dense_layer import DenseLayer
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Derived, ImageSpec, derive
 from onelayer.layer import OneLayer, computes_in
 from onelayer.pipelines import Pipeline
-from onelayer.program_config import to_config
 from onelayer.programs import Outputs, Transforms
 from onelayer.verification.measurement import GreyScale
 from onelayer.verification.rounding import UNIT_ROUNDOFF, Rounds, forward_error, levels_apart, stored
@@ -147,9 +145,7 @@ def _exact_bound(layer: OneLayer, transform: Transform, spec: ImageSpec) -> Boun
         original = Transforms(_transforms_of(transform), "exact").outputs(spec)
     except OnelayerError as error:
         raise NoBoundError(f"the pipeline is not known bit for bit: {error.problem}") from error
-    ours, theirs = (to_config({spec: outputs}, None) for outputs in (_outputs_of(layer, spec), original))
-    alike = ours[0] == theirs[0] and ours[1].keys() == theirs[1].keys()
-    if not alike or any(not np.array_equal(array, theirs[1][name]) for name, array in ours[1].items()):
+    if not _outputs_of(layer, spec).is_same(original):
         raise NoBoundError("the layer rounds between its stages, and is another program than the pipeline's")
     return Bound(0.0, 0.0, (0, 0, 0), 0.0, bit_exact=True)
 
@@ -189,7 +185,7 @@ def arithmetic_of(layer: Any, spec: ImageSpec) -> Arithmetic:
         raise NoBoundError("the layer rounds between its stages, as the original does")
     lowered = str(computes_in(spec, output)).removeprefix("torch.")
     dtype = _COMPUTES_IN[layer.backend] or lowered
-    results = (lowered, output.after.dtype) if output.after.is_float else (lowered,)
+    results = (lowered, output.spec.dtype) if output.spec.is_float else (lowered,)
     return Arithmetic(output.simplified.program, dtype, results)
 
 
@@ -283,7 +279,9 @@ def _conversions(arithmetic: Arithmetic) -> float:
 
 def _refuse_rounding_between(derived: Derived) -> None:
     """Refuse a pipeline that rounds uint8 values other than once, in the last computing step, pixel by pixel."""
-    computing = [step for step in derived.steps if not all(map(keeps_integers, _stages(derived, step.stages)))]
+    computing = [
+        step for step in derived.steps if not all(stage.keeps_integers for stage in _stages(derived, step.stages))
+    ]
     rounded = [step for step in computing if not step.output_spec.is_float]
     if not rounded:
         return
@@ -303,7 +301,7 @@ def _stages(derived: Derived, indices: range) -> list[Any]:
 
 
 def _rounding_of(derived: Derived, quantize: Quantize) -> Rounds:
-    if all(map(keeps_integers, derived.program.stages)):
+    if all(stage.keeps_integers for stage in derived.program.stages):
         return "nowhere"
     # The one that nobody asked for stands for however the original may round.
     last = len(derived.program.stages) - 1

@@ -49,7 +49,7 @@ class Launch:
 def compiled(transform: Any, shape: tuple[int, int, int], dtype: torch.dtype, interleaved: bool) -> bytes:
     given = ImageSpec(shape, str(dtype).removeprefix("torch."), "tensor")
     (output,) = onelayer.compile(transform, rounding="fused").source.outputs(given).each
-    result = getattr(torch, output.after.dtype)
+    result = getattr(torch, output.spec.dtype)
     kernel = triton_cuda._Kernel(output.simplified.program, LoweringTarget(torch.device("cpu"), torch.float32, result))
     launch = kernel._launcher = Launch()
     images = torch.zeros(2, *shape, dtype=dtype)

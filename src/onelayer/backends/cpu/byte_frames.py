@@ -44,7 +44,7 @@ def without_frame(stage: Separable) -> tuple[Separable, Frame | None]:
         AxisMap.crop(axis.n_out, part.start, part.stop - part.start) @ axis
         for axis, part in zip(axes, (rows, cols), strict=True)
     ]
-    within = Separable(stage.channel, inner[0], inner[1], np.zeros(len(stage.channel)))
+    within = Separable(stage.channel, inner[0], inner[1], np.zeros(stage.channel.n_out))
     return within, Frame(rows.start, cols.start, size, values)
 
 
@@ -53,12 +53,7 @@ def frame_alone(stages: Sequence[Stage], at: int) -> Frame | None:
     if at >= len(stages) or not isinstance(stage := stages[at], Separable):
         return None
     inner, frame = without_frame(stage)
-    return frame if inner.rows.is_identity and inner.cols.is_identity and keeps_channels(inner) else None
-
-
-def keeps_channels(stage: Separable) -> bool:
-    """Whether each channel stays as and where it is."""
-    return np.array_equal(stage.channel, np.eye(len(stage.channel)))
+    return frame if inner.rows.is_identity and inner.cols.is_identity and inner.channel.is_identity else None
 
 
 def _inside(axis: AxisMap) -> slice:

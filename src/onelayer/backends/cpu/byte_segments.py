@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onelayer.algebra import AxisMap, Float32Sum, Lookup, Program, Quantize, Separable, Stage, Taps
 from onelayer.algebra.fixed_point import whole_weights
 from onelayer.algebra.operator import FloatArray, IntArray, Shape
-from onelayer.backends.cpu.byte_frames import Frame, frame_alone, keeps_channels, without_frame
+from onelayer.backends.cpu.byte_frames import Frame, frame_alone, without_frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +167,7 @@ def _passes(stages: Sequence[Stage], shape: Shape) -> _Passes | str:
     stage = stages[0]
     if isinstance(stage, Float32Sum) and stage.taps is not stage.channel:
         return _single_passes(stages, stage)
-    if not isinstance(stage, Separable) or not _copies_channels(stage):
+    if not isinstance(stage, Separable) or not stage.channel.is_selection:
         return np.arange(shape[0]), AxisMap.identity(shape[2]), np.arange(shape[1]), None, None, 0
     first, frame = without_frame(stage)
     if first.transpose or first.bias.any():
@@ -187,17 +187,17 @@ def _passes(stages: Sequence[Stage], shape: Shape) -> _Passes | str:
     if frame is None and rows is None and (second := _rows_after(stages, length)) is not None:
         rows, length = second, length + 2
     between = np.arange(shape[1]) if along_rows else first.rows.starts
-    return first.channel.argmax(axis=1), cols, between, rows, frame, length
+    return first.channel.sources, cols, between, rows, frame, length
 
 
 def _single_passes(stages: Sequence[Stage], first: Float32Sum) -> _Passes | str:
     cols, rows, between, length = first.cols, first.rows, np.arange(first.in_shape[1]), 1
-    apart = [first.apart, first.apart]
+    apart = [first.unfused, first.unfused]
     if isinstance(rows, AxisMap):
         between, rows = rows.starts, AxisMap.identity(rows.n_out)
         second = stages[1] if len(stages) > 1 else None
         if isinstance(second, Float32Sum) and isinstance(second.rows, Taps) and _copies_all(second):
-            rows, apart[1], length = second.rows, second.apart, 2
+            rows, apart[1], length = second.rows, second.unfused, 2
     if not _rounds(stages, length, "half_even"):
         return "its sums in float32 are not rounded to bytes"
     passes = [
@@ -225,10 +225,6 @@ def _is_run(axis: AxisMap) -> bool:
     return axis.is_selection and bool((np.diff(axis.starts) == 1).all())
 
 
-def _copies_channels(stage: Separable) -> bool:
-    return bool(((stage.channel == 0) | (stage.channel == 1)).all() and (stage.channel.sum(axis=1) == 1).all())
-
-
 def _rounds(stages: Sequence[Stage], at: int, rounding: str) -> bool:
     if at >= len(stages):
         return False
@@ -250,7 +246,7 @@ def _pass(axis: AxisMap) -> Pass | None:
 def _rows_after(stages: Sequence[Stage], at: int) -> Pass | None:
     if at >= len(stages) or not isinstance(stage := stages[at], Separable) or not _rounds(stages, at + 1, "half_up"):
         return None
-    alone = keeps_channels(stage) and stage.cols.is_identity and not stage.transpose and not stage.bias.any()
+    alone = stage.channel.is_identity and stage.cols.is_identity and not stage.transpose and not stage.bias.any()
     return _pass(stage.rows) if alone and not stage.rows.is_selection else None
 
 
@@ -258,17 +254,17 @@ def _mix(stages: Sequence[Stage], at: int) -> Mix | None:
     if at >= len(stages):
         return None
     stage = stages[at]
-    if isinstance(stage, Float32Sum) and stage.channel is stage.taps and stage.apart in (0, 1):
+    if isinstance(stage, Float32Sum) and stage.channel is stage.taps and stage.unfused in (0, 1):
         rows, cols = stage.rows, stage.cols
         copies = isinstance(rows, AxisMap) and rows.is_identity and isinstance(cols, AxisMap) and cols.is_identity
         whole = bool((stage.taps.counts == stage.in_shape[0]).all())
         if copies and whole and _rounds(stages, at + 1, "truncate"):
-            return Mix(stage.taps.weights, stage.apart == 0, half_up=False)
+            return Mix(stage.taps.weights, stage.unfused == 0, half_up=False)
     if isinstance(stage, Separable) and _rounds(stages, at + 1, "half_up"):
         alone = stage.rows.is_identity and stage.cols.is_identity and not stage.transpose and not stage.bias.any()
-        scaled = stage.channel * 65536
+        scaled = stage.channel.matrix * 65536
         # 16 bits of fraction and 8 before it: sums are exact in float32.
-        exact = bool((scaled == np.rint(scaled)).all() and (np.abs(stage.channel).sum(axis=1) <= 1).all())
-        if alone and exact and not _copies_channels(stage):
-            return Mix(stage.channel.astype(np.float32), fused=True, half_up=True)
+        exact = bool((scaled == np.rint(scaled)).all() and (np.abs(stage.channel.matrix).sum(axis=1) <= 1).all())
+        if alone and exact and not stage.channel.is_selection:
+            return Mix(stage.channel.matrix.astype(np.float32), fused=True, half_up=True)
     return None

@@ -13,7 +13,7 @@ from onelayer.backends.cpu import result_memory
 from onelayer.backends.cpu.byte_segments import byte_segments_of
 from onelayer.backends.cpu.windows import is_far_apart
 from onelayer.backends.kernel_memory import delivered, memory_for, only_for_pytorch, written_dtype
-from onelayer.backends.pytorch import program as torch_eager
+from onelayer.backends.pytorch import lowering as pytorch
 from onelayer.backends.segments import Segment, segments_of
 from onelayer.backends.target import Apply, LoweringTarget
 
@@ -52,14 +52,14 @@ def lower(program: Program, setting: LoweringTarget) -> Apply:
     """Turn a program that the kernels can run into a function on tensors.
 
     Where a gradient is wanted, images are no numbers in memory, or NaN comes out of floating point images, plain
-    PyTorch computes instead (:func:`onelayer.backends.pytorch.program.lower`).
+    PyTorch computes instead (:func:`onelayer.backends.pytorch.lowering.lower`).
 
     Args:
         program: For which :func:`why_not` gives None.
         setting: On the CPU, computing in float32, or with bytes.
     """
     kernels = _Kernels(program, setting)
-    plain = cache(partial(torch_eager.applied, program, setting))
+    plain = cache(partial(pytorch.lower, program, setting))
 
     def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         if only_for_pytorch(images):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from onelayer.algebra import Program, Separable
 from onelayer.backends.kernel_memory import delivered, memory_for, one_batch, only_for_pytorch, written_dtype
-from onelayer.backends.pytorch import program as torch_eager
+from onelayer.backends.pytorch import lowering as pytorch
 from onelayer.backends.segments import Segment, segments_of
 from onelayer.backends.target import Apply, LoweringTarget
 from onelayer.backends.triton.tiles import Tiles, tiles_of
@@ -98,14 +98,14 @@ def lower(program: Program, setting: LoweringTarget) -> Apply:
 
     Weights of zero, which fill up bands, are kept from touching what is no number, so nothing has to be looked at
     after the launch and no call waits for the GPU. Where a gradient is wanted, plain PyTorch computes instead
-    (:func:`onelayer.backends.pytorch.program.lower`).
+    (:func:`onelayer.backends.pytorch.lowering.lower`).
 
     Args:
         program: For which :func:`why_not` gives None.
         setting: On a GPU, or under Triton's interpreter on the CPU; computing in float32.
     """
     kernel = _Kernel(program, setting)
-    plain = cache(partial(torch_eager.applied, program, setting))
+    plain = cache(partial(pytorch.lower, program, setting))
 
     def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         if only_for_pytorch(images):

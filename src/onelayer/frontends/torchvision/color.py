@@ -29,7 +29,6 @@ from onelayer.algebra import (
     Taps,
 )
 from onelayer.algebra.activations import FloatType
-from onelayer.algebra.channels import channel_matrix
 from onelayer.algebra.dense import refuse_too_large
 from onelayer.algebra.operator import FloatArray
 from onelayer.errors import OnelayerError
@@ -41,7 +40,7 @@ from onelayer.image_spec import CONTAINER_NAMES, ImageSpec, RoundingMode
 
 def mix_channels(spec: ImageSpec, channel: Any, bias: Any) -> Derivation:
     """Derive ``channel · x + bias`` at every pixel, channel [C', C] and bias [C']."""
-    operator = Separable.of_channels(channel_matrix(channel), bias, spec.shape[1:])
+    operator = Separable.of_channels(channel, bias, spec.shape[1:])
     return [operator], replace(spec, shape=operator.out_shape)
 
 

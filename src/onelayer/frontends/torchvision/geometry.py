@@ -13,8 +13,8 @@ from torchvision.transforms import functional as f1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 
-from onelayer.algebra import AxisMap, Clamp, Separable, SpatialSparse
-from onelayer.algebra.padding import Padding
+from onelayer.algebra import AxisMap, ChannelMap, Clamp, Separable, SpatialSparse
+from onelayer.algebra.filters import Padding
 from onelayer.algebra.sampling import refuse_too_many_taps
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import Derivation, arguments, register
@@ -206,7 +206,8 @@ def adjust_sharpness(transform: Any, spec: ImageSpec) -> Derivation:
         return [], spec
     refuse_too_many_taps(9 * height * width)
     matrix = _sharpening(float(factor), height, width)
-    operator = SpatialSparse(np.eye(channels), matrix, (height, width), (height, width), np.zeros(channels))
+    size = height, width
+    operator = SpatialSparse(ChannelMap.identity(channels), matrix, size, size, np.zeros(channels))
     return [operator, Clamp(0.0, spec.white)], spec
 
 

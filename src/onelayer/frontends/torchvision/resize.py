@@ -18,7 +18,7 @@ from onelayer.algebra import AxisMap, Clamp, Float32Sum, Quantize, Separable, St
 from onelayer.algebra.axis import Interpolation
 from onelayer.algebra.filters import Precision
 from onelayer.algebra.fixed_point import in_fixed_point
-from onelayer.algebra.float32_taps import resized_in_singles
+from onelayer.algebra.float32_sum import resized_in_float32
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import Derivation, arguments, not_bit_exact, register
 from onelayer.frontends.torchvision.geometry import map_axes
@@ -197,9 +197,9 @@ def _in_float32(spec: ImageSpec, rows: AxisMap, cols: AxisMap, kind: Interpolati
     channels = identity(spec.shape[0])
     stages: list[Stage] = []
     if cols.n_out != cols.n_in:
-        taps = resized_in_singles(cols.n_in, cols.n_out, kind, rules.weights_fused)
+        taps = resized_in_float32(cols.n_in, cols.n_out, kind, rules.weights_fused)
         stages.append(Float32Sum(channels, identity(rows.n_in), taps, rules.resize_unfused))
     if rows.n_out != rows.n_in:
-        taps = resized_in_singles(rows.n_in, rows.n_out, kind, rules.weights_fused)
+        taps = resized_in_float32(rows.n_in, rows.n_out, kind, rules.weights_fused)
         stages.append(Float32Sum(channels, taps, identity(cols.n_out), rules.resize_unfused))
     return stages if spec.is_float else [*stages, Quantize("half_even")]

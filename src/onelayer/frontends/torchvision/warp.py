@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 from torchvision.transforms.v2.functional._geometry import _check_interpolation
 
-from onelayer.algebra import Clamp, Separable, SpatialSparse, Stage
+from onelayer.algebra import ChannelMap, Clamp, Separable, SpatialSparse, Stage
 from onelayer.algebra.operator import FloatArray
 from onelayer.algebra.sampling import sampled, selection
 from onelayer.errors import OnelayerError
@@ -128,7 +128,7 @@ def _warped(spec: ImageSpec, function: Callable[..., Any], **keywords: Any) -> D
     if fills.any():
         black = np.zeros((1, *in_size), dtype=np.float32)
         bias = fills[:, None, None] * _applied(spec, function, keywords | {"fill": 1.0}, black)
-    operator = SpatialSparse(np.eye(channels), matrix, in_size, out_size, bias)
+    operator = SpatialSparse(ChannelMap.identity(channels), matrix, in_size, out_size, bias)
     # Bicubic weights overshoot, and only PIL images, of uint8, have them.
     overshot: list[Stage] = [Clamp(0.0, 255.0)] if window == _WINDOWS[v2.InterpolationMode.BICUBIC] else []
     return [operator, *overshot], replace(spec, shape=operator.out_shape)

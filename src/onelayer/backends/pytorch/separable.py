@@ -1,4 +1,4 @@
-"""One factor of a separable operator on tensors: an axis map, or a channel matrix.
+"""The factors of a separable operator on tensors: axis maps and channel maps.
 
 ``PRODUCTS`` are matrix products, fast; ``TAP_BY_TAP`` takes one tap of every output after the other, slow, and keeps a
 NaN or an infinity to the outputs that read it.
@@ -14,82 +14,71 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onelayer.algebra import AxisMap
+from onelayer.algebra import AxisMap, ChannelMap
+from onelayer.backends.target import LoweringTarget
 
-Step = Callable[[torch.Tensor], torch.Tensor]
+TensorFunction = Callable[[torch.Tensor], torch.Tensor]
 
 
-@dataclass(frozen=True)
-class Home:
-    """Where weights are kept, and how precisely.
+def weights_on(target: LoweringTarget, values: NDArray[Any]) -> torch.Tensor:
+    """Copy weights into a tensor of the target's device and dtype."""
+    return _adopted(np.array(values, dtype=_numpy_dtype(target), order="C"), target)
 
-    Args:
-        device: Of the images.
-        dtype: That is computed in.
-    """
 
-    device: torch.device
-    dtype: torch.dtype
+def _adopted(array: NDArray[Any], target: LoweringTarget) -> torch.Tensor:
+    """Make a tensor of an array that nobody else writes to."""
+    return torch.from_numpy(array).to(target.device, target.real)
 
-    @property
-    def numpy_dtype(self) -> type[np.float32 | np.float64]:
-        """The dtype of arrays that become tensors without another conversion."""
-        return np.float64 if self.dtype == torch.float64 else np.float32
 
-    def tensor(self, values: NDArray[Any]) -> torch.Tensor:
-        """Weights as a tensor of their own."""
-        return self.adopt(np.array(values, dtype=self.numpy_dtype, order="C"))
-
-    def adopt(self, array: NDArray[Any]) -> torch.Tensor:
-        """An array that nobody else writes to, of ``numpy_dtype``, as a tensor."""
-        return torch.from_numpy(array).to(self.device, self.dtype)
+def _numpy_dtype(target: LoweringTarget) -> type[np.float32 | np.float64]:
+    """Choose the dtype of arrays that become tensors without another conversion."""
+    return np.float64 if target.real == torch.float64 else np.float32
 
 
 BLOCK = 32
-"""Outputs of an axis that one matrix product gives. Their bands lie close together, so a block reads a short window of
-the axis and its matrix is nearly full; all blocks together hold O(n_in + n_out · taps) numbers, where the whole matrix
-would hold n_in · n_out."""
+"""Output samples of an axis that one matrix product gives. Their bands lie close together, so a block reads a short
+window of the axis and its matrix is nearly full; all blocks together hold O(n_in + n_out · taps) numbers, where the
+whole matrix would hold n_in · n_out."""
 
 WHOLE = 64 * 64
 """Matrices of at most so many entries are multiplied whole: at that size a call costs more than the zeros."""
 
 
 @dataclass(frozen=True)
-class Factors:
-    """How the factors of a separable operator are applied to images [..., C, H, W].
+class Arithmetic:
+    """Lowering of the factors of a separable operator, for images [..., C, H, W].
 
     Args:
-        axis: Lowers an axis map along dimension −2 or −1.
-        mix: Lowers a channel matrix [C', C].
+        axis: Function that lowers an axis map along dimension −2 or −1.
+        mix: Function that lowers a channel matrix [C', C].
     """
 
-    axis: Callable[[AxisMap, int, Home], Step]
-    mix: Callable[[NDArray[np.float64], Home], Step]
+    axis: Callable[[AxisMap, int, LoweringTarget], TensorFunction]
+    mix: Callable[[NDArray[np.float64], LoweringTarget], TensorFunction]
 
 
-def lower_axis(axis: AxisMap, dim: int, home: Home, factors: Factors) -> list[Step]:
-    """An axis map along dimension −2 or −1; what only copies samples is no arithmetic."""
+def lower_axis(axis: AxisMap, dim: int, target: LoweringTarget, arithmetic: Arithmetic) -> list[TensorFunction]:
+    """Lower an axis map along dimension −2 or −1; what only copies samples is no arithmetic."""
     if axis.is_identity:
         return []
     if axis.is_selection:
         return [_selection(axis, dim)]
-    if axis.taps == 1 and not axis.multiplications:
+    if axis.copies_values:
         return [_padded(axis, dim)]
-    return [factors.axis(axis, dim, home)]
+    return [arithmetic.axis(axis, dim, target)]
 
 
-def lower_channel(matrix: NDArray[np.float64], home: Home, factors: Factors) -> list[Step]:
-    """A channel matrix [C', C]; a diagonal one is a scale per channel."""
-    rows, diagonal = matrix.tolist(), matrix.diagonal()
-    if matrix.shape[0] == matrix.shape[1] and all(sum(map(bool, row)) == bool(row[at]) for at, row in enumerate(rows)):
-        if (diagonal == 1.0).all():
-            return []
-        scale = home.tensor(diagonal[:, None, None])
+def lower_channel(channel: ChannelMap, target: LoweringTarget, arithmetic: Arithmetic) -> list[TensorFunction]:
+    """Lower a channel map; a diagonal one is a scale per channel."""
+    if channel.is_identity:
+        return []
+    if channel.is_diagonal:
+        scale = weights_on(target, channel.matrix.diagonal()[:, None, None])
         return [lambda images: images * scale]
-    return [factors.mix(matrix, home)]
+    return [arithmetic.mix(channel.matrix, target)]
 
 
-def _selection(axis: AxisMap, dim: int) -> Step:
+def _selection(axis: AxisMap, dim: int) -> TensorFunction:
     starts = axis.starts
     step = np.diff(starts)
     first, length = int(starts[0]), axis.n_out
@@ -101,8 +90,8 @@ def _selection(axis: AxisMap, dim: int) -> Step:
     return lambda images: images.index_select(dim, indices.to(images.device))
 
 
-def _padded(axis: AxisMap, dim: int) -> Step:
-    """Copies of samples, and zeros."""
+def _padded(axis: AxisMap, dim: int) -> TensorFunction:
+    """Copy samples, and write zeros."""
     indices = torch.from_numpy(np.array(axis.starts))
     inside = torch.from_numpy(axis.weights[:, 0] != 0).reshape(-1, *[1] * (-1 - dim))
 
@@ -113,9 +102,9 @@ def _padded(axis: AxisMap, dim: int) -> Step:
     return pad
 
 
-def _axis_products(axis: AxisMap, dim: int, home: Home) -> Step:
-    length, firsts, matrix = _blocks(axis, home.numpy_dtype)
-    weights = home.adopt(matrix)
+def _axis_products(axis: AxisMap, dim: int, target: LoweringTarget) -> TensorFunction:
+    length, firsts, matrix = _blocks(axis, _numpy_dtype(target))
+    weights = _adopted(matrix, target)
     rows = len(weights) if len(firsts) == 1 else BLOCK
     blocks = list(zip(firsts, torch.split(weights, rows), strict=True))
 
@@ -129,7 +118,7 @@ def _axis_products(axis: AxisMap, dim: int, home: Home) -> Step:
 
 
 def _blocks(axis: AxisMap, dtype: type) -> tuple[int, list[int], NDArray[Any]]:
-    """The axis map as matrices on windows of its input, one below the other.
+    """Divide an axis map into matrices on windows of its input, one below the other.
 
     Returns:
         Samples of a window, the first sample of each block's, and the matrix [n_out, samples] of which every block
@@ -146,8 +135,8 @@ def _blocks(axis: AxisMap, dtype: type) -> tuple[int, list[int], NDArray[Any]]:
     return length, firsts.tolist(), matrix
 
 
-def _mix_product(matrix: NDArray[np.float64], home: Home) -> Step:
-    weights = home.tensor(matrix)
+def _mix_product(matrix: NDArray[np.float64], target: LoweringTarget) -> TensorFunction:
+    weights = weights_on(target, matrix)
 
     def mix(images: torch.Tensor) -> torch.Tensor:
         mixed = torch.matmul(weights, images.flatten(-2))
@@ -156,10 +145,10 @@ def _mix_product(matrix: NDArray[np.float64], home: Home) -> Step:
     return mix
 
 
-def _axis_taps(axis: AxisMap, dim: int, home: Home) -> Step:
+def _axis_taps(axis: AxisMap, dim: int, target: LoweringTarget) -> TensorFunction:
     # Weights of zero fill the bands up to one width, and must not touch what is no number.
     taps = [
-        (axis.starts + k, home.tensor(column if dim == -1 else column[:, None]))
+        (axis.starts + k, weights_on(target, column if dim == -1 else column[:, None]))
         for k, column in enumerate(np.moveaxis(axis.weights, 1, 0))
     ]
 
@@ -173,8 +162,8 @@ def _axis_taps(axis: AxisMap, dim: int, home: Home) -> Step:
     return add_up
 
 
-def _mix_terms(matrix: NDArray[np.float64], home: Home) -> Step:
-    weights = home.tensor(matrix)[..., None, None]
+def _mix_terms(matrix: NDArray[np.float64], target: LoweringTarget) -> TensorFunction:
+    weights = weights_on(target, matrix)[..., None, None]
 
     def add_up(images: torch.Tensor) -> torch.Tensor:
         return torch.where(weights == 0, 0, weights * images.unsqueeze(-4)).sum(-3)
@@ -182,5 +171,5 @@ def _mix_terms(matrix: NDArray[np.float64], home: Home) -> Step:
     return add_up
 
 
-PRODUCTS = Factors(_axis_products, _mix_product)
-TAP_BY_TAP = Factors(_axis_taps, _mix_terms)
+PRODUCTS = Arithmetic(_axis_products, _mix_product)
+TAP_BY_TAP = Arithmetic(_axis_taps, _mix_terms)
