@@ -37,9 +37,9 @@ LAYER_FORMAT = 2
 
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
-_AGAIN = "Save the layer again, or get the folder anew."
+NamedArrays = dict[str, NDArray[Any]]
 
-Arrays = dict[str, NDArray[Any]]
+_AGAIN = "Save the layer again, or get the folder anew."
 
 
 class DenseConfig(Record):
@@ -240,9 +240,9 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise OnelayerError(f"{path} cannot be read: {error}", expected="whole safetensors", hint=_AGAIN) from None
 
 
-def _to_config(programs: Mapping[ImageSpec, Outputs], pipeline: str | None) -> tuple[ProgramsConfig, Arrays]:
+def _to_config(programs: Mapping[ImageSpec, Outputs], pipeline: str | None) -> tuple[ProgramsConfig, NamedArrays]:
     """Write programs as a configuration, and as the arrays that belong to it, by name."""
-    arrays: Arrays = {}
+    arrays: NamedArrays = {}
     configs = []
     for place, (spec, outputs) in enumerate(programs.items()):
         each = []

@@ -294,14 +294,14 @@ class Gamma(Activation, kind="gamma"):
 
 
 FloatType = Literal["float32", "float64"]
-Arithmetic = Literal["multiply", "subtract", "divide"]
+FloatOperation = Literal["multiply", "subtract", "divide"]
 
-_ARITHMETIC: dict[Arithmetic, Callable[[Any, Any], Any]] = {
+_ARITHMETIC: dict[FloatOperation, Callable[[Any, Any], Any]] = {
     "multiply": np.multiply,
     "subtract": np.subtract,
     "divide": np.divide,
 }
-_ARITHMETIC_PHRASES: dict[Arithmetic, str] = {
+_ARITHMETIC_PHRASES: dict[FloatOperation, str] = {
     "multiply": "multiply by",
     "subtract": "subtract",
     "divide": "divide by",
@@ -325,12 +325,12 @@ class FloatOp(Activation, kind="float op"):
         OnelayerError: If the numbers have another shape, are not finite in the dtype, or zero where they divide.
     """
 
-    operation: Arithmetic
+    operation: FloatOperation
     numbers: FloatArray
     dtype: FloatType = "float32"
 
     def __post_init__(self) -> None:
-        checks.option("operation", self.operation, get_args(Arithmetic))
+        checks.option("operation", self.operation, get_args(FloatOperation))
         checks.option("dtype", self.dtype, get_args(FloatType))
         with np.errstate(over="ignore"):
             rounded = checks.real_numbers("numbers", self.numbers, ("C",)).astype(self.dtype)

@@ -36,7 +36,7 @@ from onelayer.backends.kernel_memory import only_for_pytorch
 from onelayer.backends.pytorch.separable import (
     PRODUCTS,
     TAP_BY_TAP,
-    Arithmetic,
+    FactorLowering,
     TensorFunction,
     lower_axis,
     lower_channel,
@@ -83,14 +83,14 @@ def _run(functions: list[TensorFunction], images: torch.Tensor) -> torch.Tensor:
     return images
 
 
-def _lowered(program: Program, target: LoweringTarget, arithmetic: Arithmetic) -> list[TensorFunction]:
+def _lowered(program: Program, target: LoweringTarget, factors: FactorLowering) -> list[TensorFunction]:
     # Weights made in inference mode could take part in no gradient later.
     with torch.inference_mode(False):
-        return [function for stage in program.stages for function in lower_stage(stage, target, arithmetic)]
+        return [function for stage in program.stages for function in lower_stage(stage, target, factors)]
 
 
 @singledispatch
-def lower_stage(stage: Stage, target: LoweringTarget, arithmetic: Arithmetic) -> list[TensorFunction]:  # noqa: ARG001
+def lower_stage(stage: Stage, target: LoweringTarget, factors: FactorLowering) -> list[TensorFunction]:  # noqa: ARG001
     """Turn a stage into functions on tensors of the target's device and real dtype, by its type.
 
     A stage of a type that nothing is registered for is computed by NumPy on the CPU, slow and right.
@@ -98,7 +98,7 @@ def lower_stage(stage: Stage, target: LoweringTarget, arithmetic: Arithmetic) ->
     Args:
         stage: Stage of a program.
         target: Device and dtypes that it runs with.
-        arithmetic: Lowering of the factors of separable operators.
+        factors: Lowering of the factors of separable operators.
     """
     return [lambda images: _ByNumPy.apply(images, stage)]
 
@@ -123,16 +123,16 @@ class _ByNumPy(torch.autograd.Function):
 
 
 @lower_stage.register
-def _separable(stage: Separable, target: LoweringTarget, arithmetic: Arithmetic) -> list[TensorFunction]:
+def _separable(stage: Separable, target: LoweringTarget, factors: FactorLowering) -> list[TensorFunction]:
     functions: list[TensorFunction] = [lambda images: images.transpose(-1, -2)] if stage.transpose else []
     for factor in stage.order:
         match factor:
             case "rows":
-                functions += lower_axis(stage.rows, -2, target, arithmetic)
+                functions += lower_axis(stage.rows, -2, target, factors)
             case "cols":
-                functions += lower_axis(stage.cols, -1, target, arithmetic)
+                functions += lower_axis(stage.cols, -1, target, factors)
             case "channel":
-                functions += lower_channel(stage.channel, target, arithmetic)
+                functions += lower_channel(stage.channel, target, factors)
     return functions + _bias(stage.bias, target)
 
 
@@ -144,7 +144,7 @@ def _bias(bias: NDArray[np.float64], target: LoweringTarget) -> list[TensorFunct
 
 
 @lower_stage.register
-def _spatial_sparse(stage: SpatialSparse, target: LoweringTarget, arithmetic: Arithmetic) -> list[TensorFunction]:
+def _spatial_sparse(stage: SpatialSparse, target: LoweringTarget, factors: FactorLowering) -> list[TensorFunction]:
     coordinates = stage.matrix.tocoo()
     matrix = torch.sparse_coo_tensor(
         torch.from_numpy(np.stack(coordinates.coords)).to(target.device),
@@ -160,11 +160,11 @@ def _spatial_sparse(stage: SpatialSparse, target: LoweringTarget, arithmetic: Ar
         outputs: torch.Tensor = torch.sparse.mm(matrix, pixels.T).T
         return outputs.reshape(*batch, channels, *stage.out_size).contiguous()
 
-    return [gather, *lower_channel(stage.channel, target, arithmetic), *_bias(stage.bias, target)]
+    return [gather, *lower_channel(stage.channel, target, factors), *_bias(stage.bias, target)]
 
 
 @lower_stage.register
-def _dense(stage: Dense, target: LoweringTarget, _: Arithmetic) -> list[TensorFunction]:
+def _dense(stage: Dense, target: LoweringTarget, _: FactorLowering) -> list[TensorFunction]:
     weight, bias = weights_on(target, stage.weight), weights_on(target, stage.bias)
 
     def multiply(images: torch.Tensor) -> torch.Tensor:
@@ -190,7 +190,7 @@ def _quantize(stage: Quantize, *_: object) -> list[TensorFunction]:
 
 
 @lower_stage.register
-def _lookup(stage: Lookup, target: LoweringTarget, _: Arithmetic) -> list[TensorFunction]:
+def _lookup(stage: Lookup, target: LoweringTarget, _: FactorLowering) -> list[TensorFunction]:
     table = weights_on(target, stage.table)
     if stage.channels is None:
         return [lambda images: table[images.long()]]
@@ -204,10 +204,10 @@ def _gamma(stage: Gamma, *_: object) -> list[TensorFunction]:
 
 
 @lower_stage.register
-def _float_op(stage: FloatOp, target: LoweringTarget, _: Arithmetic) -> list[TensorFunction]:
+def _float_op(stage: FloatOp, target: LoweringTarget, _: FactorLowering) -> list[TensorFunction]:
     dtype = {"float32": torch.float32, "float64": torch.float64}[stage.dtype]
     numbers = weights_on(target, stage.numbers[:, None, None]).to(dtype)
-    operations: dict[activations.Arithmetic, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    operations: dict[activations.FloatOperation, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
         "multiply": torch.mul,
         "subtract": torch.sub,
         "divide": torch.div,
@@ -216,7 +216,7 @@ def _float_op(stage: FloatOp, target: LoweringTarget, _: Arithmetic) -> list[Ten
 
 
 @lower_stage.register
-def _float32_sum(stage: Float32Sum, target: LoweringTarget, _: Arithmetic) -> list[TensorFunction]:
+def _float32_sum(stage: Float32Sum, target: LoweringTarget, _: FactorLowering) -> list[TensorFunction]:
     copies, sums = [], []
     for factor, dim in zip(stage.factors, (-3, -2, -1), strict=True):
         if isinstance(factor, Taps):

@@ -45,7 +45,7 @@ WHOLE = 64 * 64
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class FactorLowering:
     """Lowering of the factors of a separable operator, for images [..., C, H, W].
 
     Args:
@@ -57,7 +57,7 @@ class Arithmetic:
     mix: Callable[[NDArray[np.float64], LoweringTarget], TensorFunction]
 
 
-def lower_axis(axis: AxisMap, dim: int, target: LoweringTarget, arithmetic: Arithmetic) -> list[TensorFunction]:
+def lower_axis(axis: AxisMap, dim: int, target: LoweringTarget, factors: FactorLowering) -> list[TensorFunction]:
     """Lower an axis map along dimension −2 or −1; what only copies samples is no arithmetic."""
     if axis.is_identity:
         return []
@@ -65,17 +65,17 @@ def lower_axis(axis: AxisMap, dim: int, target: LoweringTarget, arithmetic: Arit
         return [_selection(axis, dim)]
     if axis.copies_values:
         return [_padded(axis, dim)]
-    return [arithmetic.axis(axis, dim, target)]
+    return [factors.axis(axis, dim, target)]
 
 
-def lower_channel(channel: ChannelMap, target: LoweringTarget, arithmetic: Arithmetic) -> list[TensorFunction]:
+def lower_channel(channel: ChannelMap, target: LoweringTarget, factors: FactorLowering) -> list[TensorFunction]:
     """Lower a channel map; a diagonal one is a scale per channel."""
     if channel.is_identity:
         return []
     if channel.is_diagonal:
         scale = weights_on(target, channel.matrix.diagonal()[:, None, None])
         return [lambda images: images * scale]
-    return [arithmetic.mix(channel.matrix, target)]
+    return [factors.mix(channel.matrix, target)]
 
 
 def _selection(axis: AxisMap, dim: int) -> TensorFunction:
@@ -171,5 +171,5 @@ def _mix_terms(matrix: NDArray[np.float64], target: LoweringTarget) -> TensorFun
     return add_up
 
 
-PRODUCTS = Arithmetic(_axis_products, _mix_product)
-TAP_BY_TAP = Arithmetic(_axis_taps, _mix_terms)
+PRODUCTS = FactorLowering(_axis_products, _mix_product)
+TAP_BY_TAP = FactorLowering(_axis_taps, _mix_terms)
