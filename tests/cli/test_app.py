@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import re
 import subprocess
@@ -154,6 +155,24 @@ def test_how_it_ends(run: Run, monkeypatch: pytest.MonkeyPatch, raised: BaseExce
     ended, printed = run("explain", "report")
     assert ended == code
     assert printed.startswith(text)
+
+
+def test_logs_of_the_library_are_printed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application._PRINTER, "has_compiled", False)
+
+    def app(*_: object, **__: object) -> None:
+        for kernel in ("sums", "gathers"):
+            logging.getLogger("onelayer.backends.cpu.compilation").info("Compiling the CPU kernel %s …", kernel)
+        logging.getLogger("onelayer.anything").info("unimportant")
+        logging.getLogger("onelayer.anything").warning("kernels are not kept: %s", "[no home]")
+        raise SystemExit(0)
+
+    monkeypatch.setattr(application, "app", app)
+    assert run("explain", "report") == (
+        0, "Compiling the CPU kernels, once on this machine … kernels are not kept: [no home] ",
+    )  # fmt: skip
+    logging.getLogger("onelayer.anything").warning("after the command line has ended, nothing is printed by it")
+    assert not logging.getLogger("onelayer").handlers
 
 
 def test_a_missing_package_names_its_extra(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

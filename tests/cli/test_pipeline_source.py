@@ -15,7 +15,7 @@ from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.v2 import functional as F
 
 from onelayer import OnelayerError, Pipeline, pipelines
-from onelayer.cli.pipeline_source import find_pipeline
+from onelayer.cli.pipeline_source import BUILT_IN, check_pipeline, find_pipeline
 
 IMAGE = torch.arange(3 * 5 * 4, dtype=torch.float32).reshape(3, 5, 4)
 
@@ -53,12 +53,27 @@ def refused(text: str, *patterns: str) -> OnelayerError:
     return caught.value
 
 
-@pytest.mark.parametrize("name", pipelines.names())
-def test_built_in(name: str) -> None:
-    found = find_pipeline(name)
-    built_in = pipelines.named(name)
-    assert (found.name, found.usual_shape) == (name, built_in.input_shape)
-    assert repr(found.transform) == repr(built_in.transform)
+def test_built_in() -> None:
+    assert list(BUILT_IN) == pipelines.names()
+    for name in BUILT_IN:
+        found = find_pipeline(name)
+        built_in = pipelines.named(name)
+        assert (found.name, found.usual_shape) == (name, built_in.input_shape)
+        assert repr(found.transform) == repr(built_in.transform)
+
+
+def test_a_missing_shape_is_told_unread_only_where_that_is_sure(write: Write) -> None:
+    libraries = "import os.path, torch\nfrom torchvision.transforms import v2\nx = v2.Resize(3)\n"
+    with pytest.raises(OnelayerError, match="mine.py:x does not say which images it is for"):
+        check_pipeline(f"{write(libraries)}:x", has_shape=False)
+    check_pipeline(f"{write(libraries)}:x", has_shape=True)
+    for maybe in (
+        "import onelayer\n", "import beside_it\n", "from . import beside_it\n", "from beside_it import x\n",
+        "import importlib\nx = importlib.import_module('onelayer').Pipeline('a', abs, (1, 2, 3))\n",
+        "not Python",
+    ):  # fmt: skip
+        check_pipeline(f"{write(libraries + maybe)}:x", has_shape=False)
+    check_pipeline("torchvision.transforms:x", has_shape=False)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import importlib.util
 import logging
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -66,6 +68,36 @@ def _raise_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+class _LogPrinter(logging.Handler):
+    """Print the warnings of the library, and once per process that kernels are compiled."""
+
+    has_compiled = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        if record.levelno >= logging.WARNING:
+            console.print(record.getMessage(), markup=False, highlight=False, soft_wrap=True)
+        elif record.name == "onelayer.backends.cpu.compilation" and not self.has_compiled:
+            self.has_compiled = True
+            console.print("Compiling the CPU kernels, once on this machine …", style="dim")
+
+
+_PRINTER = _LogPrinter()
+
+
+@contextmanager
+def _printed_logs() -> Iterator[None]:
+    logger = logging.getLogger("onelayer")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(_PRINTER)
+    try:
+        yield
+    finally:
+        logger.removeHandler(_PRINTER)
+        logger.setLevel(level)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process: with 0, 2 for bad input, or 130 after an interruption.
 
@@ -77,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
     # PyTorch's module for C++ extensions, which other libraries import, warns wherever there is no GPU.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
-        with visible_progress():
+        with visible_progress(), _printed_logs():
             app(arguments, standalone_mode=True)
     except OnelayerError as error:
         _fail(BAD_INPUT, f"[bold red]Error:[/bold red] {escape(str(error))}")

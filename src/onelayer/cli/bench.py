@@ -38,7 +38,7 @@ def bench(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="WORKLOAD...",
+            metavar="WORKLOAD",
             help="Workloads to time; [bold]all[/bold] of them; or the folder of a run, to time its layer against the "
             "original transforms (and behind it the run's PIPELINE, if that is not built in).",
             show_default="a list of all workloads and peers",

@@ -33,7 +33,8 @@ MovedData = Annotated[
     typer.Option("--data", help="Present place of the run's images.", show_default="where they were"),
 ]
 RunOut = Annotated[
-    Path | None, typer.Option("--out", help="Folder of the run.", show_default="runs/ and the name of the data")
+    Path | None,
+    typer.Option("--out", help="Folder of the run.", show_default="runs/ and the names of pipeline and data"),
 ]
 Device = Annotated[
     DeviceChoice, typer.Option(help="Device to work on; [bold]auto[/bold] takes CUDA where there is one.")
