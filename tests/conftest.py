@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +19,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torchvision.transforms import v2
 
+from onelayer import pipelines
 from onelayer.cli import main
 from onelayer.pipelines import Pipeline
+from onelayer.pipelines.catalogue import CATALOGUE, Entry
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -115,21 +121,71 @@ def flip() -> Pipeline:
 
 
 @pytest.fixture(scope="session")
-def write_images() -> Callable[[Path], Path]:
-    """Makes a folder with forty 32×32 PNG files of smooth colours, enough for a run from end to end."""
+def write_images() -> Callable[..., Path]:
+    """Makes a folder with PNG files of smooth colours, by default forty of 32×32: enough for a run from end to end."""
 
-    def write(folder: Path) -> Path:
+    def write(folder: Path, count: int = 40, height: int = 32, width: int = 32) -> Path:
         folder.mkdir()
         generator = np.random.default_rng(7)
-        for index in range(40):
+        for index in range(count):
             coarse = Image.fromarray(generator.integers(0, 256, (4, 4, 3), dtype=np.uint8))
-            coarse.resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"{index:03}.png")
+            coarse.resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{index:03}.png")
         return folder
 
     return write
 
 
 @pytest.fixture
-def image_folder(tmp_path: Path, write_images: Callable[[Path], Path]) -> Path:
+def image_folder(tmp_path: Path, write_images: Callable[..., Path]) -> Path:
     """Such a folder."""
     return write_images(tmp_path / "photographs")
+
+
+TINY = Entry(
+    "grayscale and a flip of tiny images", lambda: v2.Compose([v2.Grayscale(), v2.RandomHorizontalFlip(p=1)]), (3, 5, 4)
+)
+
+
+@pytest.fixture
+def tiny_pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """The pipeline of :func:`finished_run`, under its name ``tiny`` among the built-in ones."""
+    monkeypatch.setitem(CATALOGUE, "tiny", TINY)
+    return pipelines.named("tiny")
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, write_images: Callable[..., Path]) -> Path:
+    """The folder of a quick run of a tiny pipeline, made once and never changed; its images are in ``photographs``."""
+    from onelayer.reproduction.learn_request import LearnRequest
+    from onelayer.reproduction.reproduce import reproduce
+
+    folder = tmp_path_factory.mktemp("finished")
+    images = write_images(folder / "photographs", 140, *TINY.shape[1:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONELAYER_CACHE", str(folder / "cache"))
+        patch.setitem(CATALOGUE, "tiny", TINY)
+        reproduce(LearnRequest(folder / "run", str(images), pipelines.named("tiny"), quick=True))
+    return folder / "run"
+
+
+@pytest.fixture
+def run_copy(finished_run: Path, tiny_pipeline: Pipeline, tmp_path: Path) -> Path:
+    """A copy of that run and of its images, for tests that change them; later steps find its pipeline by name."""
+    out, images = tmp_path / "run", tmp_path / "photographs"
+    shutil.copytree(finished_run, out)
+    shutil.copytree(finished_run.with_name("photographs"), images)
+    record = json.loads((out / "run.json").read_text())
+    record["data"]["source"] = str(images)
+    (out / "run.json").write_text(json.dumps(record))
+    return out
+
+
+@pytest.fixture
+def instant_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts one white pixel in place of each of the report's figures, which take longer than all else about a page."""
+    from onelayer.reproduction.report import figures
+
+    png = io.BytesIO()
+    Image.new("L", (1, 1), "white").save(png, "PNG")
+    for name in figures.__all__:
+        monkeypatch.setattr(figures, name, lambda *_: png.getvalue())

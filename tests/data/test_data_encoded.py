@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -48,7 +48,6 @@ def test_lossless_formats_give_the_exact_pixels(kind, options, shape, noise, enc
     np.testing.assert_array_equal(found, pixels)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     hnp.arrays(
         np.uint8,
@@ -189,7 +188,6 @@ def test_pixels_of_another_size_are_never_decoded(monkeypatch: pytest.MonkeyPatc
     assert not decoded
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     kind=st.sampled_from(["PNG", "JPEG", "BMP", "WEBP", "TIFF"]),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),

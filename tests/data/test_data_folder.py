@@ -183,10 +183,16 @@ def test_parts_without_train_are_refused(photos) -> None:
 
 
 BAD: dict[str, Callable[..., tuple[bytes, str]]] = {
-    "truncated": lambda encode, noise: (encode(noise(SHAPE, 0))[:-30], "it cannot be decoded"),
-    "empty": lambda encode, noise: (b"", "it is no PNG"),
-    "wrong size": lambda encode, noise: (encode(noise((3, 28, 28), 0)), "found 3×28×28, expected 3×2×2"),
-    "grey": lambda encode, noise: (encode(noise((1, 2, 2), 0)), "found 1×2×2, expected 3×2×2"),
+    "truncated": lambda encode, noise: (encode(noise(SHAPE, 0))[:-30], "it cannot be decoded.*Repair or remove it"),
+    "empty": lambda encode, noise: (b"", "it is no PNG.*Repair or remove it"),
+    "wrong size": lambda encode, noise: (
+        encode(noise((3, 28, 28), 0)),
+        "found 3×28×28, expected 3×2×2. Resize the images to 2×2 pixels, give --data other images, or leave out",
+    ),
+    "grey": lambda encode, noise: (
+        encode(noise((1, 2, 2), 0)),
+        "found 1×2×2, expected 3×2×2. Convert the images to RGB without transparency, 8 bits per channel, or leave out",
+    ),
 }
 
 

@@ -51,9 +51,15 @@ def tables(tmp_path: Path, numbered: Callable[..., bytes]) -> Callable[..., Path
     return make
 
 
-@pytest.mark.parametrize("column", ["img", "image"])
-@pytest.mark.parametrize("kind", ["struct", "struct of large binary", "binary", "large binary"])
-@pytest.mark.parametrize("shape", [(3, 17, 11), (1, 1, 1)])
+@pytest.mark.parametrize(
+    ("column", "kind", "shape"),
+    [
+        ("img", "struct", (3, 17, 11)),
+        ("image", "struct of large binary", (1, 1, 1)),
+        ("image", "binary", (3, 17, 11)),
+        ("img", "large binary", (1, 1, 1)),
+    ],
+)
 def test_exact_pixels_of_every_row(column, kind, shape, tmp_path: Path, noise, encode) -> None:
     images = [noise(shape, seed) for seed in range(7)]
     binary = pa.large_binary() if "large" in kind else pa.binary()
@@ -213,7 +219,7 @@ def test_without_pyarrow_the_extra_is_named(tables, monkeypatch: pytest.MonkeyPa
     for path in (root, root / "a.parquet"):
         with pytest.raises(OnelayerError) as refused:
             load(path)
-        assert refused.value.hint == "pip install 'onelayer[parquet]'"
+        assert refused.value.hint == "Install it with: pip install 'onelayer[parquet]'"
 
 
 def test_real_data() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +18,18 @@ SHAPE = (3, 32, 32)
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[ImageSplits, Path]:
-    cache = tmp_path_factory.mktemp("sample")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "socket", None)  # nothing is downloaded
-        return load_images("sample", shape=SHAPE, seed=0, cache=cache), cache
+def full(tmp_path_factory: pytest.TempPathFactory) -> ImageSplits:
+    return load_images("sample", shape=SHAPE, seed=0, cache=tmp_path_factory.mktemp("sample"))
 
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onelayer.data.sample.COUNTS", {"train": 60, "validation": 40, "test": 50})
+    monkeypatch.setattr("onelayer.data.sample.COUNTS", {"train": 20, "validation": 10, "test": 15})
 
 
+@pytest.mark.exhaustive
 def test_the_sizes_are_those_of_the_report(full) -> None:
-    parts, _ = full
+    parts = full
     for images, count in ((parts.train, 20_000), (parts.validation, 4_000), (parts.test, 10_000)):
         assert images.shape == (count, *SHAPE)
         assert images.dtype == np.uint8
@@ -41,16 +40,18 @@ def test_the_sizes_are_those_of_the_report(full) -> None:
     assert summary.source == "sample"
 
 
-def test_the_second_load_cuts_nothing(full, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts, cache = full
+def test_the_second_load_cuts_nothing(few, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "socket", None)  # nothing is downloaded
+    parts = load_images("sample", shape=SHAPE, seed=0, cache=tmp_path)
     monkeypatch.setattr("onelayer.data.sample._cut_all", None)
-    again = load_images("sample", shape=SHAPE, seed=0, cache=cache)
+    again = load_images("sample", shape=SHAPE, seed=0, cache=tmp_path)
     assert again.summary == parts.summary
     np.testing.assert_array_equal(again.validation, parts.validation)
 
 
+@pytest.mark.exhaustive
 def test_the_patches_vary(full) -> None:
-    parts, _ = full
+    parts = full
     for images in (parts.train, parts.validation, parts.test):
         # Random boxes of millions: next to none comes twice (all-black ones do), and they span the grey levels.
         assert len(set(map(bytes, images))) > 0.9 * len(images)
@@ -77,7 +78,7 @@ def exact_cuts(images, name: str) -> int:
 
 def test_each_part_is_cut_from_its_own_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
     # At scale 1 patches are exact copies, so each can be found in a photograph, pixel by pixel.
-    monkeypatch.setattr("onelayer.data.sample.COUNTS", {"train": 8, "validation": 6, "test": 6})
+    monkeypatch.setattr("onelayer.data.sample.COUNTS", {"train": 3, "validation": 2, "test": 2})
     monkeypatch.setattr("onelayer.data.sample._cut", cut_at_scale_one)
     parts = load_images("sample", shape=(3, 8, 8), seed=0)
     for part in ("train", "validation", "test"):
@@ -94,9 +95,9 @@ def cut_at_scale_one(photograph, shape, at_scale, at_top, at_left):
 @pytest.mark.parametrize("shape", [(3, 17, 11), (3, 1, 1), (1, 17, 11), (1, 32, 32)])
 def test_other_shapes(shape, few) -> None:
     parts = load_images("sample", shape=shape, seed=0)
-    assert parts.train.shape == (60, *shape)
-    assert parts.validation.shape == (40, *shape)
-    assert parts.test.shape == (50, *shape)
+    assert parts.train.shape == (20, *shape)
+    assert parts.validation.shape == (10, *shape)
+    assert parts.test.shape == (15, *shape)
 
 
 def test_the_seed_decides(few, tmp_path: Path) -> None:
@@ -111,8 +112,8 @@ def test_the_seed_decides(few, tmp_path: Path) -> None:
 
 def test_parts_have_streams_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = []
-    for train in (60, 61):
-        counts = {"train": train, "validation": 40, "test": 50}
+    for train in (20, 21):
+        counts = {"train": train, "validation": 10, "test": 15}
         monkeypatch.setattr("onelayer.data.sample.COUNTS", counts)
         parts.append(load_images("sample", shape=SHAPE, seed=0))
     np.testing.assert_array_equal(parts[0].validation, parts[1].validation)
@@ -127,6 +128,14 @@ def test_scales_run_from_the_patch_to_the_photograph(at_scale, box) -> None:
     # At three times the patch Pillow does not shrink beforehand, so it is the plain filter.
     expected = photograph.resize((11, 17), Image.Resampling.BICUBIC, box=box)
     np.testing.assert_array_equal(found.transpose(1, 2, 0), np.asarray(expected))
+
+
+def test_without_scikit_image_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    with pytest.raises(
+        OnelayerError, match=r"sample of photographs needs skimage.*'onelayer\[reproduce\]'"
+    ):
+        load_images("sample", shape=SHAPE, seed=0)
 
 
 def test_a_missing_photograph_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

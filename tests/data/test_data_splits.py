@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onelayer.data.splits import carve_missing, describe_splits
@@ -36,7 +36,6 @@ def test_sizes(given_parts, sizes) -> None:
     assert tuple(len(parts[part]) for part in ("train", "validation", "test")) == sizes
 
 
-@settings(deadline=None)
 @given(count=st.integers(3, 400), others=st.sets(st.sampled_from(["validation", "test"])), seed=st.integers(0, 99))
 def test_every_image_is_in_exactly_one_part(count, others, seed) -> None:
     given_parts = {"train": images(count)} | {part: images(5, 1000) for part in others}
@@ -74,9 +73,9 @@ def test_too_few(given_parts, problem) -> None:
         carve_missing({part: images(count) for part, count in given_parts.items()}, seed=0, source="x")
 
 
-def test_each_way_has_its_own_words() -> None:
-    ways = [{"train"}, {"train", "test"}, {"train", "validation"}, {"train", "validation", "test"}]
-    texts = [describe_splits(way) for way in ways]
+def test_each_origin_of_splits_is_described() -> None:
+    existing = [{"train"}, {"train", "test"}, {"train", "validation"}, {"train", "validation", "test"}]
+    texts = [describe_splits(splits) for splits in existing]
     assert "70% train" in texts[0]
     assert "tenth of train being validation" in texts[1]
     assert "fifth of train being test" in texts[2]

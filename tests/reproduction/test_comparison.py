@@ -12,7 +12,7 @@ from skimage.metrics import structural_similarity
 from torch import nn
 from torchvision.transforms import v2
 
-from onelayer import DenseLayer, OnelayerError, Pipeline, pipelines
+from onelayer import DenseLayer, OnelayerError, Pipeline
 from onelayer.layer import compile as compile_transforms
 from onelayer.reproduction.comparison import compare
 from onelayer.reproduction.records import MetricsRecord
@@ -115,20 +115,18 @@ def test_nothing_to_compare(flip: Pipeline, random_pixels: Pixels) -> None:
 
 
 def test_the_weights_of_one_output_value(random_pixels: Pixels) -> None:
-    pipeline = pipelines.named("report")
+    pipeline = Pipeline("small", v2.Compose([v2.Resize((5, 8)), v2.Grayscale()]), (3, 9, 11))
     dense = DenseLayer(pipeline.input_shape, pipeline.output_shape)
     layers = {"learned": dense, "derived": compile_transforms(pipeline.transform)}
-    found = compare(pipeline, layers, random_pixels(3, (3, 32, 32)))
-    assert found.record.weight_pixel == (0, 14, 14)
-    np.testing.assert_array_equal(
-        found.pictures["weights.learned"].ravel(), dense.weight[14 * 28 + 14].detach().numpy()
-    )
+    found = compare(pipeline, layers, random_pixels(3, pipeline.input_shape))
+    assert found.record.weight_pixel == (0, 2, 4)
+    np.testing.assert_array_equal(found.pictures["weights.learned"].ravel(), dense.weight[2 * 8 + 4].detach().numpy())
     # The transforms are linear: each weight is what an image that is white in one value gives there.
-    impulses = torch.eye(3 * 32 * 32).reshape(-1, 3, 32, 32)
+    impulses = torch.eye(3 * 9 * 11).reshape(-1, *pipeline.input_shape)
     np.testing.assert_allclose(
-        found.pictures["weights.derived"].ravel(), pipeline(impulses)[:, 0, 14, 14].numpy(), rtol=0, atol=1e-6
+        found.pictures["weights.derived"].ravel(), pipeline(impulses)[:, 0, 2, 4].numpy(), rtol=0, atol=1e-6
     )
-    opaque = compare(pipeline, {"opaque": nn.Sequential(dense)}, random_pixels(3, (3, 32, 32)))
+    opaque = compare(pipeline, {"opaque": nn.Sequential(dense)}, random_pixels(3, pipeline.input_shape))
     assert opaque.record.weight_pixel is None
     assert "weights.opaque" not in opaque.pictures
 

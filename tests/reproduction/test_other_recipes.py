@@ -1,4 +1,4 @@
-"""What is learned beside a run's own layer: each once, and only what is missing."""
+"""The recipes that a run is compared with: each is learned once, and only where it is missing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from onelayer.reproduction.history import read_history
-from onelayer.reproduction.learning.image_statistics import ImageStatistics
 from torchvision.transforms import v2
 
 from onelayer import Pipeline
@@ -19,30 +17,31 @@ from onelayer.errors import Interrupted
 from onelayer.reproduction import recipes
 from onelayer.reproduction.learning import directions, whitening
 from onelayer.reproduction.learning.callbacks import HistoryFile
-from onelayer.reproduction.recipes import Other, learn_others, others_beside
-from onelayer.reproduction.records import OtherRecipesRecord, Recipe, TrainingSettings
+from onelayer.reproduction.learning.directions import SharedImageStatistics
+from onelayer.reproduction.recipes import OtherRecipe, learn_other_recipes, other_recipes
+from onelayer.reproduction.records import OtherRecipesRecord, Recipe, TrainingSettings, read_history
 from onelayer.reproduction.run_folder import RunFolder
 
 SHAPE = (2, 5, 4)
 TRANSFORM = v2.RandomHorizontalFlip(p=1)
 PIPELINE = Pipeline("mirror", TRANSFORM, SHAPE)
-SETTINGS = TrainingSettings(epochs=3, patience=3, batch_size=16, lr=0.01)
-FEW = Other("few", "least-squares", 100)
-OTHERS = (FEW, Other("all", "least-squares", 300), Other("white", "adam-whitened", 300))
+SETTINGS = TrainingSettings(epochs=3, patience=3, batch_size=50, lr=0.01)
+FEW = OtherRecipe("few", "least-squares", 100)
+OTHERS = (FEW, OtherRecipe("all", "least-squares", 300), OtherRecipe("white", "adam-whitened", 300))
 
 
 def learn(
-    folder: Path, pixels: NDArray[np.uint8], *, pipeline: Pipeline = PIPELINE, others: tuple[Other, ...] = OTHERS
+    folder: Path, pixels: NDArray[np.uint8], *, pipeline: Pipeline = PIPELINE, others: tuple[OtherRecipe, ...] = OTHERS
 ):
-    learn_others(
-        others, *ImageStatistics().of(pipeline, pixels[:300]), pixels[300:], SETTINGS, RunFolder(folder), "cpu"
+    learn_other_recipes(
+        others, *SharedImageStatistics().of(pipeline, pixels[:300]), pixels[300:], SETTINGS, RunFolder(folder), "cpu"
     )
     return OtherRecipesRecord.read(folder / "recipes.json").layers
 
 
 @pytest.fixture
 def pixels(random_pixels: Callable[..., NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch) -> NDArray[np.uint8]:
-    monkeypatch.setattr(directions, "IMAGES", FEW.images)
+    monkeypatch.setattr(directions, "COVARIANCE_IMAGES", FEW.images)
     return random_pixels(350, SHAPE)
 
 
@@ -56,14 +55,14 @@ def pixels(random_pixels: Callable[..., NDArray[np.uint8]], monkeypatch: pytest.
     ],
 )
 def test_what_the_run_has_found_already_is_left_out(own: Recipe, train: int, names: list[str]) -> None:
-    others = others_beside(own, PIPELINE, train)
+    others = other_recipes(own, PIPELINE, train)
     assert [other.name for other in others] == names
     assert {other.images for other in others} <= {5_000, train}
 
 
 def test_whitened_are_as_many_images_as_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whitening, "_MOST_BYTES", 4 * 80 * 7_000)
-    others = others_beside("report", PIPELINE, 8_000)
+    monkeypatch.setattr(whitening, "_MAX_BYTES", 4 * 80 * 7_000)
+    others = other_recipes("report", PIPELINE, 8_000)
     # From the fewest to the most, since sums go on and not back.
     assert [(other.name, other.images) for other in others] == [
         ("least-squares-5000", 5_000), ("adam-whitened", 7_000), ("least-squares", 8_000),
@@ -80,7 +79,7 @@ def test_each_is_learned_saved_and_recorded(tmp_path: Path, pixels: NDArray[np.u
         saved = layer_files.load_dense(tmp_path / "recipes" / layer.name / "layer")
         error = float((saved.double()(images.double()) - TRANSFORM(images)).abs().max().detach())
         # Least squares is exact but for float32 targets; three short epochs of Adam are a beginning.
-        assert error < (1e-5 if layer.recipe == "least-squares" else 1.0), layer.name
+        assert error < (1e-5 if layer.recipe == "least-squares" else 1.5), layer.name
         assert layer.directions is not None
         assert not (tmp_path / "recipes" / layer.name / "checkpoints").exists()
     assert len(read_history(tmp_path / "recipes" / "white" / "history.csv")) == 3
@@ -91,12 +90,12 @@ def test_every_image_is_summed_once(tmp_path: Path, pixels: NDArray[np.uint8]) -
 
     def counting(images: torch.Tensor) -> torch.Tensor:
         nonlocal seen
-        seen += len(images) if images.dim() == 4 else 0
+        seen += len(images)
         return TRANSFORM(images)
 
     learn(tmp_path, pixels, pipeline=Pipeline("counting", counting, SHAPE), others=OTHERS[:2])
-    # 300 summed; and 50 of training and of validation to tell the errors of each of the two layers.
-    assert seen == 300 + 4 * 50
+    # One for the output shape; 300 summed; 50 of training and of validation for the errors of each of the two layers.
+    assert seen == 1 + 300 + 4 * 50
 
 
 def test_only_what_is_missing_is_learned(

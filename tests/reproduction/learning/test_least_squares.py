@@ -1,4 +1,4 @@
-"""Least squares finds the layer, whatever way the images come."""
+"""Least squares finds the layer, however the images come."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from onelayer import OnelayerError
+from onelayer import OnelayerError, Pipeline
 from onelayer.algebra import Dense
-from onelayer.reproduction.learning.least_squares import LeastSquares
+from onelayer.reproduction.learning.least_squares import ImageSums, LeastSquares
 
 IN, OUT = (2, 3, 5), (1, 2, 3)
 
@@ -43,7 +43,6 @@ def test_is_what_numpy_finds() -> None:
     np.testing.assert_allclose(np.column_stack([found.weight, found.bias]), expected, atol=1e-8)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=5))
 def test_batches_of_any_size_add_up(sizes: list[int]) -> None:
     _, images, targets = problem(sum(sizes) or 1)
@@ -75,7 +74,8 @@ def test_pixels_that_never_change_have_no_weight() -> None:
     true, images, _ = problem(200)
     images[:, 1, 2] = 0.25
     found, _ = LeastSquares(IN, OUT).partial_fit(images, true.apply(images)).solve()
-    np.testing.assert_allclose(found.weight.reshape(6, *IN)[:, 1, 2], 0, atol=1e-9)
+    # Where the variance is zero, rounding of the cross products, 1e-17, stands over the ridge alone, 1e-14.
+    np.testing.assert_allclose(found.weight.reshape(6, *IN)[:, 1, 2], 0, atol=0.01)
     np.testing.assert_allclose(found.apply(images), true.apply(images), atol=1e-9)
 
 
@@ -117,3 +117,18 @@ def test_no_images_and_large_ones() -> None:
         empty.solve()
     with pytest.raises(OnelayerError, match=r"onelayer\.identify"):
         LeastSquares((3, 224, 224), (1, 1, 1))
+
+
+def test_sums_of_images_go_on_where_they_ended() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (400, *IN), dtype=np.uint8)
+    pipeline = Pipeline("crop", lambda images: images[..., 1:, :] * 0.5, IN)
+    parts, whole = ImageSums(pipeline, pixels), ImageSums(pipeline, pixels)
+    assert parts.over(37).count == 37
+    assert parts.over(37).count == 37
+    early = parts.seconds
+    np.testing.assert_allclose(parts.over().covariance(), whole.over().covariance(), atol=1e-12)
+    np.testing.assert_allclose(parts.over().mean_output, whole.over(400).mean_output, atol=1e-12)
+    assert parts.over().count == 400
+    assert parts.seconds > early > 0
+    with pytest.raises(ValueError, match="400 images were summed already"):
+        parts.over(37)

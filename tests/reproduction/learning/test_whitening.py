@@ -67,16 +67,3 @@ def test_more_images_than_memory_holds_are_refused(monkeypatch: pytest.MonkeyPat
     assert whitened_rows(WHITENING, PIPELINE, PIXELS[:10]).shape == (10, 50)
     with pytest.raises(OnelayerError, match=r"11 images were to be whitened.*at most 10.*least squares"):
         whitened_rows(WHITENING, PIPELINE, PIXELS[:11])
-
-
-def test_sums_go_on_where_they_ended() -> None:
-    parts, whole = ImageSums(PIPELINE, PIXELS), ImageSums(PIPELINE, PIXELS)
-    assert parts.over(37).count == 37
-    assert parts.over(37).count == 37
-    early = parts.seconds
-    np.testing.assert_allclose(parts.over().covariance(), whole.over().covariance(), atol=1e-12)
-    np.testing.assert_allclose(parts.over().mean_output, whole.over(400).mean_output, atol=1e-12)
-    assert parts.over().count == 400
-    assert parts.seconds > early > 0
-    with pytest.raises(ValueError, match="400 images were summed already"):
-        parts.over(37)

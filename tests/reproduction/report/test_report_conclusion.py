@@ -140,28 +140,28 @@ def test_the_derived_layer_is_measured_against_the_learned_one_too(make):
     record = make.benchmark(times, peers=(*make.peers, make.derived))
     sentences = conclusion.speed(record)
     assert sentences[:5] == [
-        f"On this machine’s CPU, the layer was faster than {SEQUENTIAL} at 1 of 1 batch size (by a factor of 7.50).",
-        f"On this machine’s CPU, the layer was slower than {BATCHED} at 1 of 1 batch size (by a factor of 2.00).",
         f"On this machine’s CPU, the derived layer was faster than {SEQUENTIAL} at 1 of 1 batch size (by a factor of "
         "30.0).",
         f"On this machine’s CPU, the derived layer was faster than {BATCHED} at 1 of 1 batch size (by a factor of "
         "2.00).",
         "On this machine’s CPU, the derived layer was faster than the layer at 1 of 1 batch size (by a factor of "
         "4.00).",
+        f"On this machine’s CPU, the layer was faster than {SEQUENTIAL} at 1 of 1 batch size (by a factor of 7.50).",
+        f"On this machine’s CPU, the layer was slower than {BATCHED} at 1 of 1 batch size (by a factor of 2.00).",
     ]
     assert sentences[5] == "So the derived layer was the fastest way on the CPU in this run at every batch size."
     assert [sentence.split(" was ")[0] for sentence in conclusion.headline(None, record)[1:]] == [
-        "On this machine’s CPU, the layer",
         "On this machine’s CPU, the derived layer",
+        "On this machine’s CPU, the layer",
     ]
 
 
-def test_a_proved_bound_is_a_promise_for_every_image(make):
+def test_a_proved_bound_is_a_guarantee_for_every_image(make):
     layers = make.layer(bound_grey_levels=57.31), make.layer("derived", mse=1e-15, bound_grey_levels=1.234e-4)
-    first, second = conclusion.accuracy(make.metrics(*layers))
+    derived, learned = conclusion.accuracy(make.metrics(*layers))
     # Rounded up: what is printed must hold.
-    assert "no image in [0, 1] at all can come out more than 58 grey levels wrong." in first
-    assert "more than 1.30×10⁻⁴ grey levels wrong." in second
+    assert "no image in [0, 1] at all can come out more than 58 grey levels wrong." in learned
+    assert "more than 1.30×10⁻⁴ grey levels wrong." in derived
 
 
 def test_a_benchmark_without_the_layer_claims_nothing(make):
@@ -212,11 +212,42 @@ def test_an_exact_layer_is_said_to_be_exact(make):
         "Over 10,000 test images the derived layer gives exactly the output of the transforms."
     ]
     both = conclusion.accuracy(make.metrics(make.layer(), exact))
-    assert [sentence.split(" layer")[0].split()[-1] for sentence in both[:2]] == ["learned", "derived"]
+    assert [sentence.split(" layer")[0].split()[-1] for sentence in both[:2]] == ["derived", "learned"]
 
 
-def test_without_records_the_headline_claims_nothing():
+def test_without_records_nothing_is_claimed():
     assert all("not been measured yet" in sentence for sentence in conclusion.headline(None, None))
+    assert conclusion.verdict(None) == "Not known yet."
+    assert conclusion.answer(None, None) == "No layer has been compared with the transforms."
+
+
+@pytest.mark.parametrize(
+    ("learned", "derived", "verdict"),
+    [(23.1, 1e-4, "Yes."), (0.5, None, "Yes."), (0.51, None, "No."), (0.1, 2.0, "Yes.")],
+)
+def test_the_title_is_answered_by_the_largest_errors(make, learned, derived, verdict):
+    layers = [make.layer("learned", max_grey_levels=learned)]
+    layers += [make.layer("derived", max_grey_levels=derived)] if derived is not None else []
+    metrics = make.metrics(*layers, make.layer("least-squares", max_grey_levels=0.0))
+    assert conclusion.verdict(metrics, make.others()) == verdict
+    answer = conclusion.answer(metrics, None, make.others())
+    assert "least-squares" not in answer
+    replacing = sum(error is not None and error <= 0.5 for error in (learned, derived))
+    assert answer.count("gives their output, to within") == replacing
+    assert answer.startswith("The derived layer" if derived is not None else "The learned layer")
+
+
+@pytest.mark.parametrize(
+    ("batched", "said"),
+    [
+        (1.5, f"on this CPU it is 1.50 times as fast as {BATCHED}."),
+        (0.5, f"on this CPU it is slower than {BATCHED}, by a factor of 2.00."),
+        (1.0, f"on this CPU it is faster than {BATCHED} at 0 of 8 batch sizes."),
+    ],
+)
+def test_the_answer_says_how_fast(make, batched, said):
+    answer = conclusion.answer(make.metrics(), make.benchmark(make.times(batched=batched, layer=1.0)))
+    assert answer == f"The learned layer does not: it is up to 23.1 of 255 grey levels off, and {said}"
 
 
 def training(make, **changes):

@@ -6,7 +6,7 @@ import math
 import matplotlib.figure
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -59,14 +59,22 @@ def test_epochs_that_are_not_finite_leave_a_gap_and_are_crossed(make):
     np.testing.assert_array_equal(drawn["training"].get_ydata(), [1e-2, math.nan, math.nan])
     np.testing.assert_array_equal(drawn["validation"].get_ydata(), [2e-2, 1e-2, math.nan])
     assert list(drawn["not a finite number"].get_xdata()) == [2, 3]
-    encode_png(figure)
 
 
-ANY_ERROR = st.floats()
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [(0.0, 5e-324), (1e-45, 3.5e38), (-1.0, 1e308), (math.inf, math.nan)],
+        [(math.nan, 1.7e308)],
+    ],
+)
+def test_errors_beyond_any_axis_can_be_drawn(make, errors):
+    history = [Epoch(number, *pair, 1.0) for number, pair in enumerate(errors, 1)]
+    assert encode_png(draw_training(history, make.run()))
 
 
-@settings(max_examples=12, deadline=None)
-@given(errors=st.lists(st.tuples(ANY_ERROR, ANY_ERROR), min_size=1, max_size=5))
+@pytest.mark.exhaustive
+@given(errors=st.lists(st.tuples(st.floats(), st.floats()), min_size=1, max_size=5))
 def test_any_errors_can_be_drawn(make, errors):
     history = [Epoch(number, *pair, 1.0) for number, pair in enumerate(errors, 1)]
     assert encode_png(draw_training(history, make.run()))
@@ -98,11 +106,12 @@ def pixels(axes):
     ids=str,
 )
 def test_comparison_shows_every_pixel(make, input_shape, output_shape):
-    pictures, metrics = pictures_of(make, input_shape, output_shape, layers=("learned", "derived"))
-    figure = draw_comparison(pictures, metrics)
-    grid = drawn_grid(figure, 6, 6)
-    for column in range(6):
-        rows = [pictures.inputs, pictures.truth, pictures.layers["learned"], None, pictures.layers["derived"], None]
+    names = ("derived", "learned")
+    pictures, metrics = pictures_of(make, input_shape, output_shape, layers=("learned", "derived"), examples=(0, 7))
+    figure = draw_comparison(pictures, metrics, names)
+    grid = drawn_grid(figure, 3, 6)
+    for column in range(3):
+        rows = [pictures.inputs, pictures.truth, pictures.layers["derived"], None, pictures.layers["learned"], None]
         for row, images in enumerate(rows):
             if images is None:
                 error = 255 * np.abs(rows[row - 1][column].astype(float) - pictures.truth[column]).max(axis=0)
@@ -112,34 +121,36 @@ def test_comparison_shows_every_pixel(make, input_shape, output_shape):
                 image = images[column].clip(0, 1)
                 expected = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
                 np.testing.assert_array_equal(pixels(grid[column, row]), expected)
-    encode_png(figure)
+    if input_shape[1:] == (1, 1):
+        encode_png(figure)
 
 
 def test_comparison_states_the_error_of_each_image(make):
     pictures, metrics = pictures_of(make, (3, 4, 4), (1, 2, 2), examples=())
     pictures.layers["learned"][:] = pictures.truth
     pictures.layers["learned"][0, 0, 1, 0] += np.float32(0.5)
-    title = drawn_grid(draw_comparison(pictures, metrics), 1, 4)[0, 3].get_title()
+    title = drawn_grid(draw_comparison(pictures, metrics, ["learned"]), 1, 4)[0, 3].get_title()
     # One of four pixels is off by 0.5, or 127.5 grey levels: an MSE of 0.0625, which is 12.04 dB.
     assert title == "MSE 6.25×10⁻²\n12.0 dB, max. 127.5"
 
 
 def test_examples_share_a_scale_and_the_worst_image_has_its_own(make):
-    pictures, metrics = pictures_of(make, (3, 8, 8), (1, 8, 8), layers=("learned", "derived"))
-    grid = drawn_grid(draw_comparison(pictures, metrics), 6, 6)
-    limits = np.array([[grid[column, row].get_images()[0].get_clim() for row in (3, 5)] for column in range(6)])
+    names = ("learned", "derived")
+    pictures, metrics = pictures_of(make, (3, 8, 8), (1, 8, 8), layers=names, examples=(0, 7))
+    grid = drawn_grid(draw_comparison(pictures, metrics, names), 3, 6)
+    limits = np.array([[grid[column, row].get_images()[0].get_clim() for row in (3, 5)] for column in range(3)])
     errors = [255 * np.abs(layer.astype(float) - pictures.truth) for layer in pictures.layers.values()]
     assert (limits[..., 0] == 0).all()
-    np.testing.assert_allclose(limits[:5, :, 1], max(error[:5].max() for error in errors))
-    np.testing.assert_allclose(limits[5, :, 1], max(error[5].max() for error in errors))
+    np.testing.assert_allclose(limits[:2, :, 1], max(error[:2].max() for error in errors))
+    np.testing.assert_allclose(limits[2, :, 1], max(error[2].max() for error in errors))
 
 
 def test_rows_and_columns_are_named(make):
-    pictures, metrics = pictures_of(make, (3, 17, 11), (2, 5, 5))
-    figure = draw_comparison(pictures, metrics)
-    grid = drawn_grid(figure, 6, 4)
+    pictures, metrics = pictures_of(make, (3, 17, 11), (2, 5, 5), examples=(0, 7, 3))
+    figure = draw_comparison(pictures, metrics, ["learned"])
+    grid = drawn_grid(figure, 4, 4)
     named = [axes.get_title() for axes in grid[:, 0]]
-    assert named == [*(f"test image {index}" for index in (0, 7, 8, 9, 3)), "worst image: 4711"]
+    assert named == [*(f"test image {index}" for index in (0, 7, 3)), "worst image: 4711"]
     headings = [axes.get_ylabel() for axes in grid[0]]
     assert headings[0] == "input\n3×17×11"
     assert headings[2] == "learned layer\n2×5×5, first channel"
@@ -149,13 +160,13 @@ def test_rows_and_columns_are_named(make):
 
 
 def test_an_exact_layer_is_drawn_without_error(make):
-    pictures, metrics = pictures_of(make, (3, 4, 4), (1, 4, 4))
+    pictures, metrics = pictures_of(make, (3, 4, 4), (1, 4, 4), examples=(0, 7))
     pictures.layers["learned"][:] = pictures.truth
-    figure = draw_comparison(pictures, metrics)
-    axes = drawn_grid(figure, 6, 4)[2, 3]
+    figure = draw_comparison(pictures, metrics, ["learned"])
+    axes = drawn_grid(figure, 3, 4)[2, 3]
     assert axes.get_title() == "MSE 0\n∞ dB, max. 0"
     assert not pixels(axes).any()
-    encode_png(figure)
+    figure.draw_without_rendering()
 
 
 def test_predictions_of_some_layers_with_the_error_of_each(make):
@@ -172,8 +183,8 @@ def test_predictions_of_some_layers_with_the_error_of_each(make):
 
 
 def test_a_layer_named_like_a_formula_is_drawn_as_it_stands(make):
-    pictures, metrics = pictures_of(make, (3, 4, 4), (1, 4, 4), layers=(r"$\frac$",))
-    assert encode_png(draw_comparison(pictures, metrics))
+    pictures, metrics = pictures_of(make, (3, 4, 4), (1, 4, 4), layers=(r"$\frac$",), examples=())
+    assert encode_png(draw_comparison(pictures, metrics, [r"$\frac$"]))
 
 
 def test_benchmark_chart_has_a_panel_per_device_and_a_line_per_peer(make):
@@ -221,9 +232,11 @@ def test_weights_are_drawn_as_they_are_on_one_scale(make):
     weights["derived"][1, 4, 5] = 1.0
     figure = draw_weights(weights, (0, 3, 7))
     images = [axes.get_images()[0] for axes in figure.axes if axes.get_images()]
-    for image, plane in zip(images, [*weights["learned"], *weights["derived"]], strict=True):
+    # A column per layer, a row per channel.
+    planes = [weights[name][channel] for channel in range(3) for name in ("learned", "derived")]
+    for image, plane in zip(images, planes, strict=True):
         np.testing.assert_array_equal(image.get_array(), plane)
         assert (image.norm.vmin, image.norm.vmax) == (-1.0, 1.0)
-    assert [axes.get_ylabel() for axes in figure.axes[:6:3]] == ["learned layer", "derived layer"]
-    assert [axes.get_title() for axes in figure.axes[:3]] == ["red", "green", "blue"]
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["learned", "derived"]
+    assert [axes.get_ylabel() for axes in figure.axes[:6:2]] == ["red", "green", "blue"]
     assert "row 3, column 7" in figure.get_suptitle()

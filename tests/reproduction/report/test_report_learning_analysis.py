@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onelayer.errors import OnelayerError
@@ -40,7 +40,6 @@ def test_directions_are_sorted_by_what_is_left_of_the_start(make):
 ROOTS = st.tuples(*[st.floats(0, 10)] * 4)
 
 
-@settings(max_examples=40)
 @given(start=ROOTS, roots=ROOTS, offset=st.floats(0, 10))
 def test_shares_are_of_everything(make, start, roots, offset):
     errors = make.errors(*roots, offset=offset)
@@ -96,38 +95,38 @@ def test_what_jumps_is_not_said_to_creep(make):
 def test_one_row_per_recipe(make):
     rows = learning_analysis.other_recipe_rows(make.run(), compared(make), make.others())
     assert rows == [
+        ("derived, no learning", "–", "–", "–", "1.00×10⁻¹⁶", "160.0 dB", "1.00×10⁻⁵", "1.10×10⁻⁴"),
         ("Adam (this run)", "45,000", "57", "12 min 3 s", "1.90×10⁻⁵", "47.2 dB", "23.1", "3000"),
         ("least squares", "45,000", "one pass", "15.0 s", "1.00×10⁻¹⁵", "150.0 dB", "1.00×10⁻⁴", "0.058"),
         ("Adam on whitened images", "45,000", "5 epochs", "1 min 1 s", "1.00×10⁻⁷", "70.0 dB", "2.00", "850"),
-        ("derived, no learning", "–", "–", "–", "1.00×10⁻¹⁶", "160.0 dB", "1.00×10⁻⁵", "1.10×10⁻⁴"),
     ]
     assert all(len(row) == len(learning_analysis.OTHER_RECIPES_HEADER) for row in rows)
     # Bounds are rounded up.
     own = learning_analysis.other_recipe_rows(make.run(recipe="adam-whitened"), compared(make), make.others())
-    assert own[0][0] == "Adam on whitened images (this run)"
+    assert own[1][0] == "Adam on whitened images (this run)"
 
 
 def test_the_best_recipe_is_named_if_it_is_better(make):
-    cures = " ".join(learning_analysis.better_recipes(compared(make), make.others()))
-    assert "Least squares, from 45,000 images in 15.0 s: 150.0 dB." in cures
-    assert "not that a layer is linear" in cures
+    better = " ".join(learning_analysis.better_recipes(compared(make), make.others()))
+    assert "Least squares, from 45,000 images in 15.0 s: 150.0 dB." in better
+    assert "not that a layer is linear" in better
     accuracy = conclusion.headline(compared(make), None, make.others())[:-1]
     assert [sentence.split(":")[0][:30] for sentence in accuracy] == [
-        "Over 10,000 test images the le", "What limits the learned layer ", "Over 10,000 test images the de",
+        "Over 10,000 test images the de", "Over 10,000 test images the le", "The recipe limits the learned ",
     ]  # fmt: skip
     full = conclusion.accuracy(compared(make), make.others())
-    assert [re.findall(r"the (\S+) layer", sentence)[0] for sentence in full[:2]] == ["learned", "derived"]
-    assert "least squares on 45,000 of the same images found one of 150.0 dB in 15.0 s" in accuracy[1]
+    assert [re.findall(r"the (\S+) layer", sentence)[0] for sentence in full[:2]] == ["derived", "learned"]
+    assert "least squares on 45,000 of the same images found a layer of 150.0 dB in 15.0 s" in accuracy[2]
 
 
 @pytest.mark.parametrize("own", [149.0, None])
-def test_a_recipe_that_is_no_better_is_no_cure(make, own):
+def test_a_recipe_that_is_no_better_is_not_recommended(make, own):
     layers = [make.layer("learned", psnr_db=own), *compared(make).layers[1:]]
-    cures = learning_analysis.better_recipes(make.metrics(*layers), make.others())
-    assert all("was not clearly better in this run" in sentence for sentence in cures)
-    assert len(cures) == 2
+    sentences = learning_analysis.better_recipes(make.metrics(*layers), make.others())
+    assert all("was not clearly better in this run" in sentence for sentence in sentences)
+    assert len(sentences) == 2
     assert learning_analysis.best_recipe(make.metrics(*layers), make.others()) is None
-    # Those not compared yet are no cure either.
+    # Nor is one that is not compared yet.
     assert learning_analysis.best_recipe(make.metrics(), make.others()) is None
     assert learning_analysis.better_recipes(make.metrics(), make.others()) == []
 
@@ -152,7 +151,6 @@ def test_the_figure_has_the_spectrum_and_a_line_per_epoch_shown(make):
     dashes = {lines[name].get_linestyle() for name in ("after epoch 1", "least-squares", "adam-whitened")}
     assert len(dashes) == 3, "told apart without colours"
     assert {axes.get_yscale() for axes in figure.axes} == {"log"}
-    encode_png(figure)
     assert len(drawn(make, others=make.others(known=False))[2]) == len(drawn(make, others=None)[2]) == 4
 
 
@@ -169,7 +167,7 @@ def test_an_error_of_nothing_can_be_drawn(make):
 
 
 @pytest.fixture
-def section(make, tmp_path):
+def section(make, tmp_path, instant_figures):
     """Makes the page of some parts; gives the section about causes, None if there is none."""
 
     def build(name, **changes):
@@ -195,8 +193,7 @@ def test_the_page_tells_it(make, section, tmp_path):
     comparison = page.split('<h2 id="comparison">')[1]
     assert 'alt="Input, ground truth' in comparison
     assert "least-squares layer: PSNR" not in comparison, "each layer is drawn once"
-    assert (tmp_path / "run" / "predictions.png").stat().st_size > 1000
-    assert (tmp_path / "run" / "directions.png").stat().st_size > 1000
+    assert {"predictions.png", "directions.png"} <= {path.name for path in (tmp_path / "run").iterdir()}
 
 
 def test_a_page_without_all_of_it_says_what_is_missing(make, section):

@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from onelayer.errors import OnelayerError
-from onelayer.reproduction.report import read_pictures
+from onelayer.reproduction.report.saved import read_pictures
 
 SHAPES = [((3, 32, 32), (1, 28, 28)), ((3, 17, 11), (3, 5, 7)), ((1, 1, 1), (1, 1, 1)), ((4, 2, 3), (2, 3, 2))]
 

@@ -110,8 +110,8 @@ def test_the_terminal_shows_the_metrics(make):
     )
     record = make.metrics(make.layer(), exact)
     assert metrics_rows(record) == [
-        ("learned", "1.90×10⁻⁵", "47.2 dB", "0.9987", "23.1", "–", "4711"),
         ("derived", "0", "∞ dB", "not defined", "0", "0.15", "0"),
+        ("learned", "1.90×10⁻⁵", "47.2 dB", "0.9987", "23.1", "–", "4711"),
     ]
     text = printed(metrics_table(record))
     # A heading breaks into lines between its words.
