@@ -8,8 +8,9 @@ import numpy as np
 import platformdirs
 import pytest
 
+from onelayer.cache_folder import cache_folder
 from onelayer.console import console
-from onelayer.data.cache import DecodedImages, cache_folder, cached
+from onelayer.data.cache import DecodedImages, cached
 
 KEY = "0123abcd"
 

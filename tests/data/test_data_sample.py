@@ -132,9 +132,7 @@ def test_scales_run_from_the_patch_to_the_photograph(at_scale, box) -> None:
 
 def test_without_scikit_image_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(
-        OnelayerError, match=r"sample of photographs needs skimage.*'onelayer\[reproduce\]'"
-    ):
+    with pytest.raises(OnelayerError, match=r"sample of photographs needs skimage.*'onelayer\[reproduce\]'"):
         load_images("sample", shape=SHAPE, seed=0)
 
 

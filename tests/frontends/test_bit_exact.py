@@ -21,6 +21,7 @@ from onelayer import pipelines
 from onelayer.algebra import Range, simplify
 from onelayer.data.photographs import bundled
 from onelayer.frontends import derive
+from onelayer.frontends.torchvision.rounding_rules import tensors_have_lanczos
 from onelayer.images.containers import spec_of
 from onelayer.selfcheck.checking import difference_of
 
@@ -49,7 +50,6 @@ DIVIDING_COLOURS = torch.tensor(
 TENSORS: dict[str, tuple[Any, torch.Tensor]] = {
     "shrunk": (v2.Resize((9, 5)), noise(3, 17, 11)),
     "enlarged, bicubic": (v2.Resize((40, 23), Mode.BICUBIC), noise(3, 17, 11)),
-    "lanczos": (v2.Resize((5, 30), Mode.LANCZOS), noise(4, 17, 11)),
     "not antialiased": (v2.Resize((9, 5), antialias=False), noise(3, 17, 11)),
     "bicubic, not antialiased": (v2.Resize((9, 50), Mode.BICUBIC, antialias=False), noise(1, 17, 11)),
     "one axis": (v2.Resize((17, 5)), noise(3, 17, 11)),
@@ -84,6 +84,9 @@ TENSORS: dict[str, tuple[Any, torch.Tensor]] = {
     "report": (pipelines.report_transform(), noise(2, 3, 32, 32)),
     "empty batch": (pipelines.report_transform(), noise(0, 3, 32, 32)),
 }
+
+if tensors_have_lanczos():
+    TENSORS["lanczos"] = (v2.Resize((5, 30), Mode.LANCZOS), noise(4, 17, 11))
 
 PICTURES: dict[str, tuple[Any, Image.Image]] = {
     "shrunk": (v2.Resize((9, 5)), as_pil(noise(3, 17, 11))),

@@ -180,6 +180,17 @@ def test_a_turn_that_meets_pixels_halfway_is_no_copy() -> None:
     assert isinstance(stage, SpatialSparse)
 
 
+def test_a_row_that_is_hardly_met_is_no_copy() -> None:
+    # The only row is turned to 0.998 of a pixel beside itself: a weight of 0.002, of which the fill's mask makes 4e-6.
+    for functions, dtype in ((f1, "float32"), (f2, "float64")):
+        transform = partial(functions.rotate, angle=180.0, center=[1.0, 0.001], fill=1.0, interpolation=Mode.BILINEAR)
+        expected, found, derived = both(transform, ImageSpec((1, 1, 9), dtype, "tensor"))
+        assert 0.9 < expected.min() < 0.999
+        np.testing.assert_allclose(found, expected, rtol=0, atol=16 * np.finfo(dtype).eps)
+        (stage,) = derived.program.stages
+        assert isinstance(stage, SpatialSparse)
+
+
 CERTAIN = [
     v1.RandomRotation((30.1, 30.1)),
     v2.RandomRotation((30.1, 30.1)),

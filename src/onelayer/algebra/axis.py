@@ -233,6 +233,7 @@ class AxisMap:
         antialias: bool,
         box: tuple[float, float] | None = None,
         precision: resampling.Precision = "float64",
+        fused: bool = False,
     ) -> AxisMap:
         """Resize an axis.
 
@@ -247,11 +248,12 @@ class AxisMap:
                 filter that widens only.
             precision: Precision in which the library places its samples: float64 in Pillow; in PyTorch that of the
                 image, and float64 for uint8. The two nearest ones are in float32 always.
+            fused: Whether bilinear without antialiasing rounds a place in float32 once, as some builds of PyTorch do.
 
         Raises:
             OnelayerError: For a combination that neither Pillow nor PyTorch has, or sizes or a box out of range.
         """
-        return _resampled(n_in, n_out, interpolation, antialias, box, precision)
+        return _resampled(n_in, n_out, interpolation, antialias, box, precision, fused)
 
     @classmethod
     def convolve(cls, n: int, kernel: Sequence[float] | FloatArray, mode: Padding) -> AxisMap:
@@ -399,6 +401,7 @@ def _resampled(
     antialias: bool,
     box: tuple[float, float] | None,
     precision: resampling.Precision,
+    fused: bool,
 ) -> AxisMap:
     if n_in < 1 or n_out < 1:
         raise OnelayerError(f"a resize from {n_in} to {n_out} samples was asked for", expected="at least 1 sample")
@@ -416,7 +419,7 @@ def _resampled(
         return AxisMap(n_in, *bands.trimmed(n_in, *resampling.widened(n_in, n_out, kind, box or (0, n_in), precision)))
     match interpolation:
         case "bilinear":
-            return AxisMap.from_taps(n_in, *resampling.two_taps(n_in, n_out, precision))
+            return AxisMap.from_taps(n_in, *resampling.two_taps(n_in, n_out, precision, fused))
         case "bicubic":
             return AxisMap.from_taps(n_in, *resampling.four_taps(n_in, n_out, precision))
         case "nearest":

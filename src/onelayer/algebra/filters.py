@@ -130,14 +130,23 @@ def widened(
     return starts, np.ascontiguousarray((weights / sums).T)
 
 
-def two_taps(n_in: int, n_out: int, precision: Precision) -> tuple[IntArray, FloatArray]:
+def two_taps(n_in: int, n_out: int, precision: Precision, fused: bool) -> tuple[IntArray, FloatArray]:
     """Compute the samples and weights of PyTorch's bilinear without antialiasing, both [n_out, 2].
 
-    That is ``align_corners=False``. Places are rounded as in the builds of PyTorch (2.8, 2.9, 2.15) whose compiler does
-    not contract a product and a difference; in those of 2.14 it does, so that places differ by one rounding.
+    That is ``align_corners=False``.
+
+    Args:
+        n_in: Number of input samples.
+        n_out: Number of output samples.
+        precision: Precision of places.
+        fused: Whether a place in float32 is multiplied and subtracted in one step (FMA), then rounded.
     """
     real = np.dtype(precision).type
-    source = np.maximum((np.arange(n_out, dtype=real) + real(0.5)) * real(n_in / n_out) - real(0.5), real(0.0))
+    if fused and precision == "float32":
+        places = ((np.arange(n_out) + 0.5) * float(real(n_in / n_out)) - 0.5).astype(real)
+    else:
+        places = (np.arange(n_out, dtype=real) + real(0.5)) * real(n_in / n_out) - real(0.5)
+    source = np.maximum(places, real(0.0))
     first = np.minimum(source.astype(np.int64), n_in - 1)
     fraction = np.clip(source.astype(np.float64) - first, 0.0, 1.0)
     indices = np.stack([first, np.minimum(first + 1, n_in - 1)], axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from onelayer.data.cache import cache_folder
+from onelayer.cache_folder import cache_folder
 from onelayer.data.cifar10 import load_cifar10
 from onelayer.data.encoded import SUFFIXES, EncodedImages, load_encoded
 from onelayer.data.folder import find_files, images_of_folder

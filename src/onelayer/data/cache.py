@@ -7,14 +7,12 @@ with the digest of each. The folder may be deleted at any time.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onelayer.console import console
@@ -42,14 +40,6 @@ class _Index(BaseModel):
     digests: dict[Split, str]
     """SHA-256 of each split's file."""
     skipped: int
-
-
-def cache_folder(cache: Path | None) -> Path:
-    """Choose the cache folder: the argument, the environment variable ONELAYER_CACHE, or the user's cache folder."""
-    if cache is not None:
-        return cache
-    named = os.environ.get("ONELAYER_CACHE")
-    return Path(named) if named else platformdirs.user_cache_path("onelayer")
 
 
 def cached(folder: Path, key: str, build: Callable[[], DecodedImages]) -> DecodedImages:

@@ -22,7 +22,14 @@ from onelayer.algebra.float32_sum import resized_in_float32
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import Derivation, arguments, not_bit_exact, register
 from onelayer.frontends.torchvision.geometry import map_axes
-from onelayer.frontends.torchvision.rounding_rules import FixedPoint, pillow_resize, torch_bytes, torch_float32
+from onelayer.frontends.torchvision.rounding_rules import (
+    FixedPoint,
+    fuses_places,
+    pillow_resize,
+    tensors_have_lanczos,
+    torch_bytes,
+    torch_float32,
+)
 from onelayer.image_spec import ImageSpec, RoundingMode
 
 _OVERSHOOTING = ("bicubic", "lanczos")
@@ -38,8 +45,12 @@ def resize_v2(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Deriva
     """Derive a resize of v2; of uint8 tensors PyTorch's for bytes, where that is fast, or that for float32."""
     size, interpolation, max_size, antialias = arguments(transform, "size", "interpolation", "max_size", "antialias")
     kind = _interpolation(interpolation)
-    for_bytes = kind in _WIDENING and _geometry._do_native_uint8_resize_on_cpu(v2.InterpolationMode(kind))
-    return _resized(spec, size, kind, max_size, antialias, rounding, for_bytes)
+    return _resized(spec, size, kind, max_size, antialias, rounding, for_bytes=resizes_bytes(kind))
+
+
+def resizes_bytes(kind: Interpolation) -> bool:
+    """Whether torchvision's v2 leaves a resize of bytes to PyTorch on this processor, and makes no float32 of them."""
+    return kind in _WIDENING and bool(_geometry._do_native_uint8_resize_on_cpu(v2.InterpolationMode(kind)))
 
 
 @register(v1.Resize, f1.resize)
@@ -100,10 +111,19 @@ def _resized(
             raise OnelayerError(
                 f"a resize of tensors has no interpolation {kind}", expected="a PIL image", hint="Choose another one."
             )
+        if not is_pil and kind == "lanczos" and not tensors_have_lanczos():
+            raise OnelayerError(
+                "the torchvision that is installed resizes no tensors with lanczos",
+                expected="a PIL image, or torchvision 0.27 or later",
+                hint="Choose another interpolation.",
+            )
         if spec.is_float and widens and kind in _WIDENING:
             _refuse_width_of_one(rows=lengths[0], cols=lengths[1])
         precision: Precision = "float32" if spec.is_float and spec.dtype != "float64" else "float64"
-        rows, cols = (AxisMap.resample(n_in, n_out, kind, widens, precision=precision) for n_in, n_out in lengths)
+        fused = precision == "float32" and not widens and fuses_places()
+        rows, cols = (
+            AxisMap.resample(n_in, n_out, kind, widens, precision=precision, fused=fused) for n_in, n_out in lengths
+        )
     stages, output = map_axes(spec, rows, cols)
     if not stages or kind in _NEAREST:
         return stages, output

@@ -112,10 +112,10 @@ def _warped(spec: ImageSpec, function: Callable[..., Any], **keywords: Any) -> D
     fills = _fills(spec, keywords["fill"])
     channels, *size = spec.shape
     in_size = (size[0], size[1])
-    # Torchvision multiplies by a mask, which is fractional at the border, only where there is any fill.
-    without_fill = keywords | {"fill": None if keywords["fill"] is None else 0.0}
-    warp = partial(_applied, spec, function, without_fill)
-    copies = selection(warp, in_size, torch.finfo(_grid_type(spec)).eps)
+    # Without any fill, as the weights near a border are then single ones: a fill multiplies by a mask as well, and the
+    # square of a small weight, of an output just beside the image, would pass for the rounding of a zero.
+    unfilled = partial(_applied, spec, function, keywords | {"fill": None})
+    copies = selection(unfilled, in_size, torch.finfo(_grid_type(spec)).eps)
     if copies is not None:
         separable = Separable.of_axes(channels, *copies)
         if fills.any():
@@ -123,7 +123,9 @@ def _warped(spec: ImageSpec, function: Callable[..., Any], **keywords: Any) -> D
         stages: list[Stage] = [] if separable.is_identity else [separable]
         return stages, replace(spec, shape=separable.out_shape)
     window = _WINDOWS[_check_interpolation(keywords["interpolation"])]
-    matrix, out_size = sampled(warp, in_size, window)
+    # Torchvision multiplies by a mask, which is fractional at the border, only where there is any fill.
+    without_fill = keywords | {"fill": None if keywords["fill"] is None else 0.0}
+    matrix, out_size = sampled(partial(_applied, spec, function, without_fill), in_size, window)
     bias = np.zeros(channels)
     if fills.any():
         black = np.zeros((1, *in_size), dtype=np.float32)
