@@ -64,7 +64,7 @@ def test_built_in() -> None:
 
 def test_a_missing_shape_is_told_unread_only_where_that_is_sure(write: Write) -> None:
     libraries = "import os.path, torch\nfrom torchvision.transforms import v2\nx = v2.Resize(3)\n"
-    with pytest.raises(OnelayerError, match="mine.py:x does not say which images it is for"):
+    with pytest.raises(OnelayerError, match=r"mine\.py:x does not say which images it is for"):
         check_pipeline(f"{write(libraries)}:x", has_shape=False)
     check_pipeline(f"{write(libraries)}:x", has_shape=True)
     for maybe in (
