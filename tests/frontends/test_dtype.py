@@ -83,8 +83,7 @@ def compare_dtypes(before: torch.dtype, after: torch.dtype, scale: bool) -> None
     # Every value of a byte, and numbers between: as many steps as a half-precision number can tell apart.
     # White itself is left out: torch multiplies by 255.999 in that precision, which is 256, and gives black.
     case = f"{before} to {after}, {scale=}"
-    fractions = torch.cat([torch.arange(256) / 256, torch.arange(255) / 255])
-    values = torch.arange(256) if before == torch.uint8 else fractions * (1 if scale else 255)
+    values = torch.arange(256) if before == torch.uint8 else torch.arange(511) / 512 * (1 if scale else 255)
     image = values.to(before).reshape(1, 1, -1)
     transform = v2.ToDtype(after, scale=scale)
     spec, result = spec_of(image), transform(image)

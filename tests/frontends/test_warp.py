@@ -254,7 +254,7 @@ def test_refusals(assert_refused: Any) -> None:
         (partial(f1.rotate, angle=3, fill=[1, 2]), TENSOR, "a fill of 2 numbers; expected one, or 3"),
         (v2.RandomRotation((3, 3), fill={"others": 3}), TENSOR, "a dictionary of types"),
         (partial(f2.rotate, angle=3, fill=256), PICTURE, "the fill 256 for a uint8 image"),
-        (partial(f2.rotate, angle=3, fill=float("nan")), TENSOR, "a bias"),
+        (partial(f2.rotate, angle=3, fill=float("nan")), TENSOR, "not finite"),
         (partial(f2.rotate, angle=3), ImageSpec((3, 17, 11), "float16", "tensor"), "misses pixels"),
         (partial(f2.rotate, angle=3), ImageSpec((3, 17, 11), "bfloat16", "tensor"), "misses pixels"),
         # The denominator 1 − 0.4·x is zero at the centres of the third column, x = 2.5.
