@@ -70,7 +70,7 @@ def test_a_missing_shape_is_told_unread_only_where_that_is_sure(write: Write) ->
     for maybe in (
         "import onelayer\n", "import beside_it\n", "from . import beside_it\n", "from beside_it import x\n",
         "import importlib\nx = importlib.import_module('onelayer').Pipeline('a', abs, (1, 2, 3))\n",
-        "not Python",
+        "def make(:\n",
     ):  # fmt: skip
         check_pipeline(f"{write(libraries + maybe)}:x", has_shape=False)
     check_pipeline("torchvision.transforms:x", has_shape=False)
