@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,12 @@ def test_a_case_without_any_row_and_a_peer_without_some() -> None:
     some = record(REPORT[0], case(row("late", 1.0), workload="report-float32", batch_size=16))
     _, lines = draw_workload(some, "report-float32", 2).axes
     assert {len(line.get_xdata()) for line in lines.get_lines()} == {1, 2}  # type: ignore[arg-type]
+
+
+def test_a_chart_without_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(OnelayerError, match=r"matplotlib, which is not installed.*'onelayer\[bench\]'"):
+        draw_workload(record(PHOTOGRAPHS), "imagenet-375x500", 2)
 
 
 def test_what_is_written_can_be_read(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ MOST = 32
 class Reference:
     """Results of a transform for the first images of a workload, computed with NumPy in float64.
 
-    Where the transform cannot be derived, they are its own results.
+    Where the transform cannot be derived, they are the results of the transform itself.
 
     Args:
         transform: torchvision transform of tensors.

@@ -27,7 +27,7 @@ def floor_on_cpu(images: Sequence[torch.Tensor], shape: torch.Size, dtype: torch
         dtype: Dtype of the results.
         threads: Number of threads, each of which reads and writes its share, where there is enough to share.
     """
-    outputs = {batch: torch.zeros(*batch, *shape, dtype=dtype) for batch in {one.shape[:-3] for one in images}}
+    outputs = {batch: torch.zeros(*batch, *shape, dtype=dtype) for batch in {item.shape[:-3] for item in images}}
     pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
 
     def apply(pieces: list[Piece]) -> None:
@@ -36,18 +36,18 @@ def floor_on_cpu(images: Sequence[torch.Tensor], shape: torch.Size, dtype: torch
         first()
         wait(futures)
 
-    return Contender(apply, [_pieces(one, outputs[one.shape[:-3]], threads) for one in images])
+    return Contender(apply, [_pieces(item, outputs[item.shape[:-3]], threads) for item in images])
 
 
 def floor_on_cuda(images: Sequence[torch.Tensor], shape: torch.Size, dtype: torch.dtype) -> Contender:
     """Copy the images to the CUDA device, and as many bytes as the results have back; see :func:`floor_on_cpu`."""
     outputs = {
-        batch: torch.zeros(*batch, *shape, dtype=dtype, device="cuda") for batch in {one.shape[:-3] for one in images}
+        batch: torch.zeros(*batch, *shape, dtype=dtype, device="cuda") for batch in {item.shape[:-3] for item in images}
     }
 
-    def apply(one: torch.Tensor) -> None:
-        one.to("cuda")
-        outputs[one.shape[:-3]].cpu()
+    def apply(item: torch.Tensor) -> None:
+        item.to("cuda")
+        outputs[item.shape[:-3]].cpu()
 
     return Contender(apply, images)
 

@@ -234,11 +234,11 @@ def _measured_case(series: _Series[W], batch_size: int | None) -> Case:
 def _prepared_entry(series: _Series[W], peer: Peer[W], batch_size: int | None) -> _Entry:
     images = _batches_of_pass(series, batch_size, series.seconds_per_image.get(peer.name))
     prepared = peer.prepare(series.workload.work, images, series.resources)
-    results = (prepared.tensor(prepared.apply(one)) for one in prepared.inputs)
+    results = (prepared.tensor(prepared.apply(item)) for item in prepared.inputs)
     difference = series.reference.difference(results)
     # Some compile or plan anew for every size, such as that of a last batch, which is smaller: that is not timed.
-    for one in {image.shape: one for image, one in zip(images, prepared.inputs, strict=True)}.values():
-        prepared.apply(one)
+    for item in {image.shape: item for image, item in zip(images, prepared.inputs, strict=True)}.values():
+        prepared.apply(item)
     return _Entry(prepared, images, difference)
 
 
@@ -257,7 +257,7 @@ def _batches_of_pass(series: _Series[W], batch_size: int | None, seconds_per_ima
 
 
 def _count(images: Sequence[Images]) -> int:
-    return sum(one.shape[:-3].numel() for one in images)
+    return sum(item.shape[:-3].numel() for item in images)
 
 
 def _floor(series: _Series[W], images: Sequence[Images]) -> Contender:

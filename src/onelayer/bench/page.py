@@ -65,7 +65,12 @@ def markdown(record: BenchmarkRecord) -> str:
             lines += ["", _escaped(REDUCED_NOTE)]
         if case.not_measured:
             labels = record.labels
-            lines += ["", "Not measured:", "", *(f"- {labels[one.peer]}: {one.why}" for one in case.not_measured)]
+            lines += [
+                "",
+                "Not measured:",
+                "",
+                *(f"- {labels[missing.peer]}: {missing.why}" for missing in case.not_measured),
+            ]
     return "\n".join(lines) + "\n"
 
 

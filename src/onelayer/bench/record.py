@@ -30,7 +30,7 @@ class PeerDescription(Part):
 class Difference(Part):
     """Distance of results from real arithmetic (the NumPy reference in float64), in grey levels, 1/255 of the range.
 
-    Where a transform cannot be derived, it is the distance from its own results.
+    Where a transform cannot be derived, it is the distance from the results of the transform itself.
     """
 
     largest: float

@@ -99,7 +99,7 @@ def is_reduced(case: Case, row: Row) -> bool:
 def case_table(case: Case) -> Table:
     """Lay out one case for the terminal; the page has the quartiles and the peers' labels."""
     caption = [REDUCED_NOTE] if any(is_reduced(case, row) for row in case.rows) else []
-    caption += [f"not measured: {one.peer}: {one.why}" for one in case.not_measured]
+    caption += [f"not measured: {missing.peer}: {missing.why}" for missing in case.not_measured]
     table = Table(
         title=Text(f"{case.title}\n{case.heading}"),
         caption=Text("\n".join(caption)),
@@ -190,12 +190,12 @@ def cases_on(record: BenchmarkRecord, device: str) -> list[Case]:
     return sorted(cases, key=lambda case: case.batch_size or 1, reverse=True)
 
 
-def are_level(one: Timing, other: Timing) -> bool:
+def are_level(first: Timing, second: Timing) -> bool:
     """Return whether two quartile ranges overlap, so that the difference is within the spread of repeats.
 
     A shared end counts.
     """
-    return one.first_quartile <= other.third_quartile and other.first_quartile <= one.third_quartile
+    return first.first_quartile <= second.third_quartile and second.first_quartile <= first.third_quartile
 
 
 def fastest(record: BenchmarkRecord, case: Case) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""AlbumentationsX, image by image: OpenCV underneath, with ``INTER_AREA`` for reductions, its own antialiasing.
+"""AlbumentationsX, image by image: OpenCV underneath, with ``INTER_AREA`` for reductions.
 
-It rounds the longer side and the place of the crop in its own way, so an image may be a pixel off torchvision's. Its
+It rounds the longer side and the place of the crop in another way, so an image may be a pixel off torchvision's. Its
 licence is the AGPL, or a commercial one. It would report on its use over the network, which is turned off here.
 """
 

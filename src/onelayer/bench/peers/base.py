@@ -66,7 +66,7 @@ def accept_all(_work: object, _images: Images) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Peer(Generic[W]):
-    """One way to do the work of a workload.
+    """Software that does the work of a workload.
 
     Args:
         name: Name on the command line and in records.
@@ -142,7 +142,7 @@ def on_arrays(
         def apply(pixels: Pixels) -> Pixels:
             return function(pixels) if pixels.ndim == 3 else np.stack([function(image) for image in pixels])
 
-        return Prepared([hwc_array(one) for one in images], apply, torch.from_numpy)
+        return Prepared([hwc_array(item) for item in images], apply, torch.from_numpy)
 
     return prepare
 

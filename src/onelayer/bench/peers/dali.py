@@ -19,10 +19,10 @@ _GRAY = (0.2989, 0.587, 0.114)
 def prepare(work: Work, images: Sequence[Images], resources: Resources) -> Prepared:
     """Build one pipeline for images of all sizes.
 
-    The size that each image is resized to, and the place of its crop, are inputs of the pipeline, because DALI would
-    round both in another way than torchvision.
+    The size that each image is resized to, and the place of its crop, are inputs of the pipeline, because DALI
+    rounds them in another way than torchvision.
     """
-    most = max(one.shape[:-3].numel() for one in images)
+    most = max(item.shape[:-3].numel() for item in images)
     pipeline = _pipeline(work, images[0].dtype, most, resources.threads)
 
     def apply(batch: Pixels) -> Any:
@@ -43,7 +43,7 @@ def prepare(work: Work, images: Sequence[Images], resources: Resources) -> Prepa
         copied = torch.from_numpy(np.array(output))
         return copied[0] if single else copied
 
-    return Prepared([hwc_array(one[None] if one.ndim == 3 else one) for one in images], apply, tensor)
+    return Prepared([hwc_array(item[None] if item.ndim == 3 else item) for item in images], apply, tensor)
 
 
 def _repeated(value: float | tuple[int, int], count: int) -> NDArray[np.float32]:

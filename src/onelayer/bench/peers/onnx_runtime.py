@@ -26,7 +26,7 @@ def prepare(work: Work, images: Sequence[Images], resources: Resources) -> Prepa
     options.inter_op_num_threads = 1
     # Its threads would go on spinning into the time of whoever comes next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    batches = [one[None] if one.ndim == 3 else one for one in images]
+    batches = [item[None] if item.ndim == 3 else item for item in images]
     sessions = {
         shape: onnxruntime.InferenceSession(
             _model(work, shape, images[0].dtype).SerializeToString(), options, providers=["CPUExecutionProvider"]

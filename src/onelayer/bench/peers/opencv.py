@@ -3,7 +3,7 @@
 OpenCV has no antialiasing for its bilinear and bicubic interpolations. To reduce an image its users take
 ``INTER_AREA``, for bilinear and for bicubic work alike: each output is the mean of the input that it covers, half the
 support of antialiased bilinear and a quarter of bicubic. So it does less than the others, and the values differ by more
-than rounding. Images that are enlarged along one side or both are interpolated as specified.
+than rounding. Images that are enlarged along any side are interpolated as specified.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ def prepare(work: Work, images: Sequence[Images], resources: Resources) -> Prepa
     """Compile a model for each batch shape: one for all batch sizes would be slower."""
     import openvino  # only where it is installed
 
-    batches = [one[None] if one.ndim == 3 else one for one in images]
+    batches = [item[None] if item.ndim == 3 else item for item in images]
     core = openvino.Core()
     properties = {
         "INFERENCE_NUM_THREADS": resources.threads,

@@ -6,7 +6,7 @@ whole number first; see ``pillow_worker``. Normalised with NumPy.
 Pillow-SIMD takes Pillow's place where it is installed and so needs a Python environment to itself. The environment
 variable ``ONELAYER_PILLOW_SIMD`` names that environment's Python interpreter. It needs Pillow-SIMD and NumPy, no more:
 it runs ``pillow_worker`` as a script, which holds the images and does the same work as here. What is timed is a request
-and its answer through a pipe, which both ends watch while they wait: some 30 µs more than the work itself, if a core is
+and its answer through a pipe, which is watched at either end: some 30 µs more than the work itself, if a core is
 free for each. That is little for a photograph, and much for the report's images in small batches.
 """
 
@@ -82,7 +82,7 @@ def pillow_steps(work: Work, height: int, width: int) -> PillowSteps:
 def prepare(work: Work, images: Sequence[Images], _resources: Resources) -> Prepared:
     """Open the images with this interpreter's Pillow."""
     return Prepared(
-        inputs=[(pillow_worker.to_input(hwc_array(one)), pillow_steps(work, *one.shape[-2:])) for one in images],
+        inputs=[(pillow_worker.to_input(hwc_array(item)), pillow_steps(work, *item.shape[-2:])) for item in images],
         apply=lambda image_and_steps: pillow_worker.apply_to_input(*image_and_steps),
         tensor=torch.from_numpy,
     )
@@ -117,7 +117,7 @@ def _pillow_version(interpreter: str) -> str | None:
 def prepare_simd(work: Work, images: Sequence[Images], _resources: Resources) -> Prepared:
     """Start a worker and give it the images; it ends when nobody holds the result any more."""
     worker = Worker(os.environ[VARIABLE])
-    version = worker.load(images, [pillow_steps(work, *one.shape[-2:]) for one in images])
+    version = worker.load(images, [pillow_steps(work, *item.shape[-2:]) for item in images])
     return Prepared(range(len(images)), worker.apply, worker.result, {"pillow-simd": version})
 
 
@@ -149,7 +149,7 @@ class Worker:
     def load(self, images: Sequence[Images], steps: Sequence[PillowSteps]) -> str:
         """Send it images and the steps for each; returns its version of Pillow."""
         file = self._folder / "images.npz"
-        np.savez(file, allow_pickle=False, **{str(index): hwc_array(one) for index, one in enumerate(images)})
+        np.savez(file, allow_pickle=False, **{str(index): hwc_array(item) for index, item in enumerate(images)})
         answer = self._ask({"do": "load", "images": str(file), "steps": [asdict(each) for each in steps]})
         file.unlink()
         return str(answer["version"])

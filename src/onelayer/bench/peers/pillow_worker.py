@@ -82,7 +82,7 @@ def apply_to_input(images: Image | list[Image], steps: PillowSteps) -> np.ndarra
 def to_input(pixels: np.ndarray[Any, Any]) -> Image | list[Image]:
     """Convert an array [H, W, 3] to an image, or [N, H, W, 3] to a list of images."""
     if pixels.ndim == 4:
-        return [PIL.Image.fromarray(one) for one in pixels]
+        return [PIL.Image.fromarray(each) for each in pixels]
     return PIL.Image.fromarray(pixels)
 
 
@@ -97,7 +97,9 @@ class Server:
         if request["do"] == "load":
             with np.load(request["images"], allow_pickle=False) as arrays:
                 images = [to_input(arrays[str(index)]) for index in range(len(request["steps"]))]
-            self._inputs = [(one, PillowSteps(**steps)) for one, steps in zip(images, request["steps"], strict=True)]
+            self._inputs = [
+                (image, PillowSteps(**steps)) for image, steps in zip(images, request["steps"], strict=True)
+            ]
             return {"version": PIL.__version__}
         result = apply_to_input(*self._inputs[request["index"]])
         if request["do"] == "result":
@@ -137,7 +139,7 @@ class LineReader:
             except BlockingIOError:
                 if time.perf_counter() > tired:
                     select.select([self._descriptor], [], [])
-                # If there is one core for both, the other end gets it.
+                # If there is a single core, the other end gets it.
                 os.sched_yield()
 
 

@@ -71,8 +71,8 @@ def on_tensors(make: Make[W], layout: Callable[[Images], torch.Tensor] = as_load
         device = torch.device(resources.device)
         function = make(work, images[0], device)
         return Prepared(
-            inputs=[layout(one) for one in images],
-            apply=lambda one: function(one.to(device)).contiguous().cpu(),
+            inputs=[layout(item) for item in images],
+            apply=lambda item: function(item.to(device)).contiguous().cpu(),
             tensor=as_loaded,
         )
 
@@ -89,7 +89,7 @@ def on_device(make: Make[W]) -> Prepare[W]:
     def prepare(work: W, images: Sequence[Images], resources: Resources) -> Prepared:
         device = torch.device(resources.device)
         function = make(work, images[0], device)
-        return Prepared([one.to(device) for one in images], function, lambda result: result.contiguous().cpu())
+        return Prepared([item.to(device) for item in images], function, lambda result: result.contiguous().cpu())
 
     return prepare
 
@@ -160,7 +160,7 @@ def onelayer_into_memory(work: HasTransform, images: Images, device: torch.devic
         example = torch.zeros((*batch, *images.shape[-3:]), dtype=images.dtype, device=device)
         return torch.empty_like(layer(example))
 
-    return lambda one: layer(one, out=memory(one.shape[:-3]))
+    return lambda item: layer(item, out=memory(item.shape[:-3]))
 
 
 def onelayer_in_pytorch(work: HasTransform, _images: Images, _device: torch.device) -> TensorFunction:
@@ -196,11 +196,11 @@ def prepare_pil(work: Work, images: Sequence[Images], _resources: Resources) -> 
 
     def apply(image: Image.Image | list[Image.Image]) -> torch.Tensor:
         if isinstance(image, list):
-            return torch.stack([transform(one) for one in image])
+            return torch.stack([transform(each) for each in image])
         return transform(image).contiguous()
 
     return Prepared(
-        inputs=[to_pil_image(one) if one.ndim == 3 else [to_pil_image(image) for image in one] for one in images],
+        inputs=[to_pil_image(item) if item.ndim == 3 else [to_pil_image(image) for image in item] for item in images],
         apply=apply,
         tensor=as_loaded,
     )
