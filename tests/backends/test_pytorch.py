@@ -95,6 +95,14 @@ def test_is_the_reference() -> None:
                 np.testing.assert_allclose(outputs.numpy(), expected, rtol=0, atol=1e-11, err_msg=name)
 
 
+def test_halves_are_rounded_as_they_should_be() -> None:
+    values = np.concatenate([np.arange(-3, 6, 0.25), [254.5, 255.5, 1e6]]).reshape(1, 1, -1)
+    for rounding, dtype in itertools.product(("half_even", "half_up", "truncate"), ("uint8", "int8")):
+        program = Program(values.shape, (Quantize(rounding, dtype),))
+        result = lower(program, FLOAT64)(torch.from_numpy(values))
+        np.testing.assert_array_equal(result.numpy(), program.apply(values), err_msg=f"{rounding} {dtype}")
+
+
 def test_float32() -> None:
     for name in ("resize", "blocks", "all at once", "normalise", "gray", "sparse", "dense"):
         in_shape, stages = STAGES[name]
