@@ -83,7 +83,7 @@ class OneLayer(nn.Module):
             OnelayerError: If the layer was loaded: then its programs are all there is.
         """
         if not isinstance(self.source, Transforms):
-            raise OnelayerError("a layer that was loaded has no transforms, only programs", hint="Use .program(given).")
+            raise OnelayerError("the layer has no transforms, only programs", hint="Use .program(given).")
         return self.source
 
     @property
