@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from onelayer.reproduction.learn_request import LearnRequest
-from onelayer.reproduction.reproduce import reproduce
 
 Refused = Callable[..., str]
 
@@ -61,24 +56,3 @@ def refused(run: Callable[..., tuple[int, str]]) -> Refused:
         return text
 
     return check
-
-
-@pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, write_images: Callable[[Path], Path]) -> Path:
-    """The folder of a quick run on forty images, made once and never changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ONELAYER_CACHE", str(folder / "cache"))
-        reproduce(LearnRequest(out=folder / "run", data=str(write_images(folder / "photographs")), quick=True))
-    return folder / "run"
-
-
-@pytest.fixture
-def run_copy(finished_run: Path, image_folder: Path, tmp_path: Path) -> Path:
-    """A copy of that run, whose images are the test's own."""
-    out = tmp_path / "run"
-    shutil.copytree(finished_run, out)
-    record = json.loads((out / "run.json").read_text())
-    record["data"]["source"] = str(image_folder)
-    (out / "run.json").write_text(json.dumps(record))
-    return out

@@ -23,6 +23,8 @@ import onelayer
 from onelayer import pipelines
 from onelayer import serialize as layer_files
 from onelayer.bench.record import BenchmarkRecord
+from onelayer.cli import pipeline_source
+from onelayer.pipelines import Pipeline
 from onelayer.reproduction import steps
 from onelayer.reproduction.records import MetricsRecord, OtherRecipesRecord, RunRecord, read_history
 
@@ -37,40 +39,37 @@ def contents(folder: Path) -> dict[str, bytes]:
 # --- what works -----------------------------------------------------------------------------------------------------
 
 
-def test_reproduce_leaves_everything_the_report_has(finished_run: Path) -> None:
+def test_reproduce_leaves_everything_the_report_has(finished_run: Path, tiny_pipeline: Pipeline) -> None:
     names = {path.name for path in finished_run.iterdir()}
     assert names >= {
         "report.html", "history.csv", "train.png", "comparison.png", "metrics.json", "benchmark.json", "layer",
-        "recipes.json", "recipes",
+        "recipes.json", "recipes", "directions.json",
     }  # fmt: skip
-    # Twenty-eight images do not tell the directions of 3,072 values.
-    assert not (finished_run / "directions.json").exists()
     compared = MetricsRecord.read(finished_run / "metrics.json").layers
     assert [layer.layer for layer in compared] == ["learned", "least-squares", "adam-whitened", "derived"]
     record = RunRecord.read(finished_run / "run.json")
     assert record.quick
-    assert (record.data.train, record.data.validation, record.data.test) == (28, 4, 8)
+    assert (record.data.train, record.data.validation, record.data.test) == (98, 14, 28)
     assert record.training is not None
     assert record.training.epochs_run == len(read_history(finished_run / "history.csv")) == steps.QUICK_EPOCHS
-    # eight test images make no larger batch
-    assert [case.batch_size for case in BenchmarkRecord.read(finished_run / "benchmark.json").cases] == [8]
+    # 28 test images make no larger batches
+    assert [case.batch_size for case in BenchmarkRecord.read(finished_run / "benchmark.json").cases] == [8, 16]
     page = (finished_run / "report.html").read_text(encoding="utf-8")
     assert "quick run" in page.lower()
     # the metrics are those of the layer in the folder, on the test images
     layer = onelayer.load(finished_run)
-    images = steps.images_of(record).test
-    report = pipelines.named("report")
-    inputs = torch.from_numpy(np.array(images)) / 255
+    inputs = torch.from_numpy(np.array(steps.images_of(record).test)) / 255
     with torch.no_grad():
-        largest = float((layer(inputs) - report(inputs)).abs().max()) * 255
-    assert MetricsRecord.read(finished_run / "metrics.json").layers[0].max_grey_levels == pytest.approx(
-        largest, rel=1e-4
-    )
+        largest = float((layer(inputs) - tiny_pipeline(inputs)).abs().max()) * 255
+    measured = MetricsRecord.read(finished_run / "metrics.json").layers[0].max_grey_levels
+    assert measured == pytest.approx(largest, rel=1e-4)
 
 
-def test_report_makes_the_same_page_again_without_the_data(run: Run, run_copy: Path, image_folder: Path) -> None:
+@pytest.mark.usefixtures("instant_figures")
+def test_report_makes_the_same_page_again_without_the_data(run: Run, run_copy: Path) -> None:
+    assert run("report", run_copy)[0] == 0
     before = contents(run_copy)
-    shutil.rmtree(image_folder)
+    shutil.rmtree(run_copy.with_name("photographs"))
     for name in ("report.html", "train.png", "comparison.png"):
         (run_copy / name).unlink()
     code, text = run("report", run_copy)
@@ -79,18 +78,26 @@ def test_report_makes_the_same_page_again_without_the_data(run: Run, run_copy: P
     assert contents(run_copy) == before
 
 
+@pytest.fixture
+def tiny(tiny_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the tiny pipeline, as the command line knows it."""
+    monkeypatch.setattr(pipeline_source, "BUILT_IN", (*pipeline_source.BUILT_IN, tiny_pipeline.name))
+    return tiny_pipeline.name
+
+
 def test_one_pass_recipe_skips_bad_images_and_is_compared(
-    run: Run, refused: Refused, image_folder: Path, tmp_path: Path
+    run: Run, refused: Refused, tiny: str, write_images: Callable[..., Path], tmp_path: Path
 ) -> None:
-    out, broken = tmp_path / "run", image_folder / "013.png"
-    broken.write_bytes(broken.read_bytes()[:150])
-    command = ("learn", "--quick", "--data", image_folder, "--out", out, "--recipe", "least-squares")
+    out, images = tmp_path / "run", write_images(tmp_path / "images", 100, 5, 4)
+    broken = images / "013.png"
+    broken.write_bytes(broken.read_bytes()[:50])
+    command = ("learn", tiny, "--quick", "--data", images, "--out", out, "--recipe", "least-squares")
     refused(command, r"013\.png", "--skip-bad")
     code, text = run(*command, "--skip-bad")
     assert code == 0, text
     assert "1 images could not be used" in text
     record = RunRecord.read(out / "run.json")
-    assert (record.data.skipped, record.data.train + record.data.validation + record.data.test) == (1, 39)
+    assert (record.data.skipped, record.data.train + record.data.validation + record.data.test) == (1, 99)
     assert (record.recipe, len(read_history(out / "history.csv"))) == ("least-squares", 1)
     assert layer_files.load_dense(out / "layer").weight.dtype == torch.float64
     code, text = run("compare", out)
@@ -100,13 +107,12 @@ def test_one_pass_recipe_skips_bad_images_and_is_compared(
     refused(("learn", "--resume", "--out", out, "--recipe", "report"), "--recipe")
 
 
-def test_a_function_of_ones_own(run: Run, refused: Refused, pipelines_file: Path, tmp_path: Path) -> None:
+def test_a_function_of_ones_own(
+    run: Run, refused: Refused, pipelines_file: Path, write_images: Callable[..., Path], tmp_path: Path
+) -> None:
     out, function = tmp_path / "run", f"{pipelines_file}:resized"
-    (tmp_path / "images").mkdir()
-    generator = np.random.default_rng(1)
-    for index in range(120):  # 84 to learn from, and 60 values in each
-        Image.fromarray(generator.integers(0, 256, (5, 4, 3), dtype=np.uint8)).save(tmp_path / f"images/{index:03}.png")
-    command = ("learn", function, "--data", tmp_path / "images", "--out", out, "--recipe", "least-squares")
+    images = write_images(tmp_path / "images", 120, 5, 4)  # 84 to learn from, and 60 values in each
+    command = ("learn", function, "--data", images, "--out", out, "--recipe", "least-squares")
     refused(command, "resized does not say which images it is for")
     code, text = run(*command, "--shape", "3x5x4")
     assert code == 0, text
@@ -161,9 +167,10 @@ def test_numbers_out_of_range(refused: Refused, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_there_is_not_touched(refused: Refused, run_copy: Path, image_folder: Path, tmp_path: Path) -> None:
+def test_what_is_there_is_not_touched(refused: Refused, run_copy: Path, tmp_path: Path) -> None:
     before = contents(run_copy)
-    data = ("--data", image_folder)
+    images = run_copy.with_name("photographs")
+    data = ("--data", images)
     refused(("reproduce", "--quick", *data, "--out", run_copy), "already holds a run", "--resume", "--overwrite")
     refused(("learn", "--data", tmp_path / "nowhere", "--out", run_copy, "--overwrite"), "nowhere")
     devices = ("--device", "cpu", "--devices", 1000)
@@ -173,11 +180,11 @@ def test_what_is_there_is_not_touched(refused: Refused, run_copy: Path, image_fo
     refused(("reproduce", "--resume", "--out", run_copy, *changed), "--lr, --seed", "--epochs may grow")
     refused(("reproduce", "--resume", "--out", run_copy, "--epochs", 1), "at least the run's 3")
     assert contents(run_copy) == before
-    Image.new("RGB", (32, 32), "red").save(image_folder / "000.png")
+    Image.new("RGB", (4, 5), "red").save(images / "000.png")
     refused(("compare", run_copy), "not those of the run")
-    before = contents(image_folder)
-    refused(("learn", *data, "--out", image_folder, "--overwrite"), "not empty and holds no run")
-    assert contents(image_folder) == before
+    before = contents(images)
+    refused(("learn", *data, "--out", images, "--overwrite"), "not empty and holds no run")
+    assert contents(images) == before
 
 
 def test_out_that_cannot_be_written(
@@ -222,7 +229,7 @@ def test_damaged_files_of_a_run(refused: Refused, run_copy: Path) -> None:
     damage("layer/config.json", other_shape, "bench", "weights in")
     damage("layer/config.json", newer, "bench", "format version 99", "newer onelayer")
     layer_files.save(onelayer.DenseLayer((3, 8, 8), (1, 4, 4)), run_copy / "layer")
-    refused(("compare", run_copy), r"\(3, 8, 8\)", r"\(3, 32, 32\)")
+    refused(("compare", run_copy), r"\(3, 8, 8\)", r"\(3, 5, 4\)")
 
 
 # --- whole runs -----------------------------------------------------------------------------------------------------
@@ -311,10 +318,11 @@ def test_more_epochs_on_resume_go_on_learning(run: Run, run_copy: Path) -> None:
 
 
 @pytest.mark.exhaustive
-def test_the_same_command_gives_the_same_layer(run: Run, run_copy: Path, image_folder: Path, tmp_path: Path) -> None:
+def test_the_same_command_gives_the_same_layer(run: Run, tiny: str, run_copy: Path) -> None:
     (run_copy / "notes.txt").write_text("mine")
     before = (run_copy / "layer" / "model.safetensors").read_bytes()
-    assert run("learn", "--quick", "--data", image_folder, "--out", run_copy, "--overwrite")[0] == 0
+    images = run_copy.with_name("photographs")
+    assert run("learn", tiny, "--quick", "--data", images, "--out", run_copy, "--overwrite")[0] == 0
     assert (run_copy / "layer" / "model.safetensors").read_bytes() == before
     # The run was replaced, and nothing else.
     assert (run_copy / "notes.txt").read_text() == "mine"
@@ -348,8 +356,8 @@ def test_the_environment_names_the_data_of_a_new_run(
 
 
 @pytest.mark.exhaustive
-def test_resume_where_the_images_have_moved(run: Run, refused: Refused, run_copy: Path, image_folder: Path) -> None:
-    moved = image_folder.rename(image_folder.with_name("elsewhere"))
+def test_resume_where_the_images_have_moved(run: Run, refused: Refused, run_copy: Path) -> None:
+    moved = run_copy.with_name("photographs").rename(run_copy.with_name("elsewhere"))
     for name in ("metrics.json", "benchmark.json"):
         (run_copy / name).unlink()
     refused(("reproduce", "--resume", "--out", run_copy), "photographs")
