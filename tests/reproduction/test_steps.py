@@ -13,11 +13,11 @@ from torchvision.transforms import v2
 
 import onelayer
 from onelayer import OnelayerError, Pipeline
+from onelayer.bench.record import BenchmarkRecord
 from onelayer.reproduction import steps
 from onelayer.reproduction.learn_request import LearnRequest, RecipeChoice
 from onelayer.reproduction.learning.directions import SharedImageStatistics
 from onelayer.reproduction.records import (
-    BenchmarkRecord,
     DirectionsRecord,
     MetricsRecord,
     OtherRecipesRecord,
@@ -65,7 +65,7 @@ def test_a_run_leaves_everything_the_report_has(finished_run: Path) -> None:
     compared = MetricsRecord.read(finished_run / "metrics.json").layers
     assert [layer.layer for layer in compared] == ["learned", "least-squares", "adam-whitened", "derived"]
     # 28 test images make no larger batch.
-    assert [row.batch_size for row in BenchmarkRecord.read(finished_run / "benchmark.json").rows] == [16, 8]
+    assert [case.batch_size for case in BenchmarkRecord.read(finished_run / "benchmark.json").cases] == [8, 16]
     assert "quick run" in (finished_run / "report.html").read_text(encoding="utf-8").lower()
 
 

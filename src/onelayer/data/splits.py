@@ -95,14 +95,14 @@ def image_splits(
     )
 
 
-def carve_missing(given: Mapping[Split, Pixels], *, seed: int, source: str) -> dict[Split, Pixels]:
+def carve_missing(existing: Mapping[Split, Pixels], *, seed: int, source: str) -> dict[Split, Pixels]:
     """Draw the splits that a data set lacks at random from its training images.
 
     A tenth of them becomes validation and a fifth becomes test, so that a data set without any splits, which is to
     be passed as train, is split 70 : 10 : 20. Each gets at least one image. Existing splits are left as they are.
 
     Args:
-        given: Existing splits, at least train.
+        existing: Splits of the data set, at least train.
         seed: Seed of the draw.
         source: Name of the data set in errors.
 
@@ -113,13 +113,13 @@ def carve_missing(given: Mapping[Split, Pixels], *, seed: int, source: str) -> d
     Raises:
         OnelayerError: If an existing split is empty, or train has too few images to carve from.
     """
-    for split, images in given.items():
+    for split, images in existing.items():
         if len(images) == 0:
             raise OnelayerError(f"{source} has no images in its {split} part", expected="at least one image per part")
-    missing = [split for split in SPLITS if split not in given]
+    missing = [split for split in SPLITS if split not in existing]
     if not missing:
-        return dict(given)
-    pool = given["train"]
+        return dict(existing)
+    pool = existing["train"]
     if len(pool) < 1 + len(missing):
         raise OnelayerError(
             f"{source} has too few images to split: {len(pool)}",
@@ -127,7 +127,7 @@ def carve_missing(given: Mapping[Split, Pixels], *, seed: int, source: str) -> d
             hint="Give --data more images.",
         )
     order = np.random.default_rng(seed).permutation(len(pool))
-    splits = dict(given)
+    splits = dict(existing)
     taken = 0
     for split in missing:
         count = max(1, len(pool) // (_VALIDATION_DIVISOR if split == "validation" else _TEST_DIVISOR))
@@ -137,10 +137,9 @@ def carve_missing(given: Mapping[Split, Pixels], *, seed: int, source: str) -> d
     return splits
 
 
-def describe_splits(given: Collection[Split]) -> str:
+def describe_splits(existing: Collection[Split]) -> str:
     """Describe where the splits come from, as the end of a sentence."""
-    existing = [split for split in SPLITS if split in given]
-    if existing == ["train"]:
+    if set(existing) == {"train"}:
         return "split at random into 70% train, 10% validation and 20% test"
     if "validation" not in existing:
         return "with their own train and test parts, a random tenth of train being validation"

@@ -289,7 +289,7 @@ def learn_other_recipes(
     done = OtherRecipesRecord.read(folder.other_recipes).layers if folder.other_recipes.exists() else ()
     missing = [other for other in others if other.name not in {layer.name for layer in done}]
     for other in missing:
-        own = folder.other_layer(other.name)
+        own = folder.other_recipe_folder(other.name)
         own.path.mkdir(parents=True, exist_ok=True)
         fitted = _fit_other(other, sums, validation, whitened, own, device)
         if fitted.summary.stop_reason == "interrupted":

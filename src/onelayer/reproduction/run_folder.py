@@ -96,7 +96,7 @@ class RunFolder:
             else:
                 path.unlink(missing_ok=True)
 
-    def other_layer(self, name: str) -> RunFolder:
+    def other_recipe_folder(self, name: str) -> RunFolder:
         """Name the files of a layer that another recipe learns: those of a run, as far as they are kept."""
         return RunFolder(self.other_layers / name)
 

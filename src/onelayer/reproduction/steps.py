@@ -350,7 +350,7 @@ def compare_step(folder: RunFolder, data: str | None = None, pipeline: Pipeline 
     layers: dict[str, nn.Module] = {"learned": layer}
     if folder.other_recipes.exists():
         for other in OtherRecipesRecord.read(folder.other_recipes).layers:
-            layers[other.name] = _layer_in(folder.other_layer(other.name).layer, original)
+            layers[other.name] = _layer_in(folder.other_recipe_folder(other.name).layer, original)
     compare(original, layers | _derived(original), images_of(record, data).test).write(folder)
 
 

@@ -118,7 +118,7 @@ def test_a_way_that_is_no_contender_neither_wins_nor_is_a_rival(make):
     assert [ranking.rival.name for ranking in pairwise_rankings(record, "cpu", make.peers[2])] == ["batched"]
 
 
-def test_ways_added_later_are_spoken_of_by_their_labels(make):
+def test_peers_added_later_are_spoken_of_by_their_labels(make):
     peer = make.peers[1].model_copy(update={"name": "fused", "label": "fused kernel"})
     times = {8: {"layer": make.timing(1.0), "fused": make.timing(0.1), "batched": make.timing(2.0)}}
     record = make.benchmark(times, peers=(*make.peers, peer))

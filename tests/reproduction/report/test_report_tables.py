@@ -12,7 +12,7 @@ from onelayer.reproduction.report.tables import METRICS_HEADER, metrics_rows, ti
 def marks(make, times) -> list[dict[str, str]]:
     table = time_table(make.benchmark(times))
     return [
-        {way: cell.mark for way, cell in zip(table.peers, line.times, strict=True) if cell and cell.mark}
+        {peer: cell.mark for peer, cell in zip(table.peers, line.times, strict=True) if cell and cell.mark}
         for line in table.groups["CPU"]
     ]
 

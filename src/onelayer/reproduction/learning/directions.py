@@ -89,10 +89,10 @@ class Directions:
         """Measure how far a layer is from the map in each group; None if that is no finite number."""
         weight, bias = (part.cpu().double().numpy() for part in (layer.weight, layer.bias))
         # Before it is rounded to float32, because of layers whose difference is smaller than their own rounding.
-        apart = weight - self.true.weight
-        projected = torch.from_numpy(apart.astype(np.float32)) @ self.vectors
+        difference = weight - self.true.weight
+        projected = torch.from_numpy(difference.astype(np.float32)) @ self.vectors
         squared = projected.double().square().mean(dim=0).numpy()
-        offset = float(np.mean((apart @ self.mean + bias - self.true.bias) ** 2))
+        offset = float(np.mean((difference @ self.mean + bias - self.true.bias) ** 2))
         if not (np.isfinite(squared).all() and np.isfinite(offset)):
             return None
         left = np.add.reduceat(self.eigenvalues * squared, self.starts)

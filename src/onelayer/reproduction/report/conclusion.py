@@ -85,10 +85,10 @@ def _speeds(name: str, benchmark: BenchmarkRecord) -> list[str]:
     layer = DERIVED if name == DERIVED else LAYERS[0]
     clauses = []
     for device in benchmark.devices:
-        for way in layers(benchmark):
-            ranked = {ranking.rival.name: ranking for ranking in pairwise_rankings(benchmark, device, way)}
+        for peer in layers(benchmark):
+            ranked = {ranking.rival.name: ranking for ranking in pairwise_rankings(benchmark, device, peer)}
             ranking = ranked.get("batched", ranked.get("sequential"))
-            if way.name == layer and ranking is not None:
+            if peer.name == layer and ranking is not None:
                 clauses.append(f"on this {_DEVICES[device]} it is {_ranking_in_short(ranking)}")
     return clauses
 
@@ -117,7 +117,7 @@ def headline(
         accuracy += [best] if best else []
     if benchmark is None:
         return [*accuracy, "How fast it is has not been measured yet."]
-    timed = derived_first(layers(benchmark), lambda way: way.name)
+    timed = derived_first(layers(benchmark), lambda peer: peer.name)
     speed = [_headline_of_rankings(benchmark, device, layer) for device in benchmark.devices for layer in timed]
     return [*accuracy, *(sentence for sentence in speed if sentence)]
 
@@ -146,14 +146,14 @@ def speed(record: BenchmarkRecord) -> list[str]:
     sentences = []
     for device in record.devices:
         where = f"On this machine’s {_DEVICES[device]}"
-        for layer in derived_first(layers(record), lambda way: way.name):
+        for layer in derived_first(layers(record), lambda peer: peer.name):
             rankings = pairwise_rankings(record, device, layer)
             sentences += [f"{where}, {layer.label} was {_ranking_in_full(ranking)}." for ranking in rankings]
         # The last layer meets all the others, so the verdict on it says who is ahead.
         if layers(record) and (verdict := _verdict(record, device, layers(record)[-1])):
             sentences.append(verdict)
     if not sentences:
-        sentences.append("The benchmark did not time the layer beside another way, so it says nothing about speed.")
+        sentences.append("The benchmark did not time the layer beside another peer, so it says nothing about speed.")
     if record.not_measured:
         names = enumeration([_DEVICES.get(device, device) for device in record.not_measured])
         sentences.append(f"Nothing is known for a {names}: none was measured.")
@@ -231,7 +231,7 @@ def _guarantee(layer: LayerMetrics) -> str:
 
 def _headline_of_rankings(record: BenchmarkRecord, device: str, layer: PeerDescription) -> str | None:
     found = pairwise_rankings(record, device, layer)
-    # Ways beyond the two that the question is about have their sentences in the conclusion.
+    # Peers beyond the two that the question is about have their sentences in the conclusion.
     asked = [ranking for ranking in found if ranking.rival.name in _PHRASES] or found
     if not asked:
         return None
@@ -271,7 +271,7 @@ def _verdict(record: BenchmarkRecord, device: str, layer: PeerDescription) -> st
         return f"So {layer.label} was the fastest way {where} at every batch size."
     if alone + shared == 0:
         leader, count = Counter(name for names in winners for name in names).most_common(1)[0]
-        phrases = {way.name: _phrase(way) for way in record.peers}
+        phrases = {peer.name: _phrase(peer) for peer in record.peers}
         return (
             f"So {layer.label} was never the fastest way {where}: where speed is all that counts, choose "
             f"{phrases[leader]}, in front at {_share(count, len(rows), first=True)}."
@@ -284,6 +284,6 @@ def _verdict(record: BenchmarkRecord, device: str, layer: PeerDescription) -> st
     return f"So {where} {layer.label} was {enumeration(clauses)}."
 
 
-def _phrase(way: PeerDescription) -> str:
-    """Name a way in running text."""
-    return way.label if way.name in LAYERS else _PHRASES.get(way.name, f"“{way.label}”")
+def _phrase(peer: PeerDescription) -> str:
+    """Name a peer in running text."""
+    return peer.label if peer.name in LAYERS else _PHRASES.get(peer.name, f"“{peer.label}”")

@@ -15,7 +15,7 @@ from onelayer.atomic_write import write_whole
 from onelayer.bench.table import cases_on
 from onelayer.errors import require
 from onelayer.reproduction.report import conclusion, learning_analysis
-from onelayer.reproduction.report.ranking import derived_first, timed
+from onelayer.reproduction.report.ranking import derived_first, measured_peers
 from onelayer.reproduction.report.saved import read_saved
 from onelayer.reproduction.report.tables import METRICS_HEADER, METRICS_MINOR, metrics_rows, time_table
 
@@ -174,7 +174,7 @@ def _content(saved: SavedRun) -> dict[str, Any]:
         "metrics_minor": METRICS_MINOR,
         "metrics_rows": metrics_rows(metrics) if metrics else [],
         "times": time_table(benchmark) if benchmark else None,
-        "ways": derived_first(timed(benchmark), lambda way: way.name) if benchmark else [],
+        "peers": derived_first(measured_peers(benchmark), lambda peer: peer.name) if benchmark else [],
         "absent": formats.ABSENT,
         "training_alt": _training_alt(run),
         "directions_alt": _directions_alt(directions) if directions else "",
@@ -233,15 +233,15 @@ def _weights_alt(comparison: SavedComparison) -> str:
 
 
 def _benchmark_alt(record: BenchmarkRecord) -> str:
-    sentences = [f"Time for {record.images:,} images against batch size, one line per way."]
+    sentences = [f"Time for {record.images:,} images against batch size, one line per peer."]
     for device in record.devices:
         cases = cases_on(record, device)
         # The ends of each line say most of what the chart shows; the table has the rest.
         for case in cases if len(cases) <= 2 else (cases[0], cases[-1]):
             times = ", ".join(
-                f"{way.label} {formats.milliseconds(case.timings[way.name].median)} ms"
-                for way in record.peers
-                if way.name in case.timings
+                f"{peer.label} {formats.milliseconds(case.timings[peer.name].median)} ms"
+                for peer in record.peers
+                if peer.name in case.timings
             )
             sentences.append(f"{formats.DEVICES[device]}, batch size {case.batch_size}: {times}.")
     return " ".join(sentences)

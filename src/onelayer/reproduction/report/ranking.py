@@ -1,4 +1,4 @@
-"""Rank the ways of a benchmark against each other, row by row.
+"""Rank the peers of a run's benchmark against each other, row by row.
 
 Two times whose quartile ranges overlap are level: the difference of their medians is within what the same
 measurement differs by from one repeat to the next.
@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 DERIVED = "derived"
 """Name of the derived layer, in the metrics and in the benchmark."""
 LAYERS = ("layer", DERIVED)
-"""Names of the ways that are layers: the learned one and the derived one. Others are measured against them."""
+"""Names of the peers that are layers: the learned one and the derived one. Others are measured against them."""
 
 
 def derived_first(items: Iterable[Item], name: Callable[[Item], str]) -> list[Item]:
@@ -29,22 +29,22 @@ def derived_first(items: Iterable[Item], name: Callable[[Item], str]) -> list[It
     return sorted(items, key=lambda item: not name(item).startswith(DERIVED))
 
 
-def timed(record: BenchmarkRecord) -> tuple[PeerDescription, ...]:
-    """Return the ways with a time in some case: a way may exist on a device that was not measured only."""
+def measured_peers(record: BenchmarkRecord) -> tuple[PeerDescription, ...]:
+    """Return the peers with a time in some case: a peer may exist on a device that was not measured only."""
     names = timed_peers(record)
-    return tuple(way for way in record.peers if way.name in names)
+    return tuple(peer for peer in record.peers if peer.name in names)
 
 
 def layers(record: BenchmarkRecord) -> tuple[PeerDescription, ...]:
     """Return the layers that were timed, in the record's order."""
-    return tuple(way for way in timed(record) if way.name in LAYERS)
+    return tuple(peer for peer in measured_peers(record) if peer.name in LAYERS)
 
 
 def rivals(record: BenchmarkRecord, layer: PeerDescription) -> tuple[PeerDescription, ...]:
-    """Return the ways to rank a layer against: all that compete, but layers that the record names after it."""
-    ways = timed(record)
-    before = ways[: ways.index(layer)]
-    return tuple(way for way in ways if way.competes and (way in before if way.name in LAYERS else True))
+    """Return the peers to rank a layer against: all that compete, but layers that the record names after it."""
+    peers = measured_peers(record)
+    before = peers[: peers.index(layer)]
+    return tuple(peer for peer in peers if peer.competes and (peer in before if peer.name in LAYERS else True))
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class PairwiseRanking:
 
     Attributes:
         layer: The layer.
-        rival: A contender.
+        rival: Another peer that competes.
         ahead: Rival's time over the layer's, for each row in which the layer is faster.
         level: Number of rows too close to call.
         behind: Layer's time over the rival's, for each row in which the layer is slower.

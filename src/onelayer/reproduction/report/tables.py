@@ -33,10 +33,10 @@ METRICS_MINOR = ("MSE", "SSIM", "Worst image")
 
 
 def time_table(record: BenchmarkRecord) -> BatchSizeTable:
-    """Lay the benchmark out, with the time of each way of doing the transforms over that of each layer."""
+    """Lay the benchmark out, with the ratios of the transforms' times to those of each layer."""
     pairs = [
         (rival.name, layer.name)
-        for layer in derived_first(layers(record), lambda way: way.name)
+        for layer in derived_first(layers(record), lambda peer: peer.name)
         for rival in rivals(record, layer)
         if rival.name not in LAYERS
     ]
