@@ -82,14 +82,14 @@ def _row(name: str, function: Callable[[Any], Any], spec: ImageSpec) -> dict[str
     return {
         "function": name,
         "takes": _text(spec),
-        "kind": found.how,
-        "found": found.words,
+        "kind": found.kind,
+        "found": found.description,
         "images": found.images,
         "calls": found.calls,
         "seconds": found.seconds,
         "largest_error": found.largest_error,
         "output_range": found.output_range,
-        "mismatch_rate": found.differing,
+        "mismatch_rate": found.mismatch_rate,
         "function_ms": 1e3 * timings["function"].median,
         "layer_ms": 1e3 * timings["layer"].median,
     }

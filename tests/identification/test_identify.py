@@ -54,7 +54,7 @@ def noise_image(kind: ImageSpec, seed: int = 5) -> Any:
 
 
 def assert_layer_agrees(found: Identified, function: Callable[[Any], Any], steps: float) -> None:
-    image = noise_image(found.given)
+    image = noise_image(found.input_spec)
     expected, got = (pixels_of(part).double() for part in (function(image), found.layer()(image)))
     torch.testing.assert_close(got, expected, rtol=0.0, atol=steps)
 
@@ -79,9 +79,9 @@ def test_separable(rows: AxisMap, cols: AxisMap, words: tuple[str, str]) -> None
     channel = np.array([[0.2989, 0.587, 0.114]])
     true = Separable(channel, rows, cols, np.array([0.25]))
     found = identify(as_function(true), SHAPE)
-    assert found.how == "separable"
-    assert (found.words["rows"], found.words["columns"]) == words
-    assert found.words["channels"] == "luma (torchvision: 0.2989, 0.587, 0.114)"
+    assert found.kind == "separable"
+    assert (found.description["rows"], found.description["columns"]) == words
+    assert found.description["channels"] == "luma (torchvision: 0.2989, 0.587, 0.114)"
     assert_same(found, true)
     assert_layer_agrees(found, as_function(true), 2e-6)
     assert found.images < 300
@@ -114,15 +114,15 @@ def test_any_separable_function(
     bias = generator.normal(size=size)
     true = Separable(channel, axis(height, size[1]), axis(width, size[2]), bias, transpose)
     found = identify(as_function(true), shape)
-    assert found.how == "separable"
+    assert found.kind == "separable"
     # Weights come from products of images of up to 100 levels with outputs that are rounded to float32.
     assert_same(found, true, 2e-5)
 
 
 def test_height_and_width_swapped() -> None:
     found = identify(lambda image: torch.rot90(image, 1, (-2, -1)), SHAPE)
-    assert found.words["first"] == "height and width swapped"
-    assert (found.words["rows"], found.words["columns"]) == ("flipped", "identity")
+    assert found.description["first"] == "height and width swapped"
+    assert (found.description["rows"], found.description["columns"]) == ("flipped", "identity")
     image = torch.rand(SHAPE)
     assert torch.equal(found.layer()(image), torch.rot90(image, 1, (-2, -1)))
 
@@ -130,13 +130,13 @@ def test_height_and_width_swapped() -> None:
 def test_derivatives_whose_weights_add_up_to_nothing() -> None:
     function: Callable[[Any], Any] = lambda image: ndimage.sobel(image[..., 0], 0)[..., None]  # noqa: E731
     found = identify(function, np.zeros((17, 11, 1), np.float32))
-    assert found.how == "separable"
+    assert found.kind == "separable"
     assert_layer_agrees(found, function, 1e-5)
 
 
 def test_an_array_of_height_and_width_only() -> None:
     found = identify(lambda image: ndimage.gaussian_filter(image, 1.5), np.zeros((17, 11), np.float32))
-    assert found.given == ImageSpec((1, 17, 11), "float32", "numpy")
+    assert found.input_spec == ImageSpec((1, 17, 11), "float32", "numpy")
     image = np.random.default_rng(0).random((17, 11), dtype=np.float32)
     np.testing.assert_allclose(found.layer()(image)[..., 0], ndimage.gaussian_filter(image, 1.5), atol=2e-6)
 
@@ -150,7 +150,7 @@ def test_small_images(shape: tuple[int, int, int]) -> None:
 def test_a_constant() -> None:
     picture = torch.rand(2, 3, 4)
     found = identify(lambda _: picture, SHAPE)
-    assert found.how == "constant"
+    assert found.kind == "constant"
     torch.testing.assert_close(found.layer()(torch.rand(SHAPE)), picture)
 
 
@@ -163,9 +163,9 @@ def test_imagenet_evaluation() -> None:
         ]
     )
     found = identify(lambda image: transform(image), (3, 300, 280))
-    assert found.words["rows"] == "bilinear antialias 300→274, crop 25…248 of 274"
-    assert found.words["columns"] == "bilinear antialias 280→256, crop 16…239 of 256"
-    assert found.words["channels"] == "divided by the standard deviations of ImageNet"
+    assert found.description["rows"] == "bilinear antialias 300→274, crop 25…248 of 274"
+    assert found.description["columns"] == "bilinear antialias 280→256, crop 16…239 of 256"
+    assert found.description["channels"] == "divided by the standard deviations of ImageNet"
     assert found.largest_error < 1e-5 * found.output_range
     assert found.images < 400
     assert found.calls < 100
@@ -180,10 +180,10 @@ def test_pillow_resizes_bit_for_bit(name: str, size: tuple[int, int]) -> None:
     resample = PIL.Image.Resampling[name]
     image = PIL.Image.new("RGB", (31, 26))
     found = identify(lambda one: one.resize(size, resample), image)
-    assert found.how == "separable"
+    assert found.kind == "separable"
     assert found.largest_error == 0.0
     # Boxes that do not shrink only choose values, as nearest neighbours.
-    assert ("one after the other" in found.words["rounding"]) == (name != "BOX" or size == (13, 9))
+    assert ("one after the other" in found.description["rounding"]) == (name != "BOX" or size == (13, 9))
     assert_layer_agrees(found, lambda one: one.resize(size, resample), 0.0)
 
 
@@ -198,9 +198,9 @@ def test_a_whole_pipeline_of_pil_images_bit_for_bit() -> None:
         ]
     )
     found = identify(lambda image: transform(image), PIL.Image.new("RGB", (50, 40)))
-    assert found.words["rows"] == "bilinear antialias 40→30, crop 3…26 of 30"
-    assert found.words["channels"] == "divided by 255 and by the standard deviations of ImageNet"
-    assert found.differing == 0.0
+    assert found.description["rows"] == "bilinear antialias 40→30, crop 3…26 of 30"
+    assert found.description["channels"] == "divided by 255 and by the standard deviations of ImageNet"
+    assert found.mismatch_rate == 0.0
     assert_layer_agrees(found, transform, 0.0)
 
 
@@ -212,8 +212,8 @@ def test_torch_bytes_bit_for_bit() -> None:
 
 def test_grey_of_pillow() -> None:
     found = identify(lambda image: image.convert("L"), PIL.Image.new("RGB", (11, 17)))
-    assert found.after == ImageSpec((1, 17, 11), "uint8", "pil")
-    assert found.words["channels"] == "luma (Pillow: 19595, 38470, 7471 of 65536)"
+    assert found.output_spec == ImageSpec((1, 17, 11), "uint8", "pil")
+    assert found.description["channels"] == "luma (Pillow: 19595, 38470, 7471 of 65536)"
     assert_layer_agrees(found, lambda image: image.convert("L"), 0.0)
 
 
@@ -235,15 +235,15 @@ def test_filters_of_bytes_bit_for_bit(taps: list[float], words: str) -> None:
         return rounded
 
     found = identify(function, np.zeros((40, 50, 3), np.uint8))
-    assert found.words["rows"] == words
+    assert found.description["rows"] == words
     assert found.largest_error == 0.0
     assert_layer_agrees(found, function, 0.0)
 
 
 def test_channels_of_bytes_in_another_order() -> None:
     found = identify(lambda image: image[..., ::-1], np.zeros((70, 80, 3), np.uint8))
-    assert found.words["channels"] == "channels in the order 2, 1, 0"
-    assert found.differing == 0.0
+    assert found.description["channels"] == "channels in the order 2, 1, 0"
+    assert found.mismatch_rate == 0.0
 
 
 def test_values_that_are_cut_off() -> None:
@@ -252,22 +252,22 @@ def test_values_that_are_cut_off() -> None:
 
     found = identify(function, np.zeros((17, 11, 3), np.uint8))
     # Cutting off is rounding with half a step less: both explain it.
-    assert found.words["channels"].startswith("scaled by 0.")
-    assert found.differing < 0.02
+    assert found.description["channels"].startswith("scaled by 0.")
+    assert found.mismatch_rate < 0.02
 
 
 def test_padding_with_a_value() -> None:
     function = v2.Pad((2, 1, 0, 3), fill=114)
     found = identify(function, torch.zeros(SHAPE, dtype=torch.uint8))
     assert found.largest_error == 0.0
-    assert found.words["rows"] == "identity, padded by 1 and 3 (zeros)"
+    assert found.description["rows"] == "identity, padded by 1 and 3 (zeros)"
     assert_layer_agrees(found, function, 0.0)
 
 
 @pytest.mark.parametrize("gain", [1.5, 3.0])
 def test_a_clamp(gain: float) -> None:
     found = identify(lambda image: (image * gain - 0.2).clamp(0, 1), SHAPE)
-    assert found.words["rounding"] == "clamped to the range that was seen"
+    assert found.description["rounding"] == "clamped to the observed range"
     # White is 1 after the clamp, whatever the gain.
     assert float(found.layer()(torch.ones(SHAPE)).max()) == 1.0
     assert_layer_agrees(found, lambda image: (image * gain - 0.2).clamp(0, 1), 1e-6)
@@ -276,7 +276,7 @@ def test_a_clamp(gain: float) -> None:
 def test_a_clamp_before_normalisation() -> None:
     normalise = v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     found = identify(lambda image: normalise((image * 1.5 - 0.2).clamp(0, 1)), SHAPE)
-    assert "clamped" in found.words["rounding"]
+    assert "clamped" in found.description["rounding"]
     assert_layer_agrees(found, lambda image: normalise((image * 1.5 - 0.2).clamp(0, 1)), 2e-6)
 
 
@@ -288,8 +288,8 @@ def test_a_rotation() -> None:
         return np.asarray(ndimage.rotate(image, 10.0, axes=(0, 1), reshape=False, order=1))
 
     found = identify(function, np.zeros((34, 41, 3), np.float32))
-    assert found.how == "local"
-    assert found.words["channels"] == "identity"
+    assert found.kind == "local"
+    assert found.description["channels"] == "identity"
     assert found.largest_error < 1e-5
     assert_layer_agrees(found, function, 2e-6)
 
@@ -299,17 +299,17 @@ def test_a_rotation_of_bytes() -> None:
         return image.rotate(10, PIL.Image.Resampling.BILINEAR)
 
     found = identify(function, PIL.Image.new("RGB", (41, 34)))
-    assert found.how == "local"
+    assert found.kind == "local"
     # Weights are measured on rounded values: a sum near a half may be rounded to either side.
     assert found.largest_error <= 1.0
-    assert found.differing < 0.15
+    assert found.mismatch_rate < 0.15
     assert_layer_agrees(found, function, 1.0)
 
 
 def test_weights_that_add_up_to_nothing_and_do_not_separate() -> None:
     found = identify(lambda image: ndimage.laplace(image[..., 0])[..., None], np.zeros((17, 11, 1), np.float32))
-    assert found.how == "local"
-    assert found.words["space"] == "at most 5 taps per pixel"
+    assert found.kind == "local"
+    assert found.description["space"] == "at most 5 taps per pixel"
     assert found.largest_error < 1e-5
 
 
@@ -318,7 +318,7 @@ def test_few_values_mixed_at_random() -> None:
     found = identify(
         lambda image: torch.from_numpy((weight @ image.numpy().ravel()).reshape(2, 3, 4).astype(np.float32)), (3, 4, 5)
     )
-    assert found.how == "dense"
+    assert found.kind == "dense"
     np.testing.assert_allclose(found.operator.to_dense().weight, weight, atol=1e-5)
 
 
@@ -337,7 +337,7 @@ def test_opencv() -> None:
         # 11 bits of fraction, and weights that are measured: at most the last step, and that seldom.
         rounded = identify(function, image.astype(np.uint8))
         assert rounded.largest_error <= 2.0
-        assert rounded.differing < 0.25
+        assert rounded.mismatch_rate < 0.25
 
 
 # -- refusals -------------------------------------------------------------------------------------------------------
@@ -400,7 +400,9 @@ def test_the_budget() -> None:
         count += 1
         return image
 
-    with pytest.raises(OverBudgetError, match=r"takes \d+ images, after \d+ that were given; expected at most 40"):
+    with pytest.raises(
+        OverBudgetError, match=r"takes \d+ images, after \d+ that were asked about; expected at most 40"
+    ):
         identify(function, SHAPE, budget=40, batched=False)
     assert 0 < count <= 40
 
@@ -461,7 +463,7 @@ def test_a_function_that_takes_batches_for_something_else_is_given_single_images
     # Of a batch, it would blur across the images.
     found = identify(lambda image: ndimage.gaussian_filter1d(image, 1.0, axis=0), np.zeros((17, 11, 3), np.float32))
     assert found.calls >= found.images - 2
-    assert found.words["columns"] == "identity"
+    assert found.description["columns"] == "identity"
 
 
 def test_the_result_as_text() -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from scipy.sparse.linalg import ArpackError
 
 from onelayer.algebra import AxisMap, Dense, Separable
-from onelayer.recognition import comparison_table, kronecker, proved_bound
+from onelayer.recognition import comparison_table, kronecker, largest_difference
 from onelayer.recognition.kronecker import leading, nearest_product, rearranged
 
 
@@ -70,7 +70,7 @@ def test_rearranging_keeps_every_weight_once() -> None:
     assert sorted(tensor.ravel()) == sorted(weights.ravel())
 
 
-def test_an_image_attains_the_proved_bound() -> None:
+def test_an_image_attains_the_largest_difference() -> None:
     generator = np.random.default_rng(7)
     one, other = (Dense(generator.normal(size=(12, 30)), generator.normal(size=12), (1, 5, 6), (1, 3, 4)) for _ in "ab")
     difference = one.weight - other.weight
@@ -78,7 +78,7 @@ def test_an_image_attains_the_proved_bound() -> None:
     for sign in (1.0, -1.0):
         worst = (sign * difference > 0).astype(float)
         attained.append(np.abs(np.diag(difference @ worst.T) + one.bias - other.bias).max())
-    assert proved_bound(one, other) == pytest.approx(max(attained))
+    assert largest_difference(one, other) == pytest.approx(max(attained))
 
 
 def test_the_table_of_three() -> None:

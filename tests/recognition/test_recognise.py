@@ -16,7 +16,7 @@ from onelayer.data import load_images
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, derive
 from onelayer.pipelines import named
-from onelayer.recognition import ImageStatistics, NotRecognisedError, Recognised, proved_bound, recognise
+from onelayer.recognition import ImageStatistics, NotRecognisedError, Recognised, largest_difference, recognise
 
 Learned = tuple[Dense, ImageStatistics]
 Learn = Callable[..., Learned]
@@ -48,9 +48,9 @@ def test_the_report_in_small(small_report: Separable, small_report_learned: Lear
     assert found.snapped == ("rows", "cols", "channels")
     # Snapped taps are the known map's own.
     assert largest_tap_error(found, small_report) == 0.0
-    assert proved_bound(found.operator, small_report) == 0.0
+    assert largest_difference(found.operator, small_report) == 0.0
     # What was learned is not that: there is noise in directions that smooth images hardly have.
-    assert proved_bound(dense, small_report) > 1e-5
+    assert largest_difference(dense, small_report) > 1e-5
 
 
 def test_least_squares_on_cifar10(cifar10_parquet: Path) -> None:
@@ -72,7 +72,7 @@ def test_least_squares_on_cifar10(cifar10_parquet: Path) -> None:
     assert isinstance(true, Separable)
     found = recognise(dense)
     assert largest_tap_error(found, true) < 1e-4
-    assert proved_bound(found.operator, true) < 0.1 * GREY_LEVEL
+    assert largest_difference(found.operator, true) < 0.1 * GREY_LEVEL
     assert found.names.rows == found.names.cols == "bilinear antialias 32→28, flipped"
 
 
@@ -88,8 +88,8 @@ def test_gradient_descent_leaves_noise_that_images_do_not_show(
     assert found.names.cols == "bilinear antialias 10→6, flipped"
     assert found.names.offset == "none"
     assert found.names.channels == "luma (torchvision: 0.2989, 0.587, 0.114)"
-    assert proved_bound(found.operator, small_report) == 0.0
-    assert proved_bound(dense, small_report) > 10 * GREY_LEVEL
+    assert largest_difference(found.operator, small_report) == 0.0
+    assert largest_difference(dense, small_report) > 10 * GREY_LEVEL
 
 
 def test_a_layer_that_has_only_begun_to_learn_is_refused(small_report: Separable, descended: Learn) -> None:
@@ -122,7 +122,7 @@ def test_flip_and_crop(learned: Learn) -> None:
         assert found.names.cols == "crop 0…7 of 11"
         assert found.names.channels == "identity"
         assert found.names.offset.startswith("constant: 0.25")
-        assert proved_bound(found.operator, true) < 0.1 * GREY_LEVEL
+        assert largest_difference(found.operator, true) < 0.1 * GREY_LEVEL
 
 
 def test_nearest_and_a_channel_swap(learned: Learn) -> None:
@@ -133,7 +133,7 @@ def test_nearest_and_a_channel_swap(learned: Learn) -> None:
     assert found.names.rows == "nearest 9→4"
     assert found.names.cols.startswith("nearest 7→13")
     assert found.names.channels == "channels in the order 2, 1, 0"
-    assert proved_bound(found.operator, true) == 0.0
+    assert largest_difference(found.operator, true) == 0.0
 
 
 def test_normalisation(learned: Learn) -> None:
@@ -147,7 +147,7 @@ def test_normalisation(learned: Learn) -> None:
     assert found.names.channels == "divided by the standard deviations of ImageNet"
     assert found.names.offset == "means of ImageNet"
     # Places of samples are rounded to float32 in one of the two maps of rows.
-    assert proved_bound(found.operator, true) < 1e-3 * GREY_LEVEL
+    assert largest_difference(found.operator, true) < 1e-3 * GREY_LEVEL
 
 
 def test_what_has_no_name_keeps_its_fitted_taps(learned: Learn) -> None:
@@ -159,7 +159,7 @@ def test_what_has_no_name_keeps_its_fitted_taps(learned: Learn) -> None:
     assert found.names.channels == "fitted: 0.6, 0.3"
     assert found.snapped == ("cols",)
     assert largest_tap_error(found, true) < 1e-4
-    assert proved_bound(found.operator, true) < 0.1 * GREY_LEVEL
+    assert largest_difference(found.operator, true) < 0.1 * GREY_LEVEL
 
 
 def test_padding_with_a_fill_is_an_offset_that_is_an_image() -> None:
@@ -168,7 +168,7 @@ def test_padding_with_a_fill_is_an_offset_that_is_an_image() -> None:
     found = recognise(true.to_dense())
     assert found.names.rows == "identity, padded by 2 and 1 (zeros)"
     assert found.names.offset == "image"
-    assert proved_bound(found.operator, true) == 0.0
+    assert largest_difference(found.operator, true) == 0.0
 
 
 def test_a_right_angle_is_a_product_of_the_swapped_image(learned: Learn) -> None:
@@ -180,7 +180,7 @@ def test_a_right_angle_is_a_product_of_the_swapped_image(learned: Learn) -> None
         assert found.names.rows == "flipped"
         assert found.names.cols == "crop 1…4 of 6"
         # The exact maps; the bias is what is learned.
-        assert proved_bound(found.operator, true) == 0.0
+        assert largest_difference(found.operator, true) == 0.0
 
 
 def test_identity() -> None:

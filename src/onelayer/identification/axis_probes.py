@@ -1,4 +1,4 @@
-"""The taps of one axis of a function whose axes separate, from images that are products of a profile and a pattern.
+"""Finds the taps of one axis of a function whose axes separate, with images profile × pattern.
 
 If the function works on rows independently of columns and channels, the image ``profile[h] · pattern[c, w]`` comes out
 as ``(rows · profile)[h'] · response[c', w']`` with the same response for every profile. So a single number per output
@@ -16,20 +16,20 @@ from onelayer.algebra.operator import FloatArray
 from onelayer.identification.affinity import WorkingPoint
 from onelayer.identification.black_box import BlackBox, Levels
 from onelayer.identification.evidence import Evidence
-from onelayer.identification.outputs_seen import OutputsSeen
+from onelayer.identification.observed_outputs import ObservedOutputs
 from onelayer.recognition.kronecker import leading
 
 _SAMPLES = 64
-"""Outputs that a rounded row is read from, at least, over several patterns if one gives fewer."""
+"""Least number of outputs to read a rounded row from, over several patterns if one gives fewer."""
 _MOST_PATTERNS = 16
 _CERTAIN = 6.0
-"""Standard deviations beyond which a response is none of rounding."""
+"""Number of standard deviations of rounding beyond which a response is real."""
 _NONE_AT_ALL = 1e-6
-"""Part of the largest response that float32 can make of nothing."""
+"""Response that float32 can make of nothing, relative to the largest."""
 _TYPICAL_ROUNDINGS = 0.9
 """Root mean square, in steps, of what two roundings of each of two values leave."""
 _AT_ONCE = 32
-"""Images whose outputs are held at a time."""
+"""Number of images whose outputs are held at a time."""
 
 AXES = {1: "rows", 2: "columns"}
 
@@ -37,12 +37,12 @@ AXES = {1: "rows", 2: "columns"}
 @final
 @dataclass(frozen=True, eq=False)
 class AxisFound:
-    """What one axis of the input does to one axis of the output.
+    """Map from one axis of the input to one axis of the output.
 
     Attributes:
-        matrix: float64 [n_out, n_in], up to a factor.
-        noise: Standard deviation of its entries, as far as it comes from rounding.
-        evidence: How far the outputs are from a product.
+        matrix: Taps, float64 [n_out, n_in], up to a factor.
+        noise: Standard deviation of the taps that rounding causes.
+        evidence: Distance of the outputs from a product.
     """
 
     matrix: FloatArray
@@ -53,11 +53,11 @@ class AxisFound:
 @final
 @dataclass(eq=False)
 class _Patterns:
-    """Images of the axes that are not asked about, and what they become.
+    """Patterns along the other axes, and the response to them.
 
     Attributes:
-        images: In levels, to be added to the base.
-        response: What all of them become, one after the other, of unit length.
+        images: Patterns in levels, to be added to the base.
+        response: Outputs for all of them, one after the other, of unit length.
     """
 
     images: list[Levels]
@@ -69,40 +69,42 @@ class AxisProbes:
 
     Args:
         box: The function.
-        point: Where it is affine.
-        seen: What its outputs look like.
-        along: The axis of the input: 1 for rows, 2 for columns.
-        onto: The axis of the output that it becomes: another one if height and width are swapped.
-        seed: Of the patterns.
+        point: An image around which it is affine.
+        observed: Its outputs.
+        along: Axis of the input: 1 for rows, 2 for columns.
+        onto: Axis of the output that it becomes: another one if height and width are swapped.
+        seed: Seed of the patterns.
     """
 
-    def __init__(self, box: BlackBox, point: WorkingPoint, seen: OutputsSeen, along: int, onto: int, seed: int) -> None:
-        self.box, self.point, self.seen, self.along, self.onto = box, point, seen, along, onto
-        self.length = box.given.shape[along]
+    def __init__(
+        self, box: BlackBox, point: WorkingPoint, observed: ObservedOutputs, along: int, onto: int, seed: int
+    ) -> None:
+        self.box, self.point, self.observed, self.along, self.onto = box, point, observed, along, onto
+        self.length = box.input_spec.shape[along]
         self._generator = np.random.default_rng([seed, along, onto])
-        others = np.array(box.after.shape)[[axis for axis in range(3) if axis != onto]]
-        rounded = seen.grain > 0.0
+        others = np.array(box.output_spec.shape)[[axis for axis in range(3) if axis != onto]]
+        rounded = observed.quantized
         count = min(_MOST_PATTERNS, -(-_SAMPLES // int(others.prod()))) if rounded else 1
         self._count = count
         self._coarse = _Patterns([pattern_of(self._generator, point.reach, self._across) for _ in range(count)])
         self._fine = _Patterns([self._fine_pattern() for _ in range(count)])
 
     def product_error(self) -> Evidence:
-        """How far the outputs for a generic profile are from a product; this also finds the response."""
+        """Measure the distance of the outputs for a generic profile from a product, and the response."""
         # Two profiles: of one alone, images of one channel are products along both axes, whatever becomes of which.
         rest = self._respond(self._coarse, self._texture(), self._texture())
-        allowed = _TYPICAL_ROUNDINGS * self.seen.grain + self.seen.tolerance
+        allowed = _TYPICAL_ROUNDINGS * self.observed.quantization_step + self.observed.tolerance
         name = f"{AXES[self.along]} apart from the rest, typical violation"
         return Evidence(name, float(np.sqrt(np.mean(rest**2))), allowed)
 
     def found(self, evidence: Evidence) -> AxisFound:
-        """Ask about all taps.
+        """Find all taps.
 
         Blocks of the axis say roughly which inputs an output depends on; then every input is asked about alone, many at
         once, as far apart as no output reaches.
 
         Args:
-            evidence: What :meth:`product_error` gave.
+            evidence: Result of :meth:`product_error`.
 
         Raises:
             OverBudgetError: If the budget does not allow it.
@@ -110,17 +112,17 @@ class AxisProbes:
         block = max(1, round(np.sqrt(self.length / 2)))
         count = -(-self.length // block)
         blocks = np.zeros((count, self.length))
-        # Not in steps that two inputs may share: their difference would go unseen.
+        # Not in steps that two inputs may share: their difference would be missed.
         texture = self._generator.uniform(0.25, 1.0, self.length)
         blocks[np.arange(self.length) // block, np.arange(self.length)] = texture
         self.box.reserve(count * self._count, f"finding where {AXES[self.along]} go")
         coarse = self._read(blocks, self._coarse)
         # The response is of unit length: what is read from it has the noise of one output.
-        noise = self.seen.noise
+        noise = self.observed.noise
         threshold = max(_CERTAIN * noise, _NONE_AT_ALL * float(np.abs(coarse).max(initial=0.0)))
         clear: np.ndarray = np.abs(coarse) > threshold
         # In steps, small taps next to a block that an output clearly depends on are not clear.
-        margin = block if self.seen.grain > 0.0 else 1
+        margin = block if self.observed.quantized else 1
         starts, width = windows(clear, block, self.length, margin)
         self.box.reserve((width + 3) * self._count, f"finding the taps of {AXES[self.along]}")
         combs = (np.arange(self.length) % width == np.arange(width)[:, None]).astype(float)
@@ -133,15 +135,15 @@ class AxisProbes:
     @property
     def _across(self) -> tuple[int, ...]:
         """Lengths of the axes that are not asked about."""
-        return tuple(length for axis, length in enumerate(self.box.given.shape) if axis != self.along)
+        return tuple(length for axis, length in enumerate(self.box.input_spec.shape) if axis != self.along)
 
     def _fine_pattern(self) -> Levels:
-        """Of as many different levels as there are, so that each of them is rounded differently."""
+        """Draw a pattern of as many different levels as there are, each of which is rounded differently."""
         reach = max(self.point.reach, 1)
         return self._generator.integers(max(reach // 4, 1), reach + 1, self._across).astype(np.int16)
 
     def _texture(self) -> FloatArray:
-        """Quarters: their products with a coarse pattern are whole levels."""
+        """Draw quarters, whose products with a coarse pattern are whole levels."""
         texture: FloatArray = self._generator.integers(1, 5, self.length) / 4
         return texture
 
@@ -154,12 +156,12 @@ class AxisProbes:
         return images
 
     def _asked(self, profiles: FloatArray, pattern: Levels) -> FloatArray:
-        """Outputs less those of the base, [K, n_out, all others]."""
+        """Ask for outputs less those of the base, [K, n_out, all others]."""
         outputs = self.box(self._images(profiles, pattern)) - self.point.output
-        return np.moveaxis(outputs, self.onto + 1, 1).reshape(len(profiles), self.box.after.shape[self.onto], -1)
+        return np.moveaxis(outputs, self.onto + 1, 1).reshape(len(profiles), self.box.output_spec.shape[self.onto], -1)
 
     def _respond(self, patterns: _Patterns, *profiles: FloatArray) -> FloatArray:
-        """Find what patterns become, whatever the profile; and what is left of the outputs, which is no product."""
+        """Find the response to patterns, whatever the profile, and the rest of the outputs, which is no product."""
         each = np.concatenate([self._asked(np.stack(profiles), pattern) for pattern in patterns.images], axis=2)
         outputs = each.reshape(-1, each.shape[2])
         profile_out = leading(outputs)[1]
@@ -169,8 +171,8 @@ class AxisProbes:
         return rest
 
     def _read(self, profiles: FloatArray, patterns: _Patterns) -> FloatArray:
-        """What the axis makes of profiles [K, n_in], [n_out, K]."""
-        read = np.zeros((self.box.after.shape[self.onto], len(profiles)))
+        """Apply the axis to profiles [K, n_in]; [n_out, K]."""
+        read = np.zeros((self.box.output_spec.shape[self.onto], len(profiles)))
         responses = np.split(patterns.response, self._count)
         for begin in range(0, len(profiles), _AT_ONCE):
             part = slice(begin, begin + _AT_ONCE)
@@ -180,22 +182,22 @@ class AxisProbes:
 
 
 def pattern_of(generator: np.random.Generator, reach: int, shape: tuple[int, ...]) -> Levels:
-    """Random levels from a quarter of the reach up to all of it, int16; multiples of four, whose quarters are whole."""
+    """Draw levels from a quarter of the reach up to all of it, int16; multiples of four, whose quarters are whole."""
     most = max(reach // 4, 1)
     return (4 * generator.integers(max(most // 4, 1), most + 1, shape)).astype(np.int16)
 
 
 def windows(clear: np.ndarray, block: int, length: int, margin: int) -> tuple[np.ndarray, int]:
-    """Where each output's taps begin, and how many inputs they lie within.
+    """Find windows of inputs that hold the taps of each output.
 
     Args:
-        clear: Which blocks of the input an output depends on, bool [n_out, blocks].
-        block: Inputs of a block.
-        length: Inputs in all.
-        margin: Inputs next to these blocks that may have a small tap.
+        clear: Whether an output depends on a block of the input, bool [n_out, blocks].
+        block: Number of inputs of a block.
+        length: Number of inputs.
+        margin: Number of inputs next to these blocks that may have a small tap.
 
     Returns:
-        int64 [n_out], and the common width; every window lies within the axis.
+        Start of each window, int64 [n_out], and their common width; every window lies within the axis.
     """
     first = clear.argmax(axis=1) * block - margin
     last = (clear.shape[1] - clear[:, ::-1].argmax(axis=1)) * block + margin
@@ -206,13 +208,13 @@ def windows(clear: np.ndarray, block: int, length: int, margin: int) -> tuple[np
 
 
 def spread(fine: FloatArray, starts: np.ndarray, reaching: np.ndarray, length: int) -> FloatArray:
-    """Taps from what came of combs: input i is in comb ``i mod width``, and a window has one input of each.
+    """Spread the outputs for combs to taps: input i is in comb ``i mod width``, and a window has one input of each.
 
     Args:
-        fine: [n_out, width].
-        starts: Of the windows, [n_out].
-        reaching: Which outputs depend on any input, bool [n_out, 1].
-        length: Inputs in all.
+        fine: Outputs for combs, [n_out, width].
+        starts: Starts of the windows, [n_out].
+        reaching: Whether an output depends on any input, bool [n_out, 1].
+        length: Number of inputs.
 
     Returns:
         float64 [n_out, n_in].

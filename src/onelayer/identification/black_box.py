@@ -1,4 +1,4 @@
-"""A function whose code is not looked at: what it is given, what it gives, and how often it was asked."""
+"""A function that is only called: the images it gets, its outputs, and the number of calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onelayer.algebra.operator import FloatArray, samples_of
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Container, ImageSpec
-from onelayer.identification.refusals import NotAffineError, OverBudgetError
+from onelayer.identification.evidence import NotAffineError, OverBudgetError
 from onelayer.images.containers import TORCH_DTYPES, image_of, pixels_of, spec_of
 
 Levels = NDArray[np.int16]
@@ -22,23 +22,29 @@ Levels = NDArray[np.int16]
 _BATCH = 32
 _BATCH_BYTES = 2**26
 _MOST_CHANNELS = 4
-"""An array whose last axis is longer, and whose first is not, has its channels first."""
+"""Largest number of channels: an array whose last axis is longer, and whose first is not, has its channels first."""
 
 
 class BlackBox:
     """A function of images, asked about images of one kind.
 
     Floating point images have values that lie on a grid of 256 steps from black to white. These are exact in float32
-    if black and white are 0 and 1, so what the function is given is what is computed with.
+    if black and white are 0 and 1, so the function gets exactly the values that the analysis computes with.
 
     Args:
         function: Takes one image and gives one: a tensor [C', H', W'], a PIL image or an array [H', W', C'] or
             [H', W'].
-        given: What it takes.
+        input_spec: Images that it takes.
         value_range: Black and white.
-        budget: Images that it may be given at most.
+        budget: Maximum number of images.
         batched: Whether it takes batches [N, C, H, W], or [N, H, W, C] as arrays; None to try.
         planes: Whether arrays of one channel are [H, W].
+
+    Attributes:
+        output_spec: Images that it gives.
+        levels: Number of steps from black to white.
+        images: Number of images that it was asked about.
+        calls: Number of calls.
 
     Raises:
         OnelayerError: If the function fails, or gives something that is no image.
@@ -48,7 +54,7 @@ class BlackBox:
     def __init__(
         self,
         function: Callable[[Any], Any],
-        given: ImageSpec,
+        input_spec: ImageSpec,
         value_range: tuple[float, float],
         budget: int,
         *,
@@ -56,18 +62,18 @@ class BlackBox:
         planes: bool,
     ) -> None:
         self.function = function
-        self.given = given
+        self.input_spec = input_spec
         self.low, self.high = value_range
-        self.levels = 256 if given.is_float else 255
+        self.levels = 256 if input_spec.is_float else 255
         steps = torch.from_numpy(self.low + np.arange(self.levels + 1) * ((self.high - self.low) / self.levels))
-        self._values = steps.to(TORCH_DTYPES[given.dtype]).double().numpy()
+        self._values = steps.to(TORCH_DTYPES[input_spec.dtype]).double().numpy()
         self.budget = budget
         self.images = self.calls = 0
         self._planes = planes
         self._at_once = 1
         self._watcher: Callable[[str], None] = _unwatched
         first, second = self._first_images()
-        self.after = self._told(first)
+        self.output_spec = self._first_result(first)
         once, again, other = self(np.stack([first, first, second]))
         apart = np.abs(once - again)
         if apart.any():
@@ -80,29 +86,31 @@ class BlackBox:
                 "choices fixed.",
             )
         if batched or (batched is None and self._takes_batches(first, second, np.stack([once, other]))):
-            self._at_once = max(1, min(_BATCH, _BATCH_BYTES // (8 * samples_of(given.shape))))
+            self._at_once = max(1, min(_BATCH, _BATCH_BYTES // (8 * samples_of(input_spec.shape))))
 
     @property
     def batched(self) -> bool:
-        """Whether it is given several images at a time."""
+        """Whether calls get several images at a time."""
         return self._at_once > 1
 
     @property
     def rounding(self) -> float:
-        """What the rounding of output values to their dtype can be off by, relative to the largest."""
-        return 0.0 if self.after.dtype == "uint8" else float(torch.finfo(getattr(torch, self.after.dtype)).eps)
+        """Error of rounding output values to their dtype, relative to the largest."""
+        return (
+            0.0 if self.output_spec.dtype == "uint8" else float(torch.finfo(getattr(torch, self.output_spec.dtype)).eps)
+        )
 
     def values(self, levels: NDArray[Any]) -> FloatArray:
-        """The values of images, as the function is given them, float64 of the same shape."""
+        """Convert levels to the values that the function gets, float64 of the same shape."""
         values: FloatArray = self._values[levels]
         return values
 
     def watch(self, watcher: Callable[[str], None]) -> None:
-        """Have a function told what the images are for, whenever that changes."""
+        """Call a function with the purpose of the images, whenever that changes."""
         self._watcher = watcher
 
     def reserve(self, count: int, what: str) -> None:
-        """Make sure that so many more images are within the budget.
+        """Refuse to go on if so many more images are over the budget.
 
         Raises:
             OverBudgetError: If they are not.
@@ -113,13 +121,13 @@ class BlackBox:
     def _check(self, count: int, what: str) -> None:
         if self.images + count > self.budget:
             raise OverBudgetError(
-                f"{what} takes {count:,} images, after {self.images:,} that were given",
+                f"{what} takes {count:,} images, after {self.images:,} that were asked about",
                 expected=f"at most {self.budget:,} in all",
                 hint=f"Allow more with budget={self.images + count + 100}.",
             )
 
     def __call__(self, levels: NDArray[Any]) -> FloatArray:
-        """What the function makes of images.
+        """Call the function on images.
 
         Args:
             levels: [N, C, H, W].
@@ -134,7 +142,7 @@ class BlackBox:
         """
         self._check(len(levels), "asking on")
         parts = [self._asked(levels[begin : begin + self._at_once]) for begin in range(0, len(levels), self._at_once)]
-        results = np.concatenate(parts) if parts else np.zeros((0, *self.after.shape))
+        results = np.concatenate(parts) if parts else np.zeros((0, *self.output_spec.shape))
         if not np.isfinite(results).all():
             raise NotAffineError(
                 f"the function gives values that are not finite, for images with values from {self.low:g} to "
@@ -145,12 +153,14 @@ class BlackBox:
 
     def _first_images(self) -> tuple[Levels, Levels]:
         generator = np.random.default_rng(0)
-        first, second = (generator.integers(0, self.levels + 1, self.given.shape).astype(np.int16) for _ in range(2))
+        first, second = (
+            generator.integers(0, self.levels + 1, self.input_spec.shape).astype(np.int16) for _ in range(2)
+        )
         return first, second
 
     def _image(self, levels: NDArray[Any]) -> Any:
         values = torch.from_numpy(self.values(levels))
-        image = image_of(values, self.given)
+        image = image_of(values, self.input_spec)
         if isinstance(image, np.ndarray):
             return np.ascontiguousarray(image[..., 0] if self._planes else image)
         return image
@@ -162,15 +172,15 @@ class BlackBox:
         except OnelayerError:
             raise
         except Exception as error:
-            kind = f"{self.given.shape} {self.given.dtype} ({self.given.container})"
+            kind = f"{self.input_spec.shape} {self.input_spec.dtype} ({self.input_spec.container})"
             raise OnelayerError(
                 f"the function failed on an image {kind}: {type(error).__name__}: {error}",
                 expected="a function that takes such images",
-                hint="Name what it takes with `given`: an example image, or onelayer.ImageSpec(…).",
+                hint="Say what it takes with `example`: such an image, or onelayer.ImageSpec(…).",
             ) from error
 
-    def _told(self, levels: Levels) -> ImageSpec:
-        """What comes out, from a first image."""
+    def _first_result(self, levels: Levels) -> ImageSpec:
+        """Find out what comes out, from a first image."""
         self.images += 1
         result = self._run(levels)
         if isinstance(result, tuple | list | dict):
@@ -179,8 +189,6 @@ class BlackBox:
                 expected="one image",
                 hint="Wrap it: lambda image: function(image)[…].",
             )
-        if isinstance(result, torch.Tensor):
-            result = result.detach().cpu()
         dims = getattr(result, "ndim", 3)
         if dims == 2 and isinstance(result, torch.Tensor):
             raise _misshapen(result, "a tensor [C, H, W]", "Wrap it: lambda image: function(image)[None].")
@@ -210,18 +218,18 @@ class BlackBox:
         if not isinstance(result, torch.Tensor | np.ndarray | PIL.Image.Image):
             raise OnelayerError(f"the function gives a {type(result).__name__}", expected="one image")
         pixels = pixels_of(result)
-        expected = self.after.shape if count is None else (count, *self.after.shape)
+        expected = self.output_spec.shape if count is None else (count, *self.output_spec.shape)
         if tuple(pixels.shape) != expected:
             raise OnelayerError(
                 f"the function gave an image of shape {tuple(pixels.shape)}",
                 expected=f"{expected}, as it gave before: the shape may not depend on the content",
             )
-        values: FloatArray = pixels.to(torch.float64).numpy().reshape(-1, *self.after.shape)
+        values: FloatArray = pixels.to(torch.float64).numpy().reshape(-1, *self.output_spec.shape)
         return values
 
     def _takes_batches(self, first: Levels, second: Levels, singly: FloatArray) -> bool:
         containers: tuple[Container, ...] = ("tensor", "image", "numpy")
-        if self.given.container not in containers:
+        if self.input_spec.container not in containers:
             return False
         try:
             together = self._asked(np.stack([first, second]))
@@ -231,7 +239,7 @@ class BlackBox:
 
 
 def _unwatched(what: str) -> None:
-    """Nobody asked to be told."""
+    """Report nothing."""
 
 
 def _misshapen(result: Any, expected: str, hint: str) -> OnelayerError:

@@ -1,4 +1,4 @@
-"""Programs that a function could be, once its linear part is known: where it rounds and where it clamps."""
+"""Proposes programs for a function whose linear part is known: where it may round and where it may clamp."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from onelayer.algebra import (
 from onelayer.algebra.activations import Rounding
 from onelayer.algebra.operator import FloatArray
 from onelayer.identification.black_box import BlackBox
-from onelayer.identification.outputs_seen import OutputsSeen
+from onelayer.identification.observed_outputs import ObservedOutputs
 
 _TOP = 255
 _NEARLY_WHOLE = 0.45
-"""Of a step: what a bias may be off by that was measured on rounded outputs."""
+"""Error of a bias that was measured on rounded outputs, in steps."""
 _FLOAT32 = 1e-5
-"""What weights in steps are off by that were measured on float32 values, a few steps of which are near each other."""
+"""Error of weights in steps that were measured on float32 values, a few steps of which are near each other."""
 _SAME = 2e-3
-"""What weights of channels are off by that were."""
+"""Error of weights of channels that were measured so."""
 _ROUNDINGS: dict[str, Rounding] = {"rounded to whole steps": "half_up", "cut off to whole steps": "truncate"}
 _FACTORS = ("channels", "rows", "columns")
 
@@ -41,12 +41,12 @@ _FACTORS = ("channels", "rows", "columns")
 @final
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A program, and what it does to values between and after its operators.
+    """A program that the function may be.
 
     Args:
-        program: From what the function is given to what it gives.
-        rounding: In words.
-        offset: What is added, in units of the output, [C'] or [C', H', W'].
+        program: The program, from the function's input to its output.
+        rounding: Description of its rounding and clamping.
+        offset: Its offset, in units of the output, [C'] or [C', H', W'].
     """
 
     program: Program
@@ -54,89 +54,89 @@ class Candidate:
     offset: FloatArray
 
 
-def candidates(box: BlackBox, seen: OutputsSeen, linear: Operator, offset: FloatArray) -> Iterator[Candidate]:
-    """Programs with one linear part, the simplest first.
+def candidates(box: BlackBox, observed: ObservedOutputs, linear: Operator, offset: FloatArray) -> Iterator[Candidate]:
+    """Yield programs with a linear part, the simplest first.
 
     Args:
         box: The function.
-        seen: What its outputs look like.
-        linear: Without bias.
-        offset: What is added, in units of the output, [C'] or [C', H', W'].
+        observed: Its outputs.
+        linear: The linear part, without bias.
+        offset: The offset, in units of the output, [C'] or [C', H', W'].
     """
-    if seen.grain == 0.0:
-        whole = linear.rescaled(np.ones(len(seen.low)), offset)
-        yield Candidate(Program(box.given.shape, (whole,)), "none", offset)
-        yield from _clamped(box, seen, linear, offset)
+    if not observed.quantized:
+        whole = linear.rescaled(np.ones(len(observed.low)), offset)
+        yield Candidate(Program(box.input_spec.shape, (whole,)), "none", offset)
+        yield from _clamped(box, observed, linear, offset)
         return
-    levels = _Levels.of(box, seen)
+    levels = _Staircase.of(box, observed)
     in_levels = _without_rounding(linear.rescaled(1.0 / levels.step, np.zeros(len(levels.step))))
-    measured = {words: levels.in_steps(offset, rounding) for words, rounding in _ROUNDINGS.items()}
+    measured = {name: levels.in_steps(offset, rounding) for name, rounding in _ROUNDINGS.items()}
     # Fills, and nothing at all, are whole steps; where sums often end on halves, they are measured as more.
-    settled = {words: _nearly_whole(bias) for words, bias in measured.items()}
-    for words, bias in sorted((*settled.items(), *measured.items()), key=lambda one: not _is_whole(one[1])):
+    settled = {name: _nearly_whole(bias) for name, bias in measured.items()}
+    for name, bias in sorted((*settled.items(), *measured.items()), key=lambda item: not _is_whole(item[1])):
         for between, stages in _between(box, in_levels):
             *before, last = stages
             assert isinstance(last, Operator)
-            rounded = (*before, last.rescaled(np.ones(len(bias)), bias), Quantize(_ROUNDINGS[words], "uint8"))
-            program = Program(box.given.shape, (*rounded, *levels.back()))
-            yield Candidate(program, words + between, levels.in_units(bias))
+            rounded = (*before, last.rescaled(np.ones(len(bias)), bias), Quantize(_ROUNDINGS[name], "uint8"))
+            program = Program(box.input_spec.shape, (*rounded, *levels.back()))
+            yield Candidate(program, name + between, levels.in_units(bias))
 
 
-def _clamped(box: BlackBox, seen: OutputsSeen, linear: Operator, offset: FloatArray) -> Iterator[Candidate]:
-    span = np.where(seen.high > seen.low, seen.high - seen.low, 1.0)
-    words = "clamped to the range that was seen"
-    if np.ptp(seen.low) <= seen.tolerance and np.ptp(seen.high) <= seen.tolerance:
+def _clamped(box: BlackBox, observed: ObservedOutputs, linear: Operator, offset: FloatArray) -> Iterator[Candidate]:
+    span = np.where(observed.high > observed.low, observed.high - observed.low, 1.0)
+    clamped = "clamped to the observed range"
+    if np.ptp(observed.low) <= observed.tolerance and np.ptp(observed.high) <= observed.tolerance:
         whole = linear.rescaled(np.ones(len(span)), offset)
-        clamp = Clamp(float(seen.low.min()), float(seen.high.max()))
-        yield Candidate(Program(box.given.shape, (whole, clamp)), words, offset)
+        clamp = Clamp(float(observed.low.min()), float(observed.high.max()))
+        yield Candidate(Program(box.input_spec.shape, (whole, clamp)), clamped, offset)
         return
     # One clamp serves all channels where they all lie in 0 … 1.
-    low = seen.low[:, None, None] if offset.ndim == 3 else seen.low
+    low = observed.low[:, None, None] if offset.ndim == 3 else observed.low
     scale = span[:, None, None] if offset.ndim == 3 else span
     unit = linear.rescaled(1.0 / span, (offset - low) / scale)
-    back = Separable.of_channels(np.diag(span), seen.low, (linear.out_shape[1], linear.out_shape[2]))
-    yield Candidate(Program(box.given.shape, (unit, Clamp(0.0, 1.0), back)), words, offset)
+    back = Separable.of_channels(np.diag(span), observed.low, (linear.out_shape[1], linear.out_shape[2]))
+    yield Candidate(Program(box.input_spec.shape, (unit, Clamp(0.0, 1.0), back)), clamped, offset)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class _Levels:
+class _Staircase:
     """Outputs as whole steps 0 … 255 of each channel, [C']."""
 
     step: FloatArray
     origin: FloatArray
     table: FloatArray | None
-    """The values of the steps, [C', 256]; None for bytes, whose steps are their values."""
+    """Values of the steps, [C', 256]; None for bytes, whose steps are their values."""
 
     @classmethod
-    def of(cls, box: BlackBox, seen: OutputsSeen) -> Self:
-        step = np.where(seen.step > 0.0, seen.step, 1.0)
-        if box.after.dtype == "uint8":
+    def of(cls, box: BlackBox, observed: ObservedOutputs) -> Self:
+        step = np.where(observed.channel_steps > 0.0, observed.channel_steps, 1.0)
+        if box.output_spec.dtype == "uint8":
             return cls(step, np.zeros(len(step)), None)
-        # Where fewer than 256 steps were seen, nothing says which of them is the first: leave room on both sides.
-        unseen = np.maximum(_TOP - np.rint((seen.high - seen.low) / step), 0.0)
-        origin = seen.low - np.floor(unseen / 2) * step
+        # Where fewer than 256 steps were observed, nothing says which of them is the first: leave room on both sides.
+        missing = np.maximum(_TOP - np.rint((observed.high - observed.low) / step), 0.0)
+        origin = observed.low - np.floor(missing / 2) * step
         table = origin[:, None] + step[:, None] * np.arange(_TOP + 1)
         for channel in range(len(step)):
-            # Steps that were seen are what the function's own arithmetic makes of them.
-            values = seen.values(channel)
+            # Observed steps are as the function's own arithmetic makes them.
+            values = observed.values(channel)
             table[channel, np.rint((values - origin[channel]) / step[channel]).astype(int)] = values
         return cls(step, origin, table)
 
     def in_steps(self, offset: FloatArray, rounding: Rounding) -> FloatArray:
-        """An offset in units of the output, as steps."""
+        """Convert an offset from units of the output to steps."""
         step, origin = (part[:, None, None] if offset.ndim == 3 else part for part in (self.step, self.origin))
         # What is cut off was measured as half a step less, on average.
         steps: FloatArray = (offset - origin) / step + (0.5 if rounding == "truncate" else 0.0)
         return steps
 
     def in_units(self, bias: FloatArray) -> FloatArray:
-        """An offset in steps, in units of the output."""
+        """Convert an offset from steps to units of the output."""
         step, origin = (part[:, None, None] if bias.ndim == 3 else part for part in (self.step, self.origin))
         return origin + step * bias
 
     def back(self) -> tuple[Stage, ...]:
-        """From steps to units of the output; nothing for bytes."""
+        """Return the stages from steps to units of the output; none for bytes."""
         return () if self.table is None else (Lookup(self.table),)
 
 
@@ -150,7 +150,7 @@ def _nearly_whole(bias: FloatArray) -> FloatArray:
 
 
 def _without_rounding(linear: Operator) -> Operator:
-    """Weights of channels that are 0 or 1 but for the rounding of the outputs to float32."""
+    """Round weights of channels that are 0 or 1 but for the rounding of the outputs to float32."""
     if not isinstance(linear, Separable | SpatialSparse):
         return linear
     return replace(linear, channel=linear.channel.with_weights(partial(_snapped, within=_FLOAT32)))
@@ -162,9 +162,9 @@ def _snapped(weights: FloatArray, within: float) -> FloatArray:
 
 
 def _between(box: BlackBox, linear: Operator) -> Iterator[tuple[str, tuple[Stage, ...]]]:
-    """The linear part in one, or factor by factor with bytes in between, as libraries do that resize bytes."""
+    """Yield the linear part in one, or factor by factor with bytes in between, as libraries do that resize bytes."""
     yield "", (linear,)
-    if box.given.is_float or not isinstance(linear, Separable):
+    if box.input_spec.is_float or not isinstance(linear, Separable):
         return
     computing = [name for name in _FACTORS if _computes(linear, name)]
     selecting = [name for name in _FACTORS if name not in computing]
@@ -173,7 +173,7 @@ def _between(box: BlackBox, linear: Operator) -> Iterator[tuple[str, tuple[Stage
     for order in permutations(computing):
         stages: list[Stage] = []
         # What only selects comes first, and rounds nothing.
-        for factor in _apart(linear, (*selecting, *order)):
+        for factor in _factors_of(linear, (*selecting, *order)):
             stages += [factor] if len(stages) < len(selecting) else [factor, Quantize("half_up", "uint8")]
         yield f", one after the other: {', '.join(order)}", tuple(stages[:-1])
 
@@ -185,15 +185,15 @@ def _computes(linear: Separable, name: str) -> bool:
     return not (linear.rows if name == "rows" else linear.cols).is_selection
 
 
-def _apart(linear: Separable, order: tuple[str, ...]) -> Iterator[Separable]:
-    """The factors of an operator as operators of their own; height and width are swapped by the first."""
+def _factors_of(linear: Separable, order: tuple[str, ...]) -> Iterator[Separable]:
+    """Split an operator into its factors; height and width are swapped by the first."""
     channels, height, width = linear.channel.n_in, linear.rows.n_in, linear.cols.n_in
     transpose = linear.transpose
     for name in order:
         channel = linear.channel if name == "channels" else ChannelMap.identity(channels)
         rows = linear.rows if name == "rows" else AxisMap.identity(height)
         cols = linear.cols if name == "columns" else AxisMap.identity(width)
-        one = Separable(channel, rows, cols, np.zeros(channel.n_out), transpose)
-        channels, height, width = one.out_shape
+        factor = Separable(channel, rows, cols, np.zeros(channel.n_out), transpose)
+        channels, height, width = factor.out_shape
         transpose = False
-        yield one
+        yield factor

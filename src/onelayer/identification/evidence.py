@@ -1,20 +1,30 @@
-"""What was measured on the way: tests, and how far from passing they are."""
+"""What was measured while identifying a function, and the errors that a refusal raises."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import final
 
+from onelayer.errors import OnelayerError
+
+
+class NotAffineError(OnelayerError):
+    """Raised for a function that is no affine map of images, with what was measured."""
+
+
+class OverBudgetError(OnelayerError):
+    """Raised for a step that takes more images than the budget allows."""
+
 
 @final
 @dataclass(frozen=True)
 class Evidence:
-    """One test.
+    """A test of a function.
 
     Args:
-        test: In words.
-        measured: In units of the output.
-        allowed: In the same units.
+        test: Description of the test.
+        measured: Measured violation, in units of the output.
+        allowed: Largest violation that passes, in units of the output.
     """
 
     test: str
@@ -23,5 +33,5 @@ class Evidence:
 
     @property
     def passed(self) -> bool:
-        """Whether what was measured is allowed."""
+        """Whether the measured violation is allowed."""
         return self.measured <= self.allowed

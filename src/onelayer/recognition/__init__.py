@@ -1,12 +1,11 @@
-"""From a learned dense layer to its structure: taps, Kronecker factors, and the names of what they do."""
+"""Recognise the structure of a learned dense layer: taps, Kronecker factors, and their names."""
 
 from __future__ import annotations
 
-from onelayer.recognition.bounds import comparison_table, proved_bound
 from onelayer.recognition.known_axes import NamedAxis, named_axis
 from onelayer.recognition.known_channels import NamedChannels, named_channels
 from onelayer.recognition.norms import ImageStatistics
-from onelayer.recognition.recognised import Names, Recognised, Residual
+from onelayer.recognition.recognised import Names, Recognised, Residual, comparison_table, largest_difference
 from onelayer.recognition.recognising import NotRecognisedError, recognise
 
 __all__ = [
@@ -18,8 +17,8 @@ __all__ = [
     "Recognised",
     "Residual",
     "comparison_table",
+    "largest_difference",
     "named_axis",
     "named_channels",
-    "proved_bound",
     "recognise",
 ]

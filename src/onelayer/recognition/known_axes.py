@@ -1,23 +1,42 @@
-"""Names for what happens to one axis: crops, flips, resizes and paddings."""
+"""Names what happens to one axis: crops, flips, resizes and paddings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from onelayer.algebra import AxisMap
+from onelayer.algebra.axis import Interpolation
 from onelayer.algebra.filters import Padding, Precision
 from onelayer.algebra.operator import FloatArray
-from onelayer.recognition.axis_candidates import Candidate, unpadded_candidates
-from onelayer.recognition.nearness import CLEARLY, is_meaningful, measured
+from onelayer.recognition.tolerance import CLEARLY, checked_matrix, is_meaningful
 
 SAME = 1e-6
-"""Two known maps no tap of which differs by more are one map by two names: libraries round differently."""
+"""Largest difference of the taps of two known maps that are the same map: libraries round differently."""
 _MODES: tuple[Padding, ...] = ("edge", "symmetric", "reflect")
+
+
+_OFF_A_LINE = 1.0
+"""Largest distance of the centres of a resize from a line, in samples, or in steps if these are longer."""
+AxisCandidate = tuple[str, AxisMap]
+"""Name of a known map, and the map."""
+# Where two of them are the same map, the first gives it its name.
+_FILTERS: tuple[tuple[str, Interpolation, bool], ...] = (
+    ("nearest", "nearest", False),
+    ("nearest exact", "nearest_exact", False),
+    ("bilinear", "bilinear", False),
+    ("bilinear antialias", "bilinear", True),
+    ("bicubic", "bicubic", False),
+    ("bicubic antialias", "bicubic", True),
+    ("box", "box", True),
+    ("hamming", "hamming", True),
+    ("lanczos", "lanczos", True),
+)
 
 
 @final
@@ -26,9 +45,9 @@ class NamedAxis:
     """A known map of one axis.
 
     Args:
-        name: In words, in the order in which things happen, such as ``bilinear antialias 32→28, flipped``.
-        map: Its exact taps.
-        distance: How far the taps that were given are from these at most.
+        name: Description, in the order in which things happen, such as ``bilinear antialias 32→28, flipped``.
+        map: The map, with its exact taps.
+        distance: Largest distance of a measured tap from these.
         also: Other names of the same map.
     """
 
@@ -39,28 +58,28 @@ class NamedAxis:
 
 
 def named_axis(matrix: ArrayLike, tolerance: float, precision: Precision = "float64") -> NamedAxis | None:
-    """The known map that is nearest to a matrix, if it is near enough.
+    """Find the known map that is nearest to a matrix, if it is near enough.
 
     Known are the identity, crops, resizes (nearest, box, bilinear, hamming, bicubic, Lanczos; with antialiasing and
     without, where libraries have both) of the whole axis or of a crop, crops of them, each of them flipped, and padded
     with zeros, or by edge, reflect or symmetric padding.
 
     Args:
-        matrix: float64 [n_out, n_in]; the taps of a resize add up to one.
-        tolerance: How far a tap may be off, ≥ 0.
-        precision: In which a resize places its samples: that of torch's images, or float64 for Pillow.
+        matrix: Measured taps, float64 [n_out, n_in]; those of a resize add up to one.
+        tolerance: Largest error of a tap, ≥ 0.
+        precision: Precision in which a resize places its samples: that of torch's images, or float64 for Pillow.
 
     Returns:
         None if no known map is within the tolerance, if another one is nearly as near as the nearest, or if the
         tolerance is half of the largest tap or more.
 
     Raises:
-        OnelayerError: If the matrix is none, is empty or not finite, or the tolerance is negative.
+        OnelayerError: If the matrix is no matrix, is empty or not finite, or the tolerance is negative.
     """
-    taps = measured(matrix, tolerance)
+    taps = checked_matrix(matrix, tolerance)
     if not is_meaningful(tolerance, taps):
         return None
-    # What rounding in float64 makes of taps is no difference.
+    # Rounding in float64 is no difference.
     tolerance = max(tolerance, 1e-12)
     read = np.flatnonzero(np.abs(taps).max(axis=1) > tolerance)
     if len(read) == 0:
@@ -72,15 +91,15 @@ def named_axis(matrix: ArrayLike, tolerance: float, precision: Precision = "floa
         # Nothing known reads nothing in between.
         return None
     if before or after:
-        return _best(taps, tolerance, _padded(unpadded_candidates(inner, precision), len(inner), before, after, "zero"))
-    found = _best(taps, tolerance, unpadded_candidates(taps, precision))
+        return _best(taps, tolerance, _padded(_unpadded(inner, precision), len(inner), before, after, "zero"))
+    found = _best(taps, tolerance, _unpadded(taps, precision))
     if found is not None:
         return found
     padded = (named for mode in _MODES for named in _edge_padded(taps, tolerance, precision, mode))
     return _best(taps, tolerance, padded)
 
 
-def _best(taps: FloatArray, tolerance: float, candidates: Iterator[Candidate]) -> NamedAxis | None:
+def _best(taps: FloatArray, tolerance: float, candidates: Iterator[AxisCandidate]) -> NamedAxis | None:
     near: list[tuple[float, str, AxisMap]] = []
     middle = len(taps) // 2
     for name, known in candidates:
@@ -92,11 +111,11 @@ def _best(taps: FloatArray, tolerance: float, candidates: Iterator[Candidate]) -
             near.append((distance, name, known))
     if not near:
         return None
-    nearest = min(near, key=lambda one: one[0])[2]
-    # Of several names for one map, the first is the simplest.
-    names = [one for one in near if one[2].allclose(nearest, SAME)]
+    nearest = min(near, key=lambda candidate: candidate[0])[2]
+    # Of several names for the same map, the first is the simplest.
+    names = [candidate for candidate in near if candidate[2].allclose(nearest, SAME)]
     distance, name, known = names[0]
-    others = [one[0] for one in near if not one[2].allclose(nearest, SAME)]
+    others = [candidate[0] for candidate in near if not candidate[2].allclose(nearest, SAME)]
     if min(others, default=np.inf) < CLEARLY * distance:
         return None
     return NamedAxis(name, known, distance, tuple(dict.fromkeys(other for _, other, _ in names[1:] if other != name)))
@@ -110,26 +129,26 @@ def _row(axis: AxisMap, output: int) -> FloatArray:
 
 
 def _padded(
-    candidates: Iterator[Candidate], length: int, before: int, after: int, mode: Padding
-) -> Iterator[Candidate]:
-    words = "zeros" if mode == "zero" else mode
+    candidates: Iterator[AxisCandidate], length: int, before: int, after: int, mode: Padding
+) -> Iterator[AxisCandidate]:
+    content = "zeros" if mode == "zero" else mode
     padding = AxisMap.pad(length, before, after, mode)
     for name, known in candidates:
-        yield f"{name}, padded by {before} and {after} ({words})", padding @ known
+        yield f"{name}, padded by {before} and {after} ({content})", padding @ known
 
 
-def _edge_padded(taps: FloatArray, tolerance: float, precision: Precision, mode: Padding) -> Iterator[Candidate]:
+def _edge_padded(taps: FloatArray, tolerance: float, precision: Precision, mode: Padding) -> Iterator[AxisCandidate]:
     before = _repeats(taps, tolerance, mode)
     after = _repeats(taps[::-1], tolerance, mode)
     length = len(taps) - before - after
     if before + after == 0 or length < 1 or (mode == "reflect" and max(before, after) >= length):
         return
     inner = taps[before : before + length]
-    yield from _padded(unpadded_candidates(inner, precision), length, before, after, mode)
+    yield from _padded(_unpadded(inner, precision), length, before, after, mode)
 
 
 def _repeats(taps: FloatArray, tolerance: float, mode: Padding) -> int:
-    """How many outputs at the front are what padding by as many would make of those behind them."""
+    """Count the outputs at the front that padding makes of those behind them."""
     most = 0
     for count in range(1, len(taps)):
         match mode:
@@ -142,3 +161,123 @@ def _repeats(taps: FloatArray, tolerance: float, mode: Padding) -> int:
         if len(mirrored) == count and bool((np.abs(mirrored - taps[:count]) <= 2 * tolerance).all()):
             most = count
     return most
+
+
+def _unpadded(taps: FloatArray, precision: Precision) -> Iterator[AxisCandidate]:
+    """Yield crops and resizes, the simplest first, flipped where the outputs descend.
+
+    The centres of gravity of the outputs' taps say by how much the axis is resized and where it is cropped, up to a few
+    samples, and only such maps are tried.
+
+    Args:
+        taps: Measured taps, float64 [n_out, n_in], none of the rows near zero.
+        precision: Precision in which a resize places its samples.
+    """
+    n_out = len(taps)
+    centres = _centres(taps)
+    ascends = n_out == 1 or float(np.median(np.diff(centres))) >= 0.0
+    upright = centres if ascends else centres[::-1]
+    for name, known in _ascending(taps.shape[1], upright, precision):
+        if ascends:
+            yield name, known
+        else:
+            flipped = AxisMap.flip(n_out) @ known
+            yield ("flipped" if known.is_identity else f"{name}, flipped"), flipped
+
+
+def _centres(taps: FloatArray) -> FloatArray:
+    """Compute the centre of gravity of each row's taps, in samples, [n_out]."""
+    # Squares: negative lobes of a filter would pull the centre to the wrong side.
+    masses = taps**2
+    centres: FloatArray = masses @ np.arange(taps.shape[1]) / masses.sum(axis=1)
+    return centres
+
+
+def _ascending(n_in: int, centres: FloatArray, precision: Precision) -> Iterator[AxisCandidate]:
+    yield from _crops(n_in, centres)
+    yield from _resizes(n_in, len(centres), precision)
+    if len(centres) > 1:
+        step, doubt, off = _step(centres)
+        if off > _OFF_A_LINE * max(step, 1.0):
+            return
+        yield from _resized_then_cropped(n_in, centres, step, doubt, precision)
+        yield from _cropped_then_resized(n_in, centres, step, doubt, precision)
+
+
+def _crops(n_in: int, centres: FloatArray) -> Iterator[AxisCandidate]:
+    length = len(centres)
+    start = round(float(np.median(centres - np.arange(length))))
+    if length == n_in and start == 0:
+        yield "identity", AxisMap.identity(n_in)
+    elif 0 <= start <= n_in - length:
+        yield _crop_name(n_in, start, length), AxisMap.crop(n_in, start, length)
+
+
+def _crop_name(n: int, start: int, length: int) -> str:
+    return f"crop {start}…{start + length - 1} of {n}"
+
+
+def _resizes(n_in: int, n_out: int, precision: Precision) -> Iterator[AxisCandidate]:
+    if n_in == n_out:
+        return
+    for name, interpolation, antialias in _FILTERS:
+        known = AxisMap.resample(n_in, n_out, interpolation, antialias, precision=precision)
+        yield f"{name} {n_in}→{n_out}", known
+    if n_out < n_in:
+        yield f"area {n_in}→{n_out}", _area(n_in, n_out)
+
+
+def _area(n_in: int, n_out: int) -> AxisMap:
+    """Average over intervals of equal length, input samples counted by their overlap, as OpenCV's INTER_AREA."""
+    length = n_in / n_out
+    ends = np.arange(n_out + 1) * length
+    samples = np.floor(ends[:-1, None]).astype(np.intp) + np.arange(ceil(length) + 1)
+    overlap = np.minimum(samples + 1, ends[1:, None]) - np.maximum(samples, ends[:-1, None])
+    # The last interval may reach a sample past the end, of which it has nothing.
+    return AxisMap.from_taps(n_in, np.minimum(samples, n_in - 1), np.maximum(overlap, 0.0) / length)
+
+
+def _step(centres: FloatArray) -> tuple[float, float, float]:
+    """Find the input samples per output sample, their relative uncertainty, and the distance of centres from a line."""
+    count = len(centres)
+    # At the ends, filters lean inwards.
+    inner = slice(count // 6, count - count // 6)
+    places = np.arange(count)[inner]
+    step = float(np.polyfit(places, centres[inner], 1)[0]) if len(places) > 1 else float(np.diff(centres).mean())
+    step = max(step, 1.0 / 64)
+    regular = centres[inner] - places * step
+    return step, 1.0 / (len(places) * max(step, 1.0)) + 0.01, float(np.ptp(regular)) / 2
+
+
+def _around(value: float, doubt: float) -> range:
+    return range(max(1, floor(value * (1.0 - doubt)) - 1), ceil(value * (1.0 + doubt)) + 2)
+
+
+def _resized_then_cropped(
+    n_in: int, centres: FloatArray, step: float, doubt: float, precision: Precision
+) -> Iterator[AxisCandidate]:
+    length = len(centres)
+    for size in _around(n_in / step, doubt):
+        if size <= length:
+            continue
+        offset = float(np.median((centres + 0.5) * (size / n_in) - 0.5 - np.arange(length)))
+        starts = [start for start in range(floor(offset) - 1, ceil(offset) + 2) if 0 <= start <= size - length]
+        for name, known in _resizes(n_in, size, precision):
+            for start in starts:
+                crop = AxisMap.crop(size, start, length)
+                yield f"{name}, {_crop_name(size, start, length)}", crop @ known
+
+
+def _cropped_then_resized(
+    n_in: int, centres: FloatArray, step: float, doubt: float, precision: Precision
+) -> Iterator[AxisCandidate]:
+    length = len(centres)
+    for size in _around(step * length, doubt):
+        if size >= n_in:
+            continue
+        offset = float(np.median(centres + 0.5 - (np.arange(length) + 0.5) * (size / length)))
+        starts = [start for start in range(floor(offset) - 1, ceil(offset) + 2) if 0 <= start <= n_in - size]
+        for name, known in _resizes(size, length, precision):
+            for start in starts:
+                crop = AxisMap.crop(n_in, start, size)
+                yield f"{_crop_name(n_in, start, size)}, {name}", known @ crop

@@ -1,4 +1,4 @@
-"""What counts as a small difference of weights: all weights alike, or what they do on images."""
+"""Norms of differences of weights: by the weights alone, or by their effect on images."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from onelayer.errors import OnelayerError
 @final
 @dataclass(frozen=True, eq=False)
 class ImageStatistics:
-    """What images are like.
+    """Covariance and mean of images.
 
     Args:
-        covariance: Of their values, float64 [C·H·W, C·H·W], images flattened as (channel, row, column); only its lower
-            triangle is read.
-        mean: float64 [C·H·W]; None where it is not known.
+        covariance: Covariance of their values, float64 [C·H·W, C·H·W], images flattened as (channel, row, column); only
+            its lower triangle is read.
+        mean: Mean image, float64 [C·H·W]; None where it is not known.
 
     Raises:
         OnelayerError: If the two do not fit together, are not finite, or images do not vary.
@@ -48,16 +48,16 @@ class ImageStatistics:
 
 
 class Norm(Protocol):
-    """A size of weights [C', H', W', C, H, W]: the root of ``Σ W·G·W``, G being a matrix over the inputs."""
+    """Norm of weights W [C', H', W', C, H, W]: the root of ``Σ W·G·W``, G being a matrix over the inputs."""
 
     def weighted(self, weights: FloatArray) -> FloatArray:
-        """``W·G``, of the same shape."""
+        """Compute ``W·G``, of the same shape."""
 
     def moment(self, along: int, grams: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
-        """What remains of G when two of the input's three axes are summed over with weights.
+        """Sum G over two of the input's three axes, with weights.
 
         Args:
-            along: The axis that remains: 0 for channels, 1 for rows, 2 for columns.
+            along: Axis that remains: 0 for channels, 1 for rows, 2 for columns.
             grams: ``FᵀF`` of the factors F of all three axes, [C, C], [H, H] and [W, W]; that of ``along`` is not used.
 
         Returns:
@@ -66,44 +66,44 @@ class Norm(Protocol):
 
     @property
     def inputs(self) -> int:
-        """How many inputs there are."""
+        """Number of inputs."""
 
 
 @final
 @dataclass(frozen=True)
 class PlainNorm:
-    """All weights count alike: G is the unit matrix.
+    """Norm in which all weights count alike: G is the unit matrix.
 
     Args:
-        in_shape: Of the images.
+        in_shape: Shape of the images.
     """
 
     in_shape: Shape
 
     @property
     def inputs(self) -> int:
-        """C·H·W."""
+        """Number of inputs, C·H·W."""
         return samples_of(self.in_shape)
 
     def weighted(self, weights: FloatArray) -> FloatArray:
-        """The weights themselves."""
+        """Return the weights themselves."""
         return weights
 
     def moment(self, along: int, grams: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
-        """A multiple of the unit matrix."""
+        """Compute a multiple of the unit matrix."""
         others = [float(np.trace(gram)) for axis, gram in enumerate(grams) if axis != along]
         return np.eye(self.in_shape[along]) * others[0] * others[1]
 
 
 @final
 class ImageNorm:
-    """Weights count for what they do on images: G is the images' covariance.
+    """Norm in which weights count for their effect on images: G is the images' covariance.
 
     The squared norm is the mean squared error that weights make, over images less their mean.
 
     Args:
-        covariance: float64 [C·H·W, C·H·W].
-        in_shape: Of the images.
+        covariance: Covariance of the images, float64 [C·H·W, C·H·W].
+        in_shape: Shape of the images.
     """
 
     def __init__(self, covariance: FloatArray, in_shape: Shape) -> None:
@@ -112,16 +112,16 @@ class ImageNorm:
 
     @property
     def inputs(self) -> int:
-        """C·H·W."""
+        """Number of inputs, C·H·W."""
         return samples_of(self.in_shape)
 
     def weighted(self, weights: FloatArray) -> FloatArray:
-        """``W·G``, of the same shape."""
+        """Compute ``W·G``, of the same shape."""
         product: FloatArray = weights.reshape(-1, self.inputs) @ self.covariance
         return product.reshape(weights.shape)
 
     def moment(self, along: int, grams: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
-        """The covariance of images that the other two factors were applied to."""
+        """Compute the covariance of images that the other two factors were applied to."""
         tensor = self.covariance.reshape(*self.in_shape, *self.in_shape)
         channel, rows, cols = grams
         # One pair of axes after the other, and the large tensor as it lies: several times faster than all at once.
@@ -137,11 +137,11 @@ class ImageNorm:
 
 
 def norm_for(covariance: FloatArray | None, in_shape: tuple[int, int, int], transpose: bool) -> Norm:
-    """The norm for weights as :func:`weights_of` gives them.
+    """Choose the norm for weights as :func:`~onelayer.recognition.kronecker.weights_of` gives them.
 
     Args:
-        covariance: Of images, [C·H·W, C·H·W]; None where it is not known.
-        in_shape: Of the images.
+        covariance: Covariance of images, [C·H·W, C·H·W]; None where it is not known.
+        in_shape: Shape of the images.
         transpose: Whether their height and width are swapped first.
     """
     channels, height, width = in_shape

@@ -1,4 +1,4 @@
-"""From a learned dense layer to its structure."""
+"""``recognise()``: finds the structure of a learned dense layer."""
 
 from __future__ import annotations
 
@@ -9,29 +9,33 @@ import numpy as np
 
 from onelayer.algebra import AxisMap, ChannelMap, Dense, Separable
 from onelayer.algebra.operator import FloatArray
+from onelayer.dense_layer import DenseLayer
 from onelayer.errors import OnelayerError
-from onelayer.recognition.alternating import alternated, energy, expected_noise
-from onelayer.recognition.factors import Factors
 from onelayer.recognition.known_axes import NamedAxis, named_axis
-from onelayer.recognition.known_channels import NamedChannels, named_channels
-from onelayer.recognition.kronecker import nearest_product, weights_of
-from onelayer.recognition.noise import above_noise, tap_tolerance, weight_noise
+from onelayer.recognition.known_channels import NamedChannels, named_channels, named_offset
+from onelayer.recognition.kronecker import (
+    KroneckerFactors,
+    alternated,
+    energy,
+    expected_noise,
+    nearest_product,
+    weights_of,
+)
 from onelayer.recognition.norms import ImageStatistics, Norm, norm_for
-from onelayer.recognition.offsets import named_offset
 from onelayer.recognition.recognised import Names, Recognised, residual_of
-from onelayer.recognition.support import banded, bands, widened
+from onelayer.recognition.tolerance import above_noise, banded, bands, tap_tolerance, weight_noise, widened
 
 _LEAST_SHARE = 0.98
-"""Of the energy that stands out of the noise: regularised layers have blurred weights, and blur is no product."""
+"""Least fraction of the energy above the noise: regularised layers have blurred weights, and blur is no product."""
 _LEAST_SHARE_ON_IMAGES = 0.9999
-"""Of the energy on images, where learning has left little to doubt."""
+"""Least fraction of the energy on images, where learning has left little to doubt."""
 _NOISE_OF_A_BLUR = 50.0
-"""Standard deviations of noise that the weights which stand out may be off by, all in all: in a layer that was learned,
-what is wrong near the support is larger than the noise far from it, but both come from the same directions."""
+"""Largest error of the weights above the noise, in standard deviations of noise: in a learned layer, errors near the
+support are larger than the noise far from it, but both come from the same directions."""
 
 
 class NotRecognisedError(OnelayerError):
-    """Weights that are no Kronecker product of a channel, a rows and a columns factor."""
+    """Raised for weights that are no Kronecker product of a channel, a rows and a columns factor."""
 
 
 @final
@@ -41,22 +45,22 @@ class _Fit:
 
     weights: FloatArray
     transpose: bool
-    factors: Factors
+    factors: KroneckerFactors
     norm: Norm
     singular_values: FloatArray
     noise: FloatArray
     relative: float
-    """What the product leaves, relative to the weights: on images, or of the weights that stand out of the noise."""
+    """Residual relative to the weights: on images, or of the weights that stand out of the noise."""
     off: float
-    """RMS of what is wrong with the weights that stand out, in standard deviations of the noise."""
+    """RMS error of the weights that stand out, in standard deviations of the noise."""
 
     @property
     def share(self) -> float:
-        """Of the energy, what is in the product, 0 … 1."""
+        """Fraction of the energy that is in the product, 0 … 1."""
         return max(1.0 - self.relative**2, 0.0)
 
 
-def recognise(dense: Dense, *, refit: ImageStatistics | None = None) -> Recognised:
+def recognise(learned: DenseLayer | Dense, *, refit: ImageStatistics | None = None) -> Recognised:
     """Find the taps and the Kronecker factors in the weights of a learned layer, and name them.
 
     The product ``channel ⊗ rows ⊗ cols`` that is nearest to the weights is found; its taps that stand out of the noise
@@ -64,17 +68,18 @@ def recognise(dense: Dense, *, refit: ImageStatistics | None = None) -> Recognis
     taps. Images whose height and width are swapped first are tried too.
 
     Args:
-        dense: Weights float64 [C'·H'·W', C·H·W] and a bias, found by least squares or gradient descent on images.
-        refit: The statistics of these images. Weights are then compared by what they do on images, and noise in
-            directions that images do not have, which learning cannot find, does not count.
+        learned: A layer, or the operator of one, found by least squares or gradient descent on images.
+        refit: Statistics of these images. Weights are then compared by their effect on images, and noise in directions
+            that images do not have, which learning cannot find, does not count.
 
     Returns:
         The structure and the evidence for it.
 
     Raises:
         NotRecognisedError: If the weights are no such product.
-        OnelayerError: If the statistics are those of images of another shape.
+        OnelayerError: If there is no dense layer, or the statistics are those of images of another shape.
     """
+    dense = _operator_of(learned)
     if refit is not None and len(refit.covariance) != dense.weight.shape[1]:
         raise OnelayerError(
             f"a covariance of {len(refit.covariance)} values was given",
@@ -99,14 +104,14 @@ def recognise(dense: Dense, *, refit: ImageStatistics | None = None) -> Recognis
     )
     bias = dense.bias
     if refit is not None and refit.mean is not None:
-        # What comes out for the mean image is known best.
+        # The output for the mean image is known best.
         bias = bias + dense.weight @ refit.mean - linear.apply_linear(refit.mean.reshape(dense.in_shape)).ravel()
     scale = float(np.abs(dense.weight).sum(axis=1).max())
     offset = named_offset(bias.reshape(dense.out_shape), scale)
     operator = Separable(linear.channel, linear.rows, linear.cols, offset.bias, fit.transpose)
     found = {"rows": rows, "cols": cols, "channels": channels}
     names = Names(
-        _axis_words(rows, linear.rows), _axis_words(cols, linear.cols), _channel_words(channels, linear), offset.name
+        _axis_name(rows, linear.rows), _axis_name(cols, linear.cols), _channel_name(channels, linear), offset.name
     )
     return Recognised(
         operator,
@@ -118,6 +123,19 @@ def recognise(dense: Dense, *, refit: ImageStatistics | None = None) -> Recognis
         fit.share,
         residual_of(dense, operator, covariance, None if refit is None else refit.mean),
     )
+
+
+def _operator_of(learned: DenseLayer | Dense) -> Dense:
+    match learned:
+        case Dense():
+            return learned
+        case DenseLayer():
+            return learned.to_operator()
+        case _:
+            raise OnelayerError(
+                f"a {type(learned).__name__} was to be recognised",
+                expected="a DenseLayer, as onelayer.learn finds and onelayer.load reads, or its operator",
+            )
 
 
 def _fitted(dense: Dense, covariance: FloatArray | None, *, transpose: bool) -> _Fit:
@@ -163,8 +181,8 @@ def _refusal(fit: _Fit, on_images: bool) -> NotRecognisedError:
     )
 
 
-def _named(fit: _Fit) -> tuple[Factors, NamedAxis | None, NamedAxis | None, NamedChannels | None]:
-    """Taps on their support, and names; what is named is exact when the rest is fitted again."""
+def _named(fit: _Fit) -> tuple[KroneckerFactors, NamedAxis | None, NamedAxis | None, NamedChannels | None]:
+    """Fit the taps on their support and name the factors; named ones are exact when the rest is fitted again."""
     tolerances = [
         tap_tolerance(factor, expected_noise(fit.weights, fit.factors, fit.norm, along), fit.relative)
         for along, factor in enumerate(fit.factors.each)
@@ -192,7 +210,7 @@ def _named(fit: _Fit) -> tuple[Factors, NamedAxis | None, NamedAxis | None, Name
 
 
 def _constant(dense: Dense) -> Recognised:
-    """Weights of zeros only: every image becomes the same one."""
+    """Recognise weights of zeros only: every image becomes the same one."""
     channels_out, *size_out = dense.out_shape
     channels_in, *size_in = dense.in_shape
     rows, cols = (
@@ -217,11 +235,11 @@ def _sparsity(dense: Dense, noise: FloatArray) -> float:
     return 1.0 - np.count_nonzero(above_noise(dense.weight, noise)) / dense.weight.size
 
 
-def _axis_words(known: NamedAxis | None, axis: AxisMap) -> str:
+def _axis_name(known: NamedAxis | None, axis: AxisMap) -> str:
     return f"fitted: {axis.taps} taps, {axis.n_in}→{axis.n_out}" if known is None else known.name
 
 
-def _channel_words(known: NamedChannels | None, operator: Separable) -> str:
+def _channel_name(known: NamedChannels | None, operator: Separable) -> str:
     if known is not None:
-        return " or ".join(one.name for one in (known, *known.also))
+        return " or ".join(definition.name for definition in (known, *known.also))
     return "fitted: " + "; ".join(", ".join(f"{weight:.5g}" for weight in row) for row in operator.channel.matrix)

@@ -1,9 +1,8 @@
-"""Whether the rounding that onelayer promises is that of the libraries that are installed."""
+"""Compare the rounding that onelayer guarantees with that of the installed libraries."""
 
 from __future__ import annotations
 
-from onelayer.selfcheck.checking import check
+from onelayer.selfcheck.checking import FamilyResult, SelfcheckRecord, check, table
 from onelayer.selfcheck.families import FAMILIES
-from onelayer.selfcheck.results import FamilyResult, SelfcheckRecord, table
 
 __all__ = ["FAMILIES", "FamilyResult", "SelfcheckRecord", "check", "table"]

@@ -1,75 +1,111 @@
-"""Running cases: the original and the layer, and whether every bit is the same."""
+"""Runs cases through the original and the layer, and records whether every bit is the same."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import PIL.Image
 import torch
+from pydantic import Field
+from rich.table import Table
 
 from onelayer.environment import current_environment
 from onelayer.errors import OnelayerError
 from onelayer.layer import compile as compiled
+from onelayer.records import Environment, Part, Record
 from onelayer.selfcheck.families import FAMILIES, Case
-from onelayer.selfcheck.results import FamilyResult, SelfcheckRecord
 
 _SHARES = sum(share for _, share in FAMILIES.values())
+
+
+class FamilyResult(Part):
+    """Result of the cases of a family."""
+
+    name: str
+    cases: int = Field(ge=1)
+    mismatches: int = Field(ge=0)
+    """Number of cases with a difference in any bit."""
+    first_difference: str | None
+    """Description of the first difference; None without any."""
+
+
+class SelfcheckRecord(Record):
+    """Results of all families, and the versions of the libraries."""
+
+    kind: Literal["selfcheck"] = "selfcheck"
+    seed: int
+    families: tuple[FamilyResult, ...]
+    environment: Environment
+
+    @property
+    def cases(self) -> int:
+        """Number of cases of all families."""
+        return sum(family.cases for family in self.families)
+
+    @property
+    def mismatches(self) -> int:
+        """Number of cases with a difference in any bit."""
+        return sum(family.mismatches for family in self.families)
 
 
 def check(cases: int, seed: int = 0, advance: Callable[[], object] | None = None) -> SelfcheckRecord:
     """Compare layers with the transforms that they replace, bit for bit, on random images.
 
     Args:
-        cases: About so many, at least one of each family.
-        seed: Of all that is random; the same seed gives the same cases.
-        advance: Called after each case.
+        cases: Approximate number of cases; there is at least one of each family.
+        seed: Seed of the cases; the same seed gives the same cases.
+        advance: Function to call after each case.
 
     Raises:
-        OnelayerError: If fewer cases than one are asked for.
+        OnelayerError: If the number of cases is not positive.
     """
     if cases < 1:
         raise OnelayerError(f"{cases} cases were asked for", expected="at least 1")
     results = []
     for place, (name, (draw, share)) in enumerate(FAMILIES.items()):
         count = max(1, round(cases * share / _SHARES))
-        differing, first = 0, None
+        mismatches, first = 0, None
         for index in range(count):
-            problem = _compared(draw(np.random.default_rng((seed, place, index))))
+            with warnings.catch_warnings():
+                # Versions that were not compared are being compared.
+                warnings.filterwarnings("ignore", ".* was not compared")
+                problem = _compared(draw(np.random.default_rng((seed, place, index))))
             if problem is not None:
-                differing += 1
+                mismatches += 1
                 first = first or f"case {index} of seed {seed}: {problem}"
             if advance is not None:
                 advance()
-        results.append(FamilyResult(name=name, cases=count, differing=differing, first_difference=first))
+        results.append(FamilyResult(name=name, cases=count, mismatches=mismatches, first_difference=first))
     return SelfcheckRecord(seed=seed, families=tuple(results), environment=current_environment())
 
 
 def _compared(case: Case) -> str | None:
-    """What differs between the original's result and the layer's; None if nothing does."""
+    """Describe the difference of the layer's result from the original's; None if there is none."""
     original = case.transform(case.image)
     try:
         result = compiled(case.transform, rounding="exact")(case.image)
     except OnelayerError as error:
-        return f"{_words(case)} is refused: {error}"
+        return f"{_described(case)} is refused: {error}"
     difference = difference_of(result, original)
-    return None if difference is None else f"{_words(case)}: {difference}"
+    return None if difference is None else f"{_described(case)}: {difference}"
 
 
 def difference_of(result: Any, original: Any) -> str | None:
-    """How a result differs from another in type, dtype, shape or any bit; None if it does not."""
-    kinds = [_kind(one) for one in (result, original)]
+    """Describe how a result differs from another in type, dtype, shape or any bit; None if it does not."""
+    kinds = [_kind(image) for image in (result, original)]
     if kinds[0] != kinds[1]:
         return f"{kinds[0]} in place of {kinds[1]}"
-    ours, theirs = (_array(one) for one in (result, original))
+    ours, theirs = (_array(image) for image in (result, original))
     # As whole numbers: 0 and −0 are equal as floating point ones, and NaN is not.
     bits = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}[ours.itemsize]
-    differing = int(np.count_nonzero(ours.view(bits) != theirs.view(bits)))
-    if not differing:
+    mismatches = int(np.count_nonzero(ours.view(bits) != theirs.view(bits)))
+    if not mismatches:
         return None
     furthest = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max())
-    return f"{differing:,} of {ours.size:,} values differ, by up to {furthest:g}"
+    return f"{mismatches:,} of {ours.size:,} values differ, by up to {furthest:g}"
 
 
 def _kind(image: Any) -> str:
@@ -84,7 +120,23 @@ def _array(image: Any) -> Any:
     return np.ascontiguousarray(np.asarray(image))
 
 
-def _words(case: Case) -> str:
+def _described(case: Case) -> str:
     image = case.image
     strides = f", strides {image.stride()}" if isinstance(image, torch.Tensor) else ""
     return f"{' '.join(repr(case.transform).split())} of {_kind(image)}{strides}"
+
+
+def table(record: SelfcheckRecord) -> Table:
+    """Tabulate a record, one row per family."""
+    versions = record.environment.versions
+    title = ", ".join(f"{name} {versions[name]}" for name in ("torch", "torchvision", "pillow") if name in versions)
+    made = Table(title=f"Bit for bit, with {title}", title_justify="left")
+    made.add_column("family")
+    made.add_column("cases", justify="right")
+    made.add_column("mismatches", justify="right")
+    for family in record.families:
+        colour = "red" if family.mismatches else "green"
+        made.add_row(family.name, f"{family.cases:,}", f"[{colour}]{family.mismatches:,}[/{colour}]")
+    made.add_section()
+    made.add_row("all", f"{record.cases:,}", f"{record.mismatches:,}")
+    return made

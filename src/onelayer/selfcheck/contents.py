@@ -1,4 +1,4 @@
-"""What images hold: noise and the extremes that roundings and saturations show on."""
+"""Random images: noise, and the extremes that roundings and saturations show on."""
 
 from __future__ import annotations
 
@@ -55,24 +55,24 @@ _CONTENTS: tuple[Callable[[Generator, tuple[int, ...]], Bytes], ...] = (
 
 
 def pixels(rng: Generator, channels: int, size: Size) -> Bytes:
-    """Bytes [channels, height, width] of a kind that is drawn."""
+    """Draw bytes [channels, height, width] of a random kind."""
     return _CONTENTS[rng.integers(len(_CONTENTS))](rng, (channels, *size))
 
 
 def length(rng: Generator, longest: int) -> int:
-    """A length from 1 on; short ones are as likely as long ones."""
+    """Draw a length from 1 on; short ones are as likely as long ones."""
     return max(1, int(longest ** rng.random()))
 
 
 def size(rng: Generator, longest: int) -> Size:
-    """Height and width; sometimes a very tall image, of which Pillow resizes the height first."""
+    """Draw height and width; sometimes of a very tall image, of which Pillow resizes the height first."""
     if rng.random() < 0.02:
         return int(rng.integers(201, 700)), int(rng.integers(1, 4))
     return length(rng, longest), length(rng, longest)
 
 
 def as_tensor(rng: Generator, image: Bytes) -> torch.Tensor:
-    """The image as a tensor or a ``tv_tensors.Image``; channels first or last in memory; alone or in a batch."""
+    """Make a tensor or a ``tv_tensors.Image``; channels first or last in memory; alone or in a batch."""
     tensor = torch.from_numpy(image)
     if rng.random() < 0.4:
         tensor = tensor.permute(1, 2, 0).contiguous().permute(2, 0, 1)
@@ -82,5 +82,5 @@ def as_tensor(rng: Generator, image: Bytes) -> torch.Tensor:
 
 
 def as_pil(image: Bytes) -> Image.Image:
-    """The image as a PIL image, of mode L or RGB."""
+    """Make a PIL image of mode L or RGB."""
     return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(np.moveaxis(image, 0, -1)))

@@ -1,4 +1,4 @@
-"""Random cases of each thing that libraries round: a transform and an image."""
+"""Random cases for each kind of rounding: a transform and an image."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ from torchvision.transforms import v2
 from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.v2 import functional as f2
 
+from onelayer.frontends.torchvision.resize import resizes_bytes
+from onelayer.frontends.torchvision.rounding_rules import tensors_have_lanczos
 from onelayer.selfcheck.contents import Bytes, Size, as_pil, as_tensor, length, pixels, size
 
 _LONGEST = 96
 _ANTIALIASED = ("bilinear", "bicubic", "lanczos")
+_OF_TENSORS = _ANTIALIASED if tensors_have_lanczos() else _ANTIALIASED[:2]
+_SELECTED = tuple(kind for kind in _ANTIALIASED[:2] if resizes_bytes(kind))
+"""Interpolations that are known bit for bit here without antialiasing: those that need no float32."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What both sides are given.
+    """A transform of torchvision and an image.
 
     Args:
-        transform: Torchvision's.
+        transform: The transform.
         image: A tensor or a PIL image.
     """
 
@@ -47,22 +52,22 @@ def _image(rng: Generator, channels: int | None = None) -> Bytes:
 
 
 def _resized_size(rng: Generator, before: Size) -> list[int]:
-    """Height and width to come to, of which one stays at times; nowhere 1×1, at which PyTorch crashes."""
+    """Draw height and width to resize to, of which one stays at times; never 1×1, at which PyTorch crashes."""
     height, width = (length(rng, _LONGEST) if rng.random() < 0.85 else old for old in before)
     return [height, max(width, 2)]
 
 
 def torch_resize_of_bytes(rng: Generator) -> Case:
-    """PyTorch's fixed point, with antialiasing and without."""
+    """Draw a resize in PyTorch's fixed point, with antialiasing or without."""
     image = _image(rng, int(rng.integers(1, 5)))
     antialias = rng.random() < 0.7
-    kind = str(rng.choice(_ANTIALIASED if antialias else _ANTIALIASED[:2]))
+    kind = str(rng.choice(_OF_TENSORS if antialias else _SELECTED))
     resize = v2.Resize(_resized_size(rng, image.shape[1:]), _mode(kind), antialias=antialias)
     return Case(resize, as_tensor(rng, image))
 
 
 def torch_resize_in_float32(rng: Generator) -> Case:
-    """The detour through float32 that v1 and the presets take with tensors, and float32 images themselves."""
+    """Draw a resize through float32, as v1 and the presets do with tensors, or of a float32 image."""
     image = _image(rng)
     to = _resized_size(rng, image.shape[1:])
     mode = _mode(str(rng.choice(_ANTIALIASED[:2])))
@@ -73,7 +78,7 @@ def torch_resize_in_float32(rng: Generator) -> Case:
 
 
 def pillow_resize(rng: Generator) -> Case:
-    """Pillow's fixed point, in the order of passes of its version."""
+    """Draw a resize in Pillow's fixed point, in the order of passes of its version."""
     image = _image(rng)
     library = v1 if rng.random() < 0.5 else v2
     kind = str(rng.choice([*_ANTIALIASED, "box", "hamming"]))
@@ -81,7 +86,7 @@ def pillow_resize(rng: Generator) -> Case:
 
 
 def luma(rng: Generator) -> Case:
-    """Grey of colours: v1's and v2's of tensors, and Pillow's."""
+    """Draw a grayscale: v1's or v2's of a tensor, or Pillow's."""
     image = _image(rng, 3)
     library = v1 if rng.random() < 0.5 else v2
     transform = library.Grayscale(int(rng.choice([1, 3])))
@@ -96,7 +101,7 @@ def _numbers(rng: Generator, channels: int) -> list[float]:
 
 
 def conversion(rng: Generator) -> Case:
-    """Bytes as floating point numbers, normalised or not."""
+    """Draw a conversion of bytes to floating point numbers, normalised or not."""
     image = _image(rng)
     normalise = [(_numbers(rng, len(image)), _numbers(rng, len(image)))] if rng.random() < 0.7 else []
     if rng.random() < 0.4:
@@ -106,7 +111,7 @@ def conversion(rng: Generator) -> Case:
 
 
 def function_of_values(rng: Generator) -> Case:
-    """What acts on every byte alone."""
+    """Draw a function that acts on every byte alone."""
     image = _image(rng)
     is_pil = rng.random() < 0.5
     functions = f1 if rng.random() < 0.5 else f2
@@ -127,7 +132,7 @@ def _function_of_values(rng: Generator, functions: Any) -> Any:
 
 
 def copying(rng: Generator) -> Case:
-    """Crops, flips, padding and the nearest pixel."""
+    """Draw crops, flips, padding and nearest neighbours."""
     image = _image(rng)
     is_pil = rng.random() < 0.5
     transform = _copies(rng, int(rng.integers(1, 4)))
@@ -146,10 +151,10 @@ def _copies(rng: Generator, count: int) -> list[Any]:
 
 
 def pipeline(rng: Generator) -> Case:
-    """All of it in a row, as pipelines have it."""
+    """Draw a pipeline of all of these."""
     image = _image(rng, 3 if rng.random() < 0.8 else 1)
     is_pil = rng.random() < 0.5
-    kind = str(rng.choice(_ANTIALIASED))
+    kind = str(rng.choice(_ANTIALIASED if is_pil else _OF_TENSORS))
     short, (height, width) = length(rng, _LONGEST) + 1, image.shape[1:]
     # The short side of very long images would make them very large.
     proportionate = max(height, width) <= 8 * min(height, width)
@@ -175,7 +180,7 @@ def pipeline(rng: Generator) -> Case:
 
 
 def preset(rng: Generator) -> Case:
-    """The presets of torchvision's weights, on tensors and on PIL images."""
+    """Draw a preset of torchvision's weights, for a tensor or a PIL image."""
     image = _image(rng, 3)
     short = length(rng, _LONGEST) + 1
     kind = _mode(str(rng.choice(_ANTIALIASED[:2])))
@@ -198,4 +203,4 @@ FAMILIES: dict[str, tuple[Family, int]] = {
     "presets of torchvision's weights": (preset, 2),
     "whole pipelines": (pipeline, 6),
 }
-"""By what they try: how to draw a case, and how many of twenty cases are of them."""
+"""Name of each family → how to draw a case, and how many of twenty cases are of it."""

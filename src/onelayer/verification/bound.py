@@ -13,7 +13,6 @@ import torch
 from onelayer.algebra import (
     Activation,
     Clamp,
-    Dense,
     Operator,
     Program,
     Quantize,
@@ -209,10 +208,9 @@ def _dense_arithmetic(layer: DenseLayer, spec: ImageSpec) -> Arithmetic:
         refuse_too_large(layer.input_shape, layer.output_shape)
     except OnelayerError as error:
         raise NoBoundError(error.problem) from error
-    weight, bias = (part.detach().cpu().double().numpy() for part in (layer.weight, layer.bias))
-    if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+    if not (layer.weight.isfinite().all() and layer.bias.isfinite().all()):
         raise NoBoundError("a weight of the layer is not finite")
-    operator = Dense(weight, bias, layer.input_shape, layer.output_shape)
+    operator = layer.to_operator()
     return Arithmetic(Program(layer.input_shape, (operator,)), dtype, (dtype,))
 
 

@@ -48,7 +48,7 @@ def resize_v2(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Deriva
     return _resized(spec, size, kind, max_size, antialias, rounding, for_bytes=resizes_bytes(kind))
 
 
-def resizes_bytes(kind: Interpolation) -> bool:
+def resizes_bytes(kind: str) -> bool:
     """Whether torchvision's v2 leaves a resize of bytes to PyTorch on this processor, and makes no float32 of them."""
     return kind in _WIDENING and bool(_geometry._do_native_uint8_resize_on_cpu(v2.InterpolationMode(kind)))
 
