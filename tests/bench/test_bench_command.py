@@ -20,6 +20,8 @@ Run = Callable[..., tuple[int, str]]
 def bench(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Runs `onelayer bench` in an empty folder; gives its exit code and all that it printed, on one line."""
     monkeypatch.chdir(tmp_path)
+    # Charts that are drawn fast.
+    monkeypatch.setattr("onelayer.plotting.DOTS_PER_INCH", 30)
     return lambda *arguments: run("bench", *arguments)
 
 
