@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -22,6 +24,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from onelayer import pipelines
+from onelayer.cache_folder import cache_folder
 from onelayer.cli import main
 from onelayer.pipelines import Pipeline
 from onelayer.pipelines.catalogue import CATALOGUE, Entry
@@ -71,10 +74,30 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 _BEGIN = time.monotonic()
 
 
+_KERNELS = cache_folder() / "kernels"
+
+
+@pytest.fixture(scope="session")
+def new_cache(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Makes a cache folder that is empty but for compiled kernels, which all tests share with the user."""
+    base, numbers = tmp_path_factory.mktemp("caches"), itertools.count()
+
+    def make() -> Path:
+        folder = base / str(next(numbers))
+        folder.mkdir()
+        # Where kernels cannot be kept, each process compiles its own.
+        with contextlib.suppress(OSError):
+            _KERNELS.mkdir(parents=True, exist_ok=True)
+            (folder / "kernels").symlink_to(_KERNELS.absolute())
+        return folder
+
+    return make
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's cache, or takes the user's data for its default."""
-    monkeypatch.setenv("ONELAYER_CACHE", str(tmp_path / "cache"))
+def _own_cache(new_cache: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's cache, but for compiled kernels, or takes the user's data for its default."""
+    monkeypatch.setenv("ONELAYER_CACHE", str(new_cache()))
     monkeypatch.delenv("ONELAYER_DATA", raising=False)
 
 

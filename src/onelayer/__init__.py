@@ -6,6 +6,7 @@
 ``onelayer.learn(function, images)`` learns one from pairs of images and answers, and ``onelayer.recognise`` finds the
 structure in what was learned.
 ``onelayer.save(layer, folder)`` writes a layer, derived or learned, and ``onelayer.load(folder)`` reads it.
+``onelayer.warmup()`` compiles the kernels for the CPU ahead of the first image.
 ``onelayer.pipelines`` names the pipelines that layers replace. Everything a user can get wrong is reported as
 ``onelayer.OnelayerError``.
 """
@@ -19,6 +20,7 @@ from onelayer.errors import OnelayerError
 
 if TYPE_CHECKING:
     from onelayer import pipelines
+    from onelayer.backends.cpu.warmup import warmup
     from onelayer.dense_layer import DenseLayer
     from onelayer.explanation import Explanation, explain
     from onelayer.frontends import ImageSpec, register
@@ -60,6 +62,7 @@ __all__ = [
     "register",
     "save",
     "verify",
+    "warmup",
 ]
 
 # Imported on first access: torch takes seconds to import, and `onelayer --help` does not need it.
@@ -85,6 +88,7 @@ _MODULE_OF = {
     "register": "onelayer.frontends",
     "save": "onelayer.serialize",
     "verify": "onelayer.verification",
+    "warmup": "onelayer.backends.cpu.warmup",
 }
 
 

@@ -1,4 +1,4 @@
-"""Turn transforms into layers: ``compile()``, and the modules that it returns."""
+"""Compile transforms into layers: ``compile()``, and the modules that it returns."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import nn
 from torchvision.transforms import v2
 
 from onelayer.algebra import Simplified
-from onelayer.backends import Apply, BackendName, LoweringTarget, check_name, choose, lower
+from onelayer.backends import Apply, BackendName, LoweringTarget, check_name, choose
 from onelayer.backends.kernel_memory import only_for_pytorch
-from onelayer.backends.target import writing
+from onelayer.backends.target import with_out
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, RoundingMode, Transform, transforms_of
 from onelayer.frontends.base import refuse_class
@@ -21,26 +21,33 @@ from onelayer.images.containers import TORCH_DTYPES, check_memory, image_of, is_
 from onelayer.programs import Output, Source, Transforms
 
 PLANS = 64
-"""Plans kept. The images of a data set differ in size, and a plan is a few arrays of O(height + width) numbers, but for
-rotations and the like, which have taps of their own for every pixel."""
+"""Number of plans that a layer keeps. The images of a data set differ in size, and a plan is a few arrays of
+O(height + width) numbers, but for rotations and the like, which have taps for every pixel."""
 
 Plan = Callable[[torch.Tensor, torch.Tensor | None], Any]
-"""Takes pixels [..., C, H, W], and memory for the result or None, and gives what the transforms would."""
+"""Takes pixels [..., C, H, W], and memory for the result or None, and returns what the transforms would."""
 
 
-def computes_in(given: ImageSpec, output: Output) -> torch.dtype:
-    """The dtype that such images are computed in.
+def computes_in(spec: ImageSpec, output: Output) -> torch.dtype:
+    """Return the dtype that images are computed in.
 
     Half precision is for storage, its weights would be levels off. Bytes that are rounded as the original rounds them
     stay bytes; floating point values that are take float64, in which values rounded to float32 stay what they are.
     """
     if output.rounding == "exact":
-        return torch.float64 if given.is_float else torch.uint8
-    return torch.float64 if "float64" in (given.dtype, output.spec.dtype) else torch.float32
+        return torch.float64 if spec.is_float else torch.uint8
+    return torch.float64 if "float64" in (spec.dtype, output.spec.dtype) else torch.float32
+
+
+def lowering_target(
+    spec: ImageSpec, output: Output, device: torch.device, threads: int | None = None
+) -> LoweringTarget:
+    """Return what the program of an output is lowered for, where the images lie on a device."""
+    return LoweringTarget(device, computes_in(spec, output), TORCH_DTYPES[output.spec.dtype], threads)
 
 
 class OneLayer(nn.Module):
-    """A pipeline of transforms, derived and fused, in place of the transforms themselves.
+    """A pipeline of transforms as one layer, derived and fused.
 
     On uint8 and PIL images the result is the original's bit for bit, with every rounding that torchvision and Pillow do
     ("exact" rounding), on every device what they give on the CPU. On floating point images the arithmetic is that of
@@ -48,16 +55,16 @@ class OneLayer(nn.Module):
     images, if asked for, rounds once, at the end, so values may be a grey level or two apart; more, on content of
     extremes, after bicubic and Lanczos resizes, which overshoot and saturate in the original between their two passes.
 
-    It works where the image lies, and has no weights of its own: they follow from the transforms and the size of the
-    image. So its ``state_dict`` is empty, and a model keeps its checkpoints when this is put before it.
+    It works where the image lies. It has no parameters: weights follow from the transforms and the size of the image.
+    So its ``state_dict`` is empty, and a model keeps its checkpoints when this is put before it.
 
     Args:
-        source: Where the programs come from; :func:`compile` derives them from transforms.
+        source: Source of the programs; :func:`compile` derives them from transforms.
         backend: ``auto`` takes the fastest that can run a program; ``numba`` is one fused kernel on the CPU, ``triton``
             one on an NVIDIA GPU; ``torch`` runs on every device; ``reference`` is NumPy in float64, slow, without
             gradients.
-        threads: Of the CPU that may work on one call at most; None for ``torch.get_num_threads()`` at the time of the
-            call. PyTorch's own work, where the layer leaves something to it, is not bound by it.
+        threads: Maximum number of CPU threads per call; None for ``torch.get_num_threads()`` at the time of the call.
+            PyTorch's own work, where the layer leaves something to it, is not bound by it.
 
     Raises:
         OnelayerError: If there is no such backend, or fewer than one thread is asked for.
@@ -77,18 +84,18 @@ class OneLayer(nn.Module):
 
     @property
     def transforms(self) -> Transforms:
-        """What its programs are derived from.
+        """Source of the programs, if they are derived from transforms.
 
         Raises:
             OnelayerError: If the layer was loaded: then its programs are all there is.
         """
         if not isinstance(self.source, Transforms):
-            raise OnelayerError("the layer has no transforms, only programs", hint="Use .program(given).")
+            raise OnelayerError("the layer has no transforms, only programs", hint="Use .program(spec).")
         return self.source
 
     @property
     def transform(self) -> Transform:
-        """The transforms, as given.
+        """Transforms that the layer was compiled from.
 
         Raises:
             OnelayerError: If the layer was loaded: then its programs are all there is.
@@ -106,8 +113,8 @@ class OneLayer(nn.Module):
                 loop that hands in the same memory again writes to memory that is warm.
 
         Returns:
-            What the transforms would have given: a tensor [..., C', H', W'], a ``tv_tensors.Image``, a PIL image; for
-            an array that no transform turns into a tensor, an array; a tuple of crops, or a stack of them, after
+            What the transforms would return: a tensor [..., C', H', W'], a ``tv_tensors.Image``, a PIL image; for an
+            array that no transform turns into a tensor, an array; a tuple of crops, or a stack of them, after
             ``FiveCrop`` and ``TenCrop``; for a list, a list. The values are in ``out``, if that was given.
 
         Raises:
@@ -119,69 +126,65 @@ class OneLayer(nn.Module):
                 raise OnelayerError(
                     "out= was given with a list of images", expected="one image, or a batch as a tensor"
                 )
-            return [self(one) for one in image]
-        given = spec_of(image)
+            return [self(item) for item in image]
+        spec = spec_of(image)
         pixels = pixels_of(image)
-        return self._plan(given, pixels.device)(pixels, out)
+        return self._plan(spec, pixels.device)(pixels, out)
 
-    def program(self, given: ImageSpec) -> Simplified:
-        """The simplified program for one kind of image, with the rules that made it.
+    def program(self, spec: ImageSpec) -> Simplified:
+        """Return the simplified program for images of a spec, with the rules that made it.
 
         Raises:
-            OnelayerError: If the pipeline gives several images of one; each has a program in
-                ``source.outputs(given)``.
+            OnelayerError: If the pipeline makes several images of each; all have programs in
+                ``source.outputs(spec)``.
         """
-        outputs = self.source.outputs(given)
+        outputs = self.source.outputs(spec)
         if len(outputs.each) > 1:
             raise OnelayerError(
-                f"the pipeline makes {len(outputs.each)} images of one, each with a program of its own",
-                hint="Their programs are in layer.source.outputs(given).each.",
+                f"the pipeline makes {len(outputs.each)} images of each, and every one has a program",
+                hint="Their programs are in layer.source.outputs(spec).each.",
             )
         return outputs.each[0].simplified
 
-    def _new_plan(self, given: ImageSpec, device: torch.device) -> Plan:
-        outputs = self.source.outputs(given)
-        each = [(self._lowered(output, given, device), output.spec) for output in outputs.each]
+    def _new_plan(self, spec: ImageSpec, device: torch.device) -> Plan:
+        outputs = self.source.outputs(spec)
+        each = [(self._lowered(output, spec, device), output.spec) for output in outputs.each]
 
-        def one(pixels: torch.Tensor, out: torch.Tensor | None) -> Any:
-            ((apply, after),) = each
+        def single(pixels: torch.Tensor, out: torch.Tensor | None) -> Any:
+            ((apply, output_spec),) = each
             if out is not None:
-                check_memory(out, (*pixels.shape[:-3], *after.shape), after, pixels)
-            return image_of(apply(pixels, out), after)
+                check_memory(out, (*pixels.shape[:-3], *output_spec.shape), output_spec, pixels)
+            return image_of(apply(pixels, out), output_spec)
 
         def several(pixels: torch.Tensor, out: torch.Tensor | None) -> Any:
             if out is not None:
                 raise OnelayerError(
                     f"out= was given, and the result is a tuple of {len(each)} images", hint="Leave it out."
                 )
-            return tuple(image_of(apply(pixels), after) for apply, after in each)
+            return tuple(image_of(apply(pixels), output_spec) for apply, output_spec in each)
 
         def stacked(pixels: torch.Tensor, out: torch.Tensor | None) -> Any:
             if out is None:
-                return torch.stack([image_of(apply(pixels), after) for apply, after in each])  # type: ignore[misc]
-            after = each[0][1]
-            check_memory(out, (len(each), *pixels.shape[:-3], *after.shape), after, pixels)
+                return torch.stack([image_of(apply(pixels), output_spec) for apply, output_spec in each])  # type: ignore[misc]
+            output_spec = each[0][1]
+            check_memory(out, (len(each), *pixels.shape[:-3], *output_spec.shape), output_spec, pixels)
             for (apply, _), part in zip(each, out, strict=True):
                 apply(pixels, part)
             return out
 
-        return {"one": one, "tuple": several, "stacked": stacked}[outputs.joined]
+        return {"one": single, "tuple": several, "stacked": stacked}[outputs.joined]
 
-    def _lowered(self, output: Output, given: ImageSpec, device: torch.device) -> Apply:
-        program, dtype = output.simplified.program, computes_in(given, output)
-        setting = LoweringTarget(device, dtype, TORCH_DTYPES[output.spec.dtype], self.threads)
-        if program.stages:
-            apply = lower(choose(self.backend, program, device, dtype).name, program, setting)
-        else:
-            # A copy, as most transforms give one even where they change nothing.
-            apply = writing(torch.clone, setting)
-        if given.container in ("pil", "numpy") and output.spec.container == "tensor":
-            # Their memory is HWC; what ToTensor gives is not.
+    def _lowered(self, output: Output, spec: ImageSpec, device: torch.device) -> Apply:
+        program, target = output.simplified.program, lowering_target(spec, output, device, self.threads)
+        # Without stages a copy, as most transforms return one even where they change nothing.
+        apply = choose(self.backend, program, target).lower() if program.stages else with_out(torch.clone, target)
+        if spec.container in ("pil", "numpy") and output.spec.container == "tensor":
+            # Their memory is HWC; what ToTensor returns is not.
             return lambda pixels, out=None: apply(pixels, out) if out is not None else apply(pixels).contiguous()
-        return _keeping_channels_last(apply) if given.container == "tensor" else apply
+        return _keeping_channels_last(apply) if spec.container == "tensor" else apply
 
     def __getstate__(self) -> dict[str, Any]:
-        # Plans are made again where the layer arrives: they hold functions, which do not travel.
+        # Plans hold functions, which cannot be pickled, and are made anew.
         return {name: value for name, value in self.__dict__.items() if name != "_plan"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -189,12 +192,12 @@ class OneLayer(nn.Module):
         self._plan = lru_cache(maxsize=PLANS)(self._new_plan)
 
     def extra_repr(self) -> str:
-        """The transforms, or the sizes that there are programs for."""
+        """Return the transforms, or the sizes that there are programs for."""
         return repr(self.source)
 
 
 def _keeping_channels_last(apply: Apply) -> Apply:
-    """As torchvision's transforms do: a batch whose channels come last in memory gives one whose channels do, too."""
+    """Keep the memory format, as torchvision does: of a batch in channels_last the result is in channels_last."""
 
     def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         result = apply(images, out)
@@ -226,7 +229,7 @@ def compile(  # noqa: A001
     rounding: RoundingMode | None = None,
     backend: BackendName = "auto",
     threads: int | None = None,
-) -> OneLayer | FewLayers: ...
+) -> OneLayer | PartialLayer: ...
 
 
 def compile(  # noqa: A001
@@ -236,25 +239,25 @@ def compile(  # noqa: A001
     rounding: RoundingMode | None = None,
     backend: BackendName = "auto",
     threads: int | None = None,
-) -> OneLayer | FewLayers:
-    """Turn transforms into one layer; see :class:`OneLayer`.
+) -> OneLayer | PartialLayer:
+    """Compile transforms into one layer; see :class:`OneLayer`.
 
     Nothing is derived before the first image comes, because the weights depend on its size. Transforms that are changed
-    afterwards change nothing for sizes that were seen. A NumPy array is an image here for every transform, where
+    afterwards change nothing for sizes that came before. A NumPy array is an image here for every transform, where
     torchvision's v2 transforms would leave it alone, except those that make a tensor of it.
 
     Args:
         transform: Torchvision transforms, v1 or v2, or a preset; see ``onelayer.frontends`` for what is known.
         fullgraph: Whether a transform that cannot be derived is an error. If not, it stays as it is, and what lies on
-            either side of it is compiled: see :class:`FewLayers`.
-        rounding: ``exact`` gives what the transforms give bit for bit, and refuses a transform whose rounding is not
-            known; ``fused`` computes in real arithmetic and rounds once, at the end. None for exact where an image is
-            uint8 or a PIL image, and fused where it is floating point.
+            either side of it is compiled: see :class:`PartialLayer`.
+        rounding: ``exact`` returns what the transforms return bit for bit, and refuses a transform whose rounding is
+            not known; ``fused`` computes in real arithmetic and rounds once, at the end. None for exact where an image
+            is uint8 or a PIL image, and fused where it is floating point.
         backend: ``auto`` takes the fastest that can run a program; ``numba`` is one fused kernel on the CPU, ``triton``
             one on an NVIDIA GPU; ``torch`` runs on every device; ``reference`` is NumPy in float64, slow, without
             gradients.
-        threads: Of the CPU that may work on one call at most, in the fused kernel; None for ``torch.get_num_threads()``
-            at the time of the call.
+        threads: Maximum number of CPU threads per call of the fused kernel; None for ``torch.get_num_threads()`` at the
+            time of the call.
 
     Raises:
         OnelayerError: If there is no such backend or rounding, ``transform`` cannot be called, or fewer than one thread
@@ -271,7 +274,7 @@ def compile(  # noqa: A001
         raise OnelayerError(f"the rounding {rounding!r} was asked for", expected="exact, fused or None")
     if fullgraph:
         return OneLayer(Transforms(transform, rounding), backend, threads)
-    return FewLayers(transforms_of(transform), rounding, backend, threads)
+    return PartialLayer(transforms_of(transform), rounding, backend, threads)
 
 
 def _hint_instead_of(transform: object) -> str | None:
@@ -285,18 +288,19 @@ def _hint_instead_of(transform: object) -> str | None:
     return "Call its .transforms()." if hasattr(transform, "transforms") else None
 
 
-class FewLayers(nn.Module):
-    """Transforms of which some cannot be derived: those are called as they are, the others in between are compiled.
+class PartialLayer(nn.Module):
+    """A pipeline of which some transforms cannot be derived: they run as they are, and those in between are compiled.
 
-    Random transforms draw the numbers that they would draw in the original, as long as the original draws none for the
-    transforms that are compiled (a flip with p of 1 draws one).
+    ``compile(transform, fullgraph=False)`` returns it. Random transforms draw the numbers that they would draw in the
+    original, as long as the original draws none for the transforms that are compiled (a flip with p of 1 draws a
+    number).
 
     Args:
         parts: Transforms in order, none of them a container of others.
-        rounding: Of the compiled ones; see :func:`compile`. A transform whose rounding is not known counts as one that
-            cannot be derived where it is to be exact.
-        backend: Of the compiled ones.
-        threads: That one of them may use at most.
+        rounding: Rounding of the compiled transforms; see :func:`compile`. Where it is exact, a transform whose
+            rounding is not known cannot be derived.
+        backend: Backend of the compiled transforms.
+        threads: Maximum number of CPU threads per call.
     """
 
     def __init__(
@@ -307,7 +311,7 @@ class FewLayers(nn.Module):
         threads: int | None = None,
     ) -> None:
         super().__init__()
-        # In a tuple, because as an attribute each would become a submodule with weights of its own.
+        # In a tuple, because as attributes modules among them would become submodules, with parameters.
         self._parts = tuple(parts)
         self._rounding: RoundingMode | None = rounding
         self._backend: BackendName = backend
@@ -319,12 +323,12 @@ class FewLayers(nn.Module):
         """Apply the pipeline; see :meth:`OneLayer.forward`.
 
         Raises:
-            OnelayerError: If what is given is no image.
+            OnelayerError: If ``image`` is no image.
         """
         if isinstance(image, list):
-            return [self(one) for one in image]
+            return [self(item) for item in image]
         if not is_image(image):
-            spec_of(image)  # only images are taken, though a transform may give what it likes
+            spec_of(image)  # raises: only images come in, though transforms may return other things
         place = 0
         while place < len(self._parts):
             end = self._derivable(place, image)
@@ -336,16 +340,16 @@ class FewLayers(nn.Module):
         if not is_image(image):
             return place
         try:
-            given = spec_of(image)
+            spec = spec_of(image)
         except OnelayerError:
             # Such as a PIL image of mode RGBA, which the next transform may well convert.
             return place
-        return self._end(place, given)
+        return self._end(place, spec)
 
-    def _reach(self, place: int, given: ImageSpec) -> int:
-        """The place behind the last transform that can be derived together with the one at ``place``."""
+    def _reach(self, place: int, spec: ImageSpec) -> int:
+        """Return the place behind the last transform that can be derived together with the one at ``place``."""
         try:
-            Transforms(v2.Compose(self._parts[place:]), self._rounding).outputs(given)
+            Transforms(v2.Compose(self._parts[place:]), self._rounding).outputs(spec)
         except OnelayerError as error:
             if error.stage is None:
                 raise
@@ -367,5 +371,5 @@ class FewLayers(nn.Module):
         self._end = lru_cache(maxsize=PLANS)(self._reach)
 
     def extra_repr(self) -> str:
-        """The transforms, one per line."""
+        """Return the transforms, a line for each."""
         return "\n".join(map(repr, self._parts))

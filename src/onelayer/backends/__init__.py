@@ -1,88 +1,90 @@
-"""Programs as functions on tensors, one module for each way to compute them."""
+"""Turn programs into functions on tensors, and choose the backend that computes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
-
-import torch
 
 from onelayer.algebra import Program
 from onelayer.backends import reference
-from onelayer.backends.cpu import program as numba_cpu
+from onelayer.backends.cpu import program as cpu
 from onelayer.backends.pytorch import lowering as pytorch
-from onelayer.backends.target import Apply, Lower, LoweringTarget
-from onelayer.backends.triton import launch as triton_cuda
+from onelayer.backends.target import Apply, LoweringTarget
+from onelayer.backends.triton import launch as triton
 from onelayer.errors import OnelayerError
 
 BackendName = Literal["auto", "numba", "triton", "torch", "reference"]
 Chosen = Literal["numba", "triton", "torch", "reference"]
 
-__all__ = ["WORKS_BY", "Apply", "BackendName", "Choice", "Chosen", "LoweringTarget", "check_name", "choose", "lower"]
+__all__ = ["DESCRIPTIONS", "Apply", "BackendName", "Choice", "Chosen", "LoweringTarget", "check_name", "choose"]
 
 
-_LOWER: dict[Chosen, Lower] = {
-    "numba": numba_cpu.lower,
-    "triton": triton_cuda.lower,
-    "torch": pytorch.lower,
-    "reference": reference.lower,
+def _prepare_torch(program: Program, target: LoweringTarget) -> Callable[[], Apply]:
+    return partial(pytorch.lower, program, target)
+
+
+def _prepare_reference(program: Program, target: LoweringTarget) -> Callable[[], Apply]:
+    return partial(reference.lower, program, target)
+
+
+_PREPARE: dict[Chosen, Callable[[Program, LoweringTarget], Callable[[], Apply] | str]] = {
+    "numba": cpu.prepare,
+    "triton": triton.prepare,
+    "torch": _prepare_torch,
+    "reference": _prepare_reference,
 }
+"""For each backend a function that returns one which lowers a program, or the reason why the backend cannot run it."""
 
-_WHY_NOT: dict[Chosen, Callable[[Program, torch.device, torch.dtype], str | None]] = {
-    "numba": numba_cpu.why_not,
-    "triton": triton_cuda.why_not,
-}
-"""Why a backend cannot run a program, for those that cannot run all."""
-
-WORKS_BY: dict[Chosen, str] = {
+DESCRIPTIONS: dict[Chosen, str] = {
     "numba": "one fused kernel on the CPU",
     "triton": "one fused kernel on the GPU",
     "torch": "small matrix products and gathers in PyTorch, on the device of the image",
     "reference": "NumPy in float64, slow and simple",
 }
-"""What each backend does, for people."""
+"""What each backend does, as a phrase for users."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The backend that runs a program.
+    """Backend that runs a program.
 
     Args:
-        name: Of the backend.
-        reason: Why it, as a phrase for people; empty where it was asked for by name.
+        name: Name of the backend.
+        reason: Reason of the choice, as a phrase for users; empty where the backend was asked for by name.
+        lower: Turns the program into a function on tensors.
     """
 
     name: Chosen
     reason: str
+    lower: Callable[[], Apply]
 
 
-def choose(name: BackendName, program: Program, device: torch.device, dtype: torch.dtype) -> Choice:
-    """The backend for a program: the one that was named, or with ``auto`` the fastest that can run it.
+def choose(name: BackendName, program: Program, target: LoweringTarget) -> Choice:
+    """Choose the backend for a program: the one that is named, or with ``auto`` the fastest that can run it.
 
     Raises:
-        OnelayerError: If the named one cannot run it.
+        OnelayerError: If there is no such backend, or it cannot run the program.
     """
     check_name(name)
     if name == "auto":
-        fastest: Chosen = "triton" if device.type == "cuda" else "numba"
-        reason = _WHY_NOT[fastest](program, device, dtype)
-        return Choice(fastest, "it is the fastest here") if reason is None else Choice("torch", reason)
-    if name in _WHY_NOT and (reason := _WHY_NOT[name](program, device, dtype)) is not None:
+        fastest: Chosen = "triton" if target.device.type == "cuda" else "numba"
+        lower = _PREPARE[fastest](program, target)
+        if isinstance(lower, str):
+            return Choice("torch", lower, _prepare_torch(program, target))
+        return Choice(fastest, "it is the fastest here", lower)
+    lower = _PREPARE[name](program, target)
+    if isinstance(lower, str):
         raise OnelayerError(
-            f"the backend {name!r} cannot run this pipeline: {reason}",
+            f"the backend {name!r} cannot run this pipeline: {lower}",
             hint="Use backend='auto', which then takes PyTorch, or backend='torch'.",
         )
-    return Choice(name, "")
-
-
-def lower(name: Chosen, program: Program, setting: LoweringTarget) -> Apply:
-    """Turn a program into a function on tensors, by the backend of that name."""
-    return _LOWER[name](program, setting)
+    return Choice(name, "", lower)
 
 
 def check_name(name: str) -> None:
-    """Make sure that there is such a backend.
+    """Check that there is a backend of a name.
 
     Raises:
         OnelayerError: If there is not.

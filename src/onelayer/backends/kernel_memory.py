@@ -1,4 +1,4 @@
-"""What kernels read and write: images whose memory they can take as it is, and memory for their results."""
+"""Prepare what kernels read and write: images whose memory they can take as it is, and memory for their results."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch.autograd import forward_ad
 
 from onelayer.backends.target import LoweringTarget
 
-DTYPES = torch.uint8, torch.float16, torch.float32
-"""That kernels read and write. PyTorch converts all others."""
+_DTYPES = torch.uint8, torch.float16, torch.float32
+"""Dtypes that kernels read and write. PyTorch converts all others."""
 
 
 def only_for_pytorch(images: torch.Tensor) -> bool:
@@ -29,20 +29,20 @@ def only_for_pytorch(images: torch.Tensor) -> bool:
     )
 
 
-def one_batch(images: torch.Tensor) -> torch.Tensor:
-    """Images [..., C, H, W] of any dtype as [N, C, H, W] of one that kernels read; a copy only where it must be."""
-    if images.dtype not in DTYPES:
+def as_batch(images: torch.Tensor) -> torch.Tensor:
+    """Return images [..., C, H, W] as [N, C, H, W] of a dtype that kernels read; a copy only where it must be."""
+    if images.dtype not in _DTYPES:
         images = images.to(torch.float32)
     if images.ndim == 4:
         return images
     return images.flatten(0, -4) if images.ndim > 4 else images[None]
 
 
-def written_dtype(setting: LoweringTarget, is_rounded: bool) -> torch.dtype:
-    """What the last kernel of a program writes: uint8 if it rounds, or else the wanted dtype or the nearest to it."""
+def written_dtype(target: LoweringTarget, is_rounded: bool) -> torch.dtype:
+    """Return the dtype that the last kernel of a program writes: uint8 if it rounds, else float16 or float32."""
     if is_rounded:
         return torch.uint8
-    return torch.float16 if setting.result == torch.float16 else torch.float32
+    return torch.float16 if target.result_dtype == torch.float16 else torch.float32
 
 
 def memory_for(
@@ -51,19 +51,19 @@ def memory_for(
     out: torch.Tensor | None,
     empty: Callable[[tuple[int, ...], torch.dtype], torch.Tensor],
 ) -> torch.Tensor:
-    """Contiguous memory that a kernel can write a result to: what was given for it if that will do, or new memory.
+    """Return contiguous memory that a kernel can write a result to: ``out`` if that will do, else new memory.
 
     Args:
-        shape: Of the result.
-        dtype: That the kernel writes.
-        out: Memory that was given, of that shape.
-        empty: Makes new memory.
+        shape: Shape of the result.
+        dtype: Dtype that the kernel writes.
+        out: Memory of that shape, or None.
+        empty: Function that makes new memory.
     """
     return out if out is not None and out.dtype == dtype and out.is_contiguous() else empty(shape, dtype)
 
 
-def delivered(memory: torch.Tensor, out: torch.Tensor | None, setting: LoweringTarget) -> torch.Tensor:
-    """A result as it is wanted: from the memory that it was computed in, into the memory that was given for it."""
+def delivered(memory: torch.Tensor, out: torch.Tensor | None, target: LoweringTarget) -> torch.Tensor:
+    """Return a result in the target's dtype and in ``out``, if that was given; copied only where it must be."""
     if out is None:
-        return memory.to(setting.result)
+        return memory.to(target.result_dtype)
     return out if memory is out else out.copy_(memory)

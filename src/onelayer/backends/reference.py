@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from onelayer.algebra import Program, Stage
-from onelayer.backends.target import Apply, LoweringTarget, writing
+from onelayer.backends.target import Apply, LoweringTarget, with_out
 
 
 def lower(program: Program, target: LoweringTarget) -> Apply:
@@ -15,7 +15,7 @@ def lower(program: Program, target: LoweringTarget) -> Apply:
         program: Simplified or not.
         target: Device and dtype of the result; the computation is in float64 always.
     """
-    return writing(lambda images: computed(program, images, target.device, target.real), target)
+    return with_out(lambda images: computed(program, images, target.device, target.sum_dtype), target)
 
 
 def computed(stage: Program | Stage, images: torch.Tensor, device: torch.device, dtype: torch.dtype) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Programs cut into segments, each of which is one kernel: an affine map, then what happens to single values.
+"""Split programs into segments, each of which is one kernel: an affine map, then what happens to single values.
 
 What follows the map point by point, clamps and scales and offsets per channel, folds into one scale and offset, which
 the map takes over, and one clamp: a scale after a clamp is the same scale before a clamp to scaled bounds.
@@ -18,15 +18,15 @@ from onelayer.algebra.operator import FloatArray
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """One kernel's work.
+    """Work of one kernel.
 
     Args:
-        operator: The map from pixels to pixels.
-        channel: Its mixing matrix, times the scales that follow, [C', C].
-        bias: Its bias, times the scales, with the offsets that follow, [C'] or [C', H', W'].
-        low: What each output channel is clamped to from below, [C'], −∞ for not at all.
-        high: Likewise, from above.
-        rounding: How the values become bytes; None if they stay floating point.
+        operator: Map from pixels to pixels.
+        channel: Mixing matrix of the map, times the scales that follow, [C', C].
+        bias: Bias of the map, times the scales, with the offsets that follow, [C'] or [C', H', W'].
+        low: Lower bound of each output channel, [C'], −∞ for none.
+        high: Upper bound of each output channel, [C'], ∞ for none.
+        rounding: Rounding to bytes; None if values stay floating point.
     """
 
     operator: Separable | SpatialSparse
@@ -38,7 +38,7 @@ class Segment:
 
 
 def segments_of(program: Program) -> list[Segment] | str:
-    """Cut a program into as few segments as can be, or say why it has none."""
+    """Split a program into as few segments as can be, or return the reason why it has none."""
     stages: list[Stage] = list(program.stages)
     if not stages:
         return "the program is empty"
@@ -58,7 +58,7 @@ def segments_of(program: Program) -> list[Segment] | str:
 
 
 def _folded(operator: Separable | SpatialSparse, following: Sequence[Stage]) -> tuple[Segment, int]:
-    """The segment that begins with an operator, and how many of the stages after it belong to it."""
+    """Return the segment that begins with an operator, and the number of stages after it that belong to it."""
     channel, bias = operator.channel.matrix, operator.bias
     low, high = np.full(len(channel), -np.inf), np.full(len(channel), np.inf)
     length = 0
@@ -70,13 +70,14 @@ def _folded(operator: Separable | SpatialSparse, following: Sequence[Stage]) -> 
                 scale = stage.channel.matrix.diagonal()
                 channel = scale[:, None] * channel
                 bias = ((bias.T * scale) + stage.bias).T
-                one, other = (_scaled(bound, scale) + stage.bias for bound in (low, high))
-                low, high = np.minimum(one, other), np.maximum(one, other)
+                # A negative scale swaps the bounds.
+                bounds = [_scaled(bound, scale) + stage.bias for bound in (low, high)]
+                low, high = np.minimum(*bounds), np.maximum(*bounds)
             case _:
                 break
         length += 1
         if isinstance(stage, Quantize):
-            # What follows works on whole numbers.
+            # What follows works on integers.
             return Segment(operator, channel, bias, low, high, stage.rounding), length
     return Segment(operator, channel, bias, low, high, None), length
 

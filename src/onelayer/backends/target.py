@@ -1,4 +1,4 @@
-"""What a program runs on and with, and what it then is."""
+"""Describe where and how a program runs, and the function that it is lowered to."""
 
 from __future__ import annotations
 
@@ -8,38 +8,33 @@ from typing import Protocol
 
 import torch
 
-from onelayer.algebra import Program
-
-Plain = Callable[[torch.Tensor], torch.Tensor]
-"""Takes images [..., C, H, W] of any dtype and gives [..., C', H', W'] in memory of its own choice."""
-
 
 @dataclass(frozen=True)
 class LoweringTarget:
-    """Where and how a program runs.
+    """Device, dtypes and threads that a program is lowered for.
 
     Args:
-        device: Of the images and of the results.
-        dtype: That is computed in; uint8 for programs that round bytes to bytes between their stages. Where there are
-            no kernels for them, float64 holds their sums.
-        result: Of the results.
-        threads: That may take part, at most; None for as many as PyTorch may use. Only the kernels on the CPU, which
-            bring their own, look at it.
+        device: Device of the images and of the results.
+        dtype: Dtype of the computation; uint8 for programs that round bytes to bytes between their stages. Where there
+            are no kernels for them, float64 holds their sums.
+        result_dtype: Dtype of the results.
+        threads: Maximum number of CPU threads per call; None for as many as PyTorch may use. Only the kernels on the
+            CPU, which bring their own, look at it.
     """
 
     device: torch.device
     dtype: torch.dtype
-    result: torch.dtype
+    result_dtype: torch.dtype
     threads: int | None = None
 
     @property
-    def real(self) -> torch.dtype:
-        """The dtype of the sums."""
+    def sum_dtype(self) -> torch.dtype:
+        """Dtype of sums in PyTorch: float64 where bytes are computed with."""
         return self.dtype if self.dtype.is_floating_point else torch.float64
 
 
 class Apply(Protocol):
-    """A program, ready to run."""
+    """A program that was lowered."""
 
     def __call__(self, images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Compute.
@@ -49,18 +44,20 @@ class Apply(Protocol):
             out: Memory for the result, of its shape and dtype.
 
         Returns:
-            [..., C', H', W'] of the setting's result dtype; ``out``, if that was given.
+            [..., C', H', W'] of the target's result dtype; ``out``, if that was given.
         """
 
 
-Lower = Callable[[Program, LoweringTarget], Apply]
+def with_out(plain: Callable[[torch.Tensor], torch.Tensor], target: LoweringTarget) -> Apply:
+    """Add the argument ``out`` to a function that cannot choose where it writes, by a copy.
 
-
-def writing(plain: Plain, setting: LoweringTarget) -> Apply:
-    """A function that cannot choose where it writes, with a copy to where the result is wanted."""
+    Args:
+        plain: Takes images [..., C, H, W] of any dtype and returns [..., C', H', W'] in memory of its own choice.
+        target: Target that the result is for.
+    """
 
     def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        result = plain(images).to(setting.result)
+        result = plain(images).to(target.result_dtype)
         return result if out is None else out.copy_(result)
 
     return run

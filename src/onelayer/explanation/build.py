@@ -11,13 +11,13 @@ import torch
 
 from onelayer.algebra import Operator, Program, Shape, Simplified
 from onelayer.algebra.rewrite import RuleApplication
-from onelayer.backends import WORKS_BY, choose
+from onelayer.backends import DESCRIPTIONS, choose
 from onelayer.errors import OnelayerError
 from onelayer.explanation.cost import cost_before, cost_of_step, costs_of_stages, total
 from onelayer.explanation.explanation import Explanation, Rewrite, StageRow, TransformRow, TransformStage
 from onelayer.frontends import Container, Derived, ImageSpec, PixelType, RoundingMode, Step, Transform
 from onelayer.images.containers import Image, spec_of
-from onelayer.layer import OneLayer, computes_in
+from onelayer.layer import OneLayer, lowering_target
 from onelayer.programs import Output, Transforms
 
 _LONGEST_TEXT = 90
@@ -74,9 +74,10 @@ def explain(
 
 def _backend(layer: OneLayer, output: Output, spec: ImageSpec) -> str:
     """Describe the backend for images on the CPU, and why it is chosen."""
-    choice = choose(layer.backend, output.simplified.program, torch.device("cpu"), computes_in(spec, output))
+    target = lowering_target(spec, output, torch.device("cpu"))
+    choice = choose(layer.backend, output.simplified.program, target)
     because = f" (chosen because {choice.reason})" if choice.reason else ""
-    return f"{choice.name}: {WORKS_BY[choice.name]}{because}"
+    return f"{choice.name}: {DESCRIPTIONS[choice.name]}{because}"
 
 
 def _spec(image: Any, dtype: PixelType, container: Container) -> ImageSpec:

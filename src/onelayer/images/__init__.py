@@ -1,1 +1,1 @@
-"""Images in and out: tensors, PIL images, NumPy arrays."""
+"""Convert images to pixels and back: tensors, PIL images, NumPy arrays."""

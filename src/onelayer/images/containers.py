@@ -1,4 +1,4 @@
-"""What may hold an image: tensors, PIL images, arrays, and how each is read and made."""
+"""Read the pixels and the spec of images, and make images of pixels: tensors, PIL images, NumPy arrays."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ _DTYPES = {
     torch.float64: "float64",
 }
 TORCH_DTYPES = {name: dtype for dtype, name in _DTYPES.items()}
-"""By the names that :class:`~onelayer.frontends.ImageSpec` has for them."""
+"""Dtypes of PyTorch by the names of :class:`~onelayer.frontends.ImageSpec`."""
 
 
 def is_image(value: object) -> bool:
-    """Whether it is of a type that holds an image."""
+    """Whether a value is of a type that holds an image."""
     if isinstance(value, tv_tensors.TVTensor):
         return isinstance(value, tv_tensors.Image)
     return isinstance(value, torch.Tensor | PIL.Image.Image | np.ndarray)
 
 
 def spec_of(image: Image) -> ImageSpec:
-    """What a transform would be given with this image; of a batch, one image of it.
+    """Return the spec of an image, or of each image of a batch.
 
     Raises:
-        OnelayerError: If it is no image, has no pixels, or is of a dtype or mode that no transform takes.
+        OnelayerError: If ``image`` is no image, has no pixels, or is of a dtype or mode that no transform takes.
     """
     if isinstance(image, PIL.Image.Image):
         channels = {"L": 1, "RGB": 3}.get(image.mode)
@@ -89,7 +89,7 @@ def _checked(shape: Any, dtype: Any, container: Container, dtype_text: str = "")
 
 
 def pixels_of(image: Image) -> torch.Tensor:
-    """The pixels as a tensor [..., C, H, W], without a copy where the image's memory allows it."""
+    """Return the pixels as a tensor [..., C, H, W], without a copy where the image's memory allows it."""
     if isinstance(image, torch.Tensor):
         plain: torch.Tensor = image.as_subclass(torch.Tensor) if type(image) is not torch.Tensor else image
         return plain
@@ -102,36 +102,36 @@ def pixels_of(image: Image) -> torch.Tensor:
     return torch.from_numpy(planes).movedim(-1, -3)
 
 
-def check_memory(out: torch.Tensor, shape: tuple[int, ...], after: ImageSpec, pixels: torch.Tensor) -> None:
-    """Make sure that a result fits into memory that was given for it.
+def check_memory(out: torch.Tensor, shape: tuple[int, ...], spec: ImageSpec, pixels: torch.Tensor) -> None:
+    """Check that a result fits into the memory of ``out=``.
 
     Args:
-        out: The memory.
-        shape: Of the result.
-        after: What the result is.
-        pixels: What it is computed from.
+        out: Memory for the result.
+        shape: Shape of the result.
+        spec: Spec of the result.
+        pixels: Pixels that it is computed from.
 
     Raises:
-        OnelayerError: If it does not fit, or is no tensor.
+        OnelayerError: If ``out`` does not fit, or is no tensor.
     """
-    expected = f"{list(shape)}, {after.dtype}, on {pixels.device}"
-    if after.container not in ("tensor", "image"):
+    expected = f"{list(shape)}, {spec.dtype}, on {pixels.device}"
+    if spec.container not in ("tensor", "image"):
         raise OnelayerError("out= was given, and the result is no tensor", expected="a pipeline that ends with one")
     if not isinstance(out, torch.Tensor):
         raise OnelayerError(f"{type(out).__name__} was given as out=", expected=f"a tensor {expected}")
-    if (tuple(out.shape), _DTYPES.get(out.dtype), out.device) != (shape, after.dtype, pixels.device):
-        given = f"{list(out.shape)}, {str(out.dtype).removeprefix('torch.')}, on {out.device}"
-        raise OnelayerError(f"a tensor {given} was given as out=", expected=expected)
+    if (tuple(out.shape), _DTYPES.get(out.dtype), out.device) != (shape, spec.dtype, pixels.device):
+        actual = f"{list(out.shape)}, {str(out.dtype).removeprefix('torch.')}, on {out.device}"
+        raise OnelayerError(f"a tensor {actual} was given as out=", expected=expected)
     if torch.is_grad_enabled() and (out.requires_grad or pixels.requires_grad):
         raise OnelayerError("out= was given where a gradient is wanted", hint="Leave it out, or use torch.no_grad().")
     if out.untyped_storage().data_ptr() == pixels.untyped_storage().data_ptr() and out.numel():
         raise OnelayerError("out= shares the memory of the image", expected="memory of its own")
 
 
-def image_of(pixels: torch.Tensor, after: ImageSpec) -> Image:
-    """Pixels [..., C, H, W] in the dtype and container of ``after``."""
-    pixels = pixels.to(TORCH_DTYPES[after.dtype])
-    match after.container:
+def image_of(pixels: torch.Tensor, spec: ImageSpec) -> Image:
+    """Return pixels [..., C, H, W] as an image in the dtype and container of a spec."""
+    pixels = pixels.to(TORCH_DTYPES[spec.dtype])
+    match spec.container:
         case "tensor":
             return pixels
         case "image":

@@ -1,4 +1,4 @@
-"""The memory of PIL images as tensors, without a copy."""
+"""Read the memory of PIL images as tensors, without a copy."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _pointer_of.restype, _pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, 
 
 
 def pillow_pixels(image: PIL.Image.Image) -> torch.Tensor:
-    """The pixels of an image of mode L or RGB, uint8 [C, H, W].
+    """Return the pixels of an image of mode L or RGB, uint8 [C, H, W].
 
-    They are the image's own memory, not to be written to, where Pillow has it in one piece; pixels of three colours
-    take four bytes there. An image of several pieces (of more than 16 MiB) is copied, and every image before Pillow 13.
+    They share the image's memory, and must not be written to, where Pillow has it in one piece; pixels of three colors
+    take four bytes there. An image in several pieces (of more than 16 MiB) is copied, and every image before Pillow 13.
     """
     image.load()
     capsule = _exported(image)

@@ -1,11 +1,16 @@
-"""Compiles the kernel for an H200, which need not be there, and prints what it takes: see ``test_triton_cuda.py``."""
+"""Compile the kernel for an H200, which need not be there, and print what it takes: see ``test_triton.py``.
+
+Without arguments all cases are compiled, else those that are named.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +23,9 @@ from triton.compiler import ASTSource
 import onelayer
 from onelayer import pipelines
 from onelayer.backends import LoweringTarget
-from onelayer.backends.triton import launch as triton_cuda
+from onelayer.backends.segments import segments_of
 from onelayer.backends.triton.kernels import separable
+from onelayer.backends.triton.launch import _Kernel
 from onelayer.frontends import ImageSpec
 
 HOPPER = GPUTarget("cuda", 90, 32)
@@ -47,10 +53,11 @@ class Launch:
 
 
 def compiled(transform: Any, shape: tuple[int, int, int], dtype: torch.dtype, interleaved: bool) -> bytes:
-    given = ImageSpec(shape, str(dtype).removeprefix("torch."), "tensor")
-    (output,) = onelayer.compile(transform, rounding="fused").source.outputs(given).each
+    spec = ImageSpec(shape, str(dtype).removeprefix("torch."), "tensor")
+    (output,) = onelayer.compile(transform, rounding="fused").source.outputs(spec).each
     result = getattr(torch, output.spec.dtype)
-    kernel = triton_cuda._Kernel(output.simplified.program, LoweringTarget(torch.device("cpu"), torch.float32, result))
+    (segment,) = segments_of(output.simplified.program)
+    kernel = _Kernel(segment, LoweringTarget(torch.device("cpu"), torch.float32, result))
     launch = kernel._launcher = Launch()
     images = torch.zeros(2, *shape, dtype=dtype)
     kernel(images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) if interleaved else images, None)
@@ -74,20 +81,24 @@ def compiled(transform: Any, shape: tuple[int, int, int], dtype: torch.dtype, in
 
 
 def takes(binary: bytes) -> dict[str, int]:
-    """Registers of a thread, and bytes of its memory outside of them; spilled registers lie on its stack."""
+    """Return the registers of a thread, and bytes of its memory outside of them; spilled registers lie on its stack."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(binary)
         command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", str(path)]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return {name: int(re.search(rf"\b{name}:(\d+)", told)[1]) for name in ("REG", "STACK", "LOCAL")}  # type: ignore[index]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {name: int(re.search(rf"\b{name}:(\d+)", printed)[1]) for name in ("REG", "STACK", "LOCAL")}  # type: ignore[index]
+
+
+def cases() -> Iterator[tuple[str, Any]]:
+    for name, (transform, shape) in PIPELINES.items():
+        for dtype in (torch.float32, torch.uint8, torch.float16):
+            for layout in ("CHW", "HWC"):
+                case = transform, shape, dtype, layout == "HWC"
+                yield f"{name}, {str(dtype).removeprefix('torch.')}, {layout}", case
 
 
 if __name__ == "__main__":
-    taken = {
-        f"{name}, {dtype}, {'HWC' if interleaved else 'CHW'}": takes(compiled(transform, shape, dtype, interleaved))
-        for name, (transform, shape) in PIPELINES.items()
-        for dtype in (torch.float32, torch.uint8, torch.float16)
-        for interleaved in (False, True)
-    }
+    wanted = sys.argv[1:]
+    taken = {name: takes(compiled(*case)) for name, case in cases() if not wanted or name in wanted}
     print(json.dumps(taken))  # noqa: T201

@@ -1,1 +1,1 @@
-"""Programs as fused kernels on the CPU, compiled by Numba."""
+"""Run programs as fused kernels on the CPU, compiled by Numba."""

@@ -1,7 +1,7 @@
-"""Programs for bytes that round between their passes, in Numba: every bit as Pillow and PyTorch have it.
+"""Compute programs for bytes that round between their passes, every bit as Pillow and PyTorch have it.
 
 A pass along columns, a pass along rows, a mix of the channels, a table and a frame, in one go over the image;
-each may be missing. Arguments, memory and threads are as in ``numba_separable``; sums are in ``numba_integers``.
+each may be missing. Arguments, memory and threads are as in :mod:`onelayer.backends.cpu.float_kernel`.
 
 Rows that went through the pass along columns lie in a ring, from which the pass along rows takes them: row r is at
 place r modulo its length. Four new rows are computed at a time, as they share the loads of their weights.
@@ -11,62 +11,69 @@ from __future__ import annotations
 
 import numpy as np
 
-from onelayer.backends.cpu.byte_copies import copy_bytes, part_four, part_three
-from onelayer.backends.cpu.byte_windows import BYTES, FAR_OUTPUTS, NEAR_OUTPUTS
+from onelayer.backends.cpu.compilation import exact_inlined, exact_kernel
+from onelayer.backends.cpu.counters import DONE, TAKEN, add, take
 from onelayer.backends.cpu.float32_sums import (
-    apart_rows,
-    far_apart_columns,
-    far_single_columns,
-    near_apart_columns,
-    near_single_columns,
-    single_rows,
+    far_fused_columns,
+    far_unfused_columns,
+    fused,
+    fused_rows,
+    mix_three,
+    near_fused_columns,
+    near_unfused_columns,
+    unfused_rows,
 )
 from onelayer.backends.cpu.integer_sums import (
-    ROW_OUTPUTS,
     far_columns,
     far_columns_wide,
-    fused,
-    mix_three,
     near_columns,
     near_columns_wide,
     sums_of_rows,
     sums_of_rows_wide,
 )
-from onelayer.backends.cpu.kernel_parts import DONE, TAKEN, exact_inlined, exact_kernel
-from onelayer.backends.cpu.vectors import add, fetch_line, memory_at, take
-from onelayer.backends.cpu.windows import LANES
+from onelayer.backends.cpu.simd import (
+    ROW_OUTPUTS,
+    copy_bytes,
+    fetch_line,
+    memory_at,
+    split_pixels_of_3,
+    split_pixels_of_4,
+)
+from onelayer.backends.cpu.tables import BYTES, FAR_OUTPUTS, LANES, NEAR_OUTPUTS
 
-NARROW, WIDE, SINGLE, APART = range(4)
-"""Weights of 16 bits; wider ones, in two parts; sums in float32; such with products that are rounded by themselves."""
+NARROW, WIDE, FLOAT32, FLOAT32_UNFUSED = range(4)
+"""Arithmetic of sums: integer weights of 16 bits; wider ones, in two parts; float32 with fused products; float32 with
+some products that are rounded before they are added."""
 
 NO_MIX, CUT_OFF, HALF_UP = range(3)
-"""What becomes of the channels: nothing, a mix whose fraction is cut off, or one that is rounded half up."""
+"""Mix of the channels: none, one whose fraction is cut off, one that is rounded half up."""
 
 COPIED, NEAR, FAR = range(3)
-"""What becomes of the columns: they are copied as they are, or one of the two of ``byte_windows``."""
+"""Columns: copied as they are, or summed in one of the layouts of :mod:`onelayer.backends.cpu.tables`."""
 
 _f32, _u8, _uint = np.float32, np.uint8, np.uint64
 
 _GROUP = 4
+"""Rows whose columns are summed together."""
 
 _SHORT = 128
-"""Bytes."""
+"""Bytes of a row up to which the next image is fetched ahead."""
 
 
 @exact_inlined
-def _row_parted(x, address, at, of_channel, of_column, sources, channels, side_by_side, length, out, to, between):
-    """All channels of ``length`` pixels from ``x[at]`` on, each in a line of its own, ``between`` bytes apart."""
+def _row_split(x, address, at, of_channel, of_column, sources, channels, is_interleaved, length, out, to, between):
+    """Copy the channels of ``length`` pixels from ``x[at]`` on into lines, ``between`` bytes from each other."""
     if of_column == 1:
         for c in range(channels):
             copy_bytes(x, at + sources[c] * of_channel, length, out, to + c * between)
-    elif side_by_side and length >= BYTES:
+    elif is_interleaved and length >= BYTES:
         # The last sixteen begin at the sixteenth from the end, some of them once more.
         for block in range((length + _uint(BYTES - 1)) // _uint(BYTES)):
             i = min(block * _uint(BYTES), length - _uint(BYTES))
             if of_column == 3:
-                part_three(address + at + i * _uint(3), out, to + i, between)
+                split_pixels_of_3(address + at + i * _uint(3), out, to + i, between)
             else:
-                part_four(address + at + i * _uint(4), out, to + i, between)
+                split_pixels_of_4(address + at + i * _uint(4), out, to + i, between)
     else:
         for c in range(channels):
             for i in range(length):
@@ -77,19 +84,19 @@ def _row_parted(x, address, at, of_channel, of_column, sources, channels, side_b
 def _columns_summed(
     lines, at, kind, arithmetic, blocks, steps, starts, places, weights, bits, width, ring, ring_rows, to
 ):  # fmt: skip
-    """One channel of a group of rows, which begins at byte ``to`` of these rows in the ring."""
-    if arithmetic in (SINGLE, APART):
+    """Sum the columns of one channel of a group of rows, into the ring from byte ``to`` of each row on."""
+    if arithmetic in (FLOAT32, FLOAT32_UNFUSED):
         last = width - min(width, _uint(LANES))
         for block in range(blocks):
             j = to + _uint(4) * min(block * _uint(LANES), last)
-            if kind == NEAR and arithmetic == SINGLE:
-                near_single_columns(lines, at, starts, places, weights, block, steps, ring, ring_rows, j)
+            if kind == NEAR and arithmetic == FLOAT32:
+                near_fused_columns(lines, at, starts, places, weights, block, steps, ring, ring_rows, j)
             elif kind == NEAR:
-                near_apart_columns(lines, at, starts, places, weights, block, steps, ring, ring_rows, j)
-            elif arithmetic == SINGLE:
-                far_single_columns(lines, at, starts, weights, block, steps, ring, ring_rows, j)
+                near_unfused_columns(lines, at, starts, places, weights, block, steps, ring, ring_rows, j)
+            elif arithmetic == FLOAT32:
+                far_fused_columns(lines, at, starts, weights, block, steps, ring, ring_rows, j)
             else:
-                far_apart_columns(lines, at, starts, weights, block, steps, ring, ring_rows, j)
+                far_unfused_columns(lines, at, starts, weights, block, steps, ring, ring_rows, j)
     elif kind == NEAR:
         last = width - min(width, _uint(NEAR_OUTPUTS))
         for block in range(blocks):
@@ -112,13 +119,13 @@ def _columns_summed(
 
 @exact_inlined
 def _rows_summed(ring, origins, weights, output, steps, arithmetic, bits, length, to):
-    """A row of ``length`` bytes of rows in the ring, and some behind it."""
+    """Sum rows of the ring to a row of ``length`` bytes; some bytes behind it are written too."""
     for block in range((length + _uint(ROW_OUTPUTS - 1)) // _uint(ROW_OUTPUTS)):
         i = block * _uint(ROW_OUTPUTS)
-        if arithmetic == SINGLE:
-            single_rows(ring, origins, weights, output * steps, steps, _uint(4) * i, ring, to + i)
-        elif arithmetic == APART:
-            apart_rows(ring, origins, weights, output * steps, steps, _uint(4) * i, ring, to + i)
+        if arithmetic == FLOAT32:
+            fused_rows(ring, origins, weights, output * steps, steps, _uint(4) * i, ring, to + i)
+        elif arithmetic == FLOAT32_UNFUSED:
+            unfused_rows(ring, origins, weights, output * steps, steps, _uint(4) * i, ring, to + i)
         elif arithmetic == WIDE:
             weights_at = _uint(4) * output * steps
             sums_of_rows_wide(ring, origins, weights, weights_at, steps, i, bits, ring, to + i)
@@ -140,7 +147,7 @@ def _stored(values, at, length, has_table, table, d, out, to):
 
 @exact_inlined
 def _mixed(values, at, width, weights, channels, d, is_fused, mix, out, to):
-    """One channel of weighted sums, each product after the other, as bytes."""
+    """Mix the channels of a row to one output channel of bytes, product after product."""
     first = d * channels
     half = _f32(0.5) if mix == HALF_UP else _f32(0)
     if is_fused and channels == 3 and width >= BYTES:
@@ -164,49 +171,51 @@ def resized_bytes(
     channel, is_fused, mix, table, top, left, whole_height, whole_width, around,
     into, out_address, images, pieces, piece_rows, at_once, shared,
 ):  # fmt: skip
-    """See the module. Whole numbers are unsigned, as in ``numba_separable``.
+    """Run a segment for the images and rows that the counter gives out; see the module.
+
+    Integers are unsigned, as in :mod:`onelayer.backends.cpu.float_kernel`.
 
     Args:
-        of: An array of uint8.
-        address: Of the first element of the first image.
+        of: Array of uint8.
+        address: Address of the first element of the first image.
         of_image: Elements from one image to the next.
-        of_channel: From one channel to the next.
-        of_row: From one row to the next.
-        of_column: From one column to the next.
-        sources: uint64 [C], the channel of the image that each channel is.
+        of_channel: Elements from one channel to the next.
+        of_row: Elements from one row to the next.
+        of_column: Elements from one column to the next.
+        sources: uint64 [C], channel of the image that each channel is.
         first_column: First column that is read.
-        length: How many are read from there on.
-        col_kind: One of the three of this module.
-        col_starts: uint64, see ``byte_windows``; as are the next two.
-        col_places: uint8.
-        col_weights: int16 [blocks, steps, parts, …]; float32 as int16, as in ``single_windows``.
-        col_arithmetic: One of the four of this module.
-        col_bits: Of fraction.
+        length: Columns from there on that are read.
+        col_kind: COPIED, NEAR or FAR.
+        col_starts: uint64, ``starts`` of :class:`onelayer.backends.cpu.tables.Windows`.
+        col_places: uint8, ``places`` of the same.
+        col_weights: int16 [blocks, steps, parts, …], ``weights`` of the same in parts; float32 weights as int16.
+        col_arithmetic: One of the four kinds of arithmetic of this module.
+        col_bits: Fractional bits of the weights.
         width: W'.
-        between: uint64 [rows], the row of the image that each row before the pass along rows is.
-        row_taps: How many of these rows an output reads.
+        between: uint64 [rows], row of the image that each row before the pass along rows is.
+        row_taps: Number of these rows that an output reads.
         descends: Whether later outputs read earlier rows.
-        row_starts: uint64 [H'], first row, of those, that each output reads.
+        row_starts: uint64 [H'], first of these rows that each output reads.
         row_weights: int16 [H', pairs, parts, 2], empty where rows are copies; float32 [H', taps, 2] as int16.
-        row_arithmetic: As ``col_arithmetic``; both are of float32 or neither is.
-        row_bits: Of fraction.
+        row_arithmetic: Arithmetic as in ``col_arithmetic``; both are of float32 or neither is.
+        row_bits: Fractional bits of the weights.
         height: H'.
         channel: float32 [C'·C], weights of the mix.
-        is_fused: Whether its products are added with one rounding.
-        mix: One of the three of this module.
+        is_fused: Whether products of the mix are added with one rounding.
+        mix: NO_MIX, CUT_OFF or HALF_UP.
         table: [C'·256] of the dtype of the results, empty for none.
         top: Rows of the frame above the image.
-        left: Its columns to the left.
+        left: Columns of the frame to the left of it.
         whole_height: H' and the frame.
         whole_width: W' and the frame.
         around: [C'] of the dtype of the results, values of the frame.
-        into: An array of the dtype of the results.
-        out_address: Of memory for [N, C', H', W'] with the frame, contiguous.
+        into: Array of the dtype of the results.
+        out_address: Address of memory for [N, C', H', W'] with the frame, contiguous.
         images: N.
-        pieces: Into how many pieces, of whole rows, an image is divided.
+        pieces: Number of pieces, of whole rows, that an image is divided into.
         piece_rows: Rows of a piece.
-        at_once: How many pieces to take at a time.
-        shared: uint64 [3], of zeros at first, as in ``numba_separable``.
+        at_once: Number of pieces to take at a time.
+        shared: Counters, uint64 [3], zeros at first: see :mod:`onelayer.backends.cpu.counters`.
     """
     x, out, out_bytes = memory_at(address, of), memory_at(out_address, into), memory_at(out_address, of)
     address = _uint(address)
@@ -219,9 +228,9 @@ def resized_bytes(
     line = channels * width
     is_framed = whole_height != height or whole_width != width
     sums_rows = row_weights.size > 0
-    side_by_side = channels == 3 and of_channel == 1 and (of_column == 3 or of_column == 4)
+    is_interleaved = channels == 3 and of_channel == 1 and (of_column == 3 or of_column == 4)
     for c in range(channels):
-        side_by_side = side_by_side and sources[c] == c
+        is_interleaved = is_interleaved and sources[c] == c
     # Rows whose columns are not side by side are laid so first. Windows of sixteen fit in all lines.
     in_place = of_column == 1 and length >= BYTES
     # Rows so short that the processor sees too late which comes next are fetched one image ahead.
@@ -229,7 +238,7 @@ def resized_bytes(
     of_line = length + _uint(BYTES)
     all_lines = _uint(0) if col_kind == COPIED or in_place else channels * of_line * _uint(_GROUP)
     row_steps, taps = _uint(row_weights.shape[1]), _uint(row_taps)
-    element = _uint(4) if row_arithmetic in (SINGLE, APART) else _uint(1)
+    element = _uint(4) if row_arithmetic in (FLOAT32, FLOAT32_UNFUSED) else _uint(1)
     # Rows that a group has too many must not lie where one lies that is still read.
     # A power of two, because a division takes as long as a block of sums.
     ring_rows = _uint(2 * _GROUP)
@@ -240,12 +249,12 @@ def resized_bytes(
     of_ring = element * (line + _uint(ROW_OUTPUTS))
     # Behind the ring lies the row that comes out of the pass along rows.
     row = ring_rows * of_ring
-    own_bytes = np.zeros(row + of_ring + width + all_lines, np.uint8)
-    ring_address = _uint(own_bytes.ctypes.data)
+    scratch_bytes = np.zeros(row + of_ring + width + all_lines, np.uint8)
+    ring_address = _uint(scratch_bytes.ctypes.data)
     grey_address = ring_address + row + of_ring
     lines_address = grey_address + width
-    own_numbers = np.zeros(_uint(2 * _GROUP) + taps, np.uint64)
-    numbers_address = _uint(own_numbers.ctypes.data)
+    scratch_numbers = np.zeros(_uint(2 * _GROUP) + taps, np.uint64)
+    numbers_address = _uint(scratch_numbers.ctypes.data)
     # Numba counts how often an array is in use, in every inlined function, which takes longer than a short row.
     ring, grey, lines = memory_at(ring_address, of), memory_at(grey_address, of), memory_at(lines_address, of)
     line_addresses = memory_at(numbers_address, sources)
@@ -281,16 +290,16 @@ def resized_bytes(
                     of_image_row = origin + between[min(have_end + r, rows_between - _uint(1))] * of_row
                     places[r] = ((have_end + r) & within) * of_ring
                     if col_kind == COPIED:
-                        _row_parted(
-                            x, address, of_image_row, of_channel, of_column, channel_of, channels, side_by_side,
+                        _row_split(
+                            x, address, of_image_row, of_channel, of_column, channel_of, channels, is_interleaved,
                             length, ring, places[r], width,
                         )  # fmt: skip
                     elif in_place:
                         line_addresses[r] = address + of_image_row
                     else:
                         at = r * channels * of_line
-                        _row_parted(
-                            x, address, of_image_row, of_channel, of_column, channel_of, channels, side_by_side,
+                        _row_split(
+                            x, address, of_image_row, of_channel, of_column, channel_of, channels, is_interleaved,
                             length, lines, at, of_line,
                         )  # fmt: skip
                         line_addresses[r] = lines_address + at
@@ -344,4 +353,4 @@ def resized_bytes(
             taken = take(shared, TAKEN, at_once)
             begin_taken, end_taken = taken, min(taken + at_once, all_pieces)
     # Until here it must be kept.
-    own_bytes[0] = own_numbers[0] = 0
+    scratch_bytes[0] = scratch_numbers[0] = 0

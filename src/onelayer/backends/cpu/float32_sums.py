@@ -1,6 +1,6 @@
-"""Sums of bytes that round to float32 as PyTorch's do, in vector registers: what Numba has no words for.
+"""Sums of bytes that round to float32 as PyTorch's do, in vector registers, as intrinsics in LLVM's own terms.
 
-Each tap has two weights, see :mod:`onelayer.backends.cpu.float32_windows`.
+Each tap has two weights, see :func:`onelayer.backends.cpu.tables.fused_and_unfused`.
 """
 
 from __future__ import annotations
@@ -10,47 +10,48 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from onelayer.backends.cpu.byte_windows import BYTES
-from onelayer.backends.cpu.integer_sums import ROW_OUTPUTS, line_at, ordered
-from onelayer.backends.cpu.registers import (
+from onelayer.backends.cpu.simd import (
     BYTE,
     BYTES_16,
     BYTES_32,
+    FLOAT,
+    FLOATS_8,
     INT,
     INTS_8,
+    ROW_OUTPUTS,
     constant,
+    data_of,
     instruction,
+    joined,
+    line_at,
     loaded,
-    side_by_side,
+    permuted,
     splat,
     stored,
 )
-from onelayer.backends.cpu.vectors import data_of
-from onelayer.backends.cpu.windows import LANES
-
-_SINGLE = ir.FloatType()
-_SINGLES = ir.VectorType(_SINGLE, LANES)
+from onelayer.backends.cpu.tables import BYTES, LANES
 
 
 class _Sums:
     """Eight sums in float32."""
 
     def __init__(self, builder):
-        self._total = cgutils.alloca_once(builder, _SINGLES)
-        builder.store(ir.Constant(_SINGLES, [0.0] * LANES), self._total)
+        self._total = cgutils.alloca_once(builder, FLOATS_8)
+        builder.store(ir.Constant(FLOATS_8, [0.0] * LANES), self._total)
 
-    def add(self, builder, values, fused, apart):
-        """One tap: ``apart`` are the weights of products that are rounded first; None if there are none."""
+    def add(self, builder, values, fused, unfused):
+        """Add a tap; ``unfused`` are the weights of products that are rounded first, None if there are none."""
         total = builder.load(self._total)
-        if apart is not None:
-            total = builder.fadd(total, builder.fmul(values, apart))
-        builder.store(instruction(builder, "llvm.fma.v8f32", _SINGLES, values, fused, total), self._total)
+        if unfused is not None:
+            total = builder.fadd(total, builder.fmul(values, unfused))
+        builder.store(instruction(builder, "llvm.fma.v8f32", FLOATS_8, values, fused, total), self._total)
 
     def value(self, builder):
+        """Return the sums."""
         return builder.load(self._total)
 
 
-def _near_columns_by(rows, has_apart):
+def _near_columns_by(rows, has_unfused):
     @intrinsic
     def near_columns(_typing, lines, at, starts, places, weights, block, taps, out, out_rows, to):
         signature = types.void(lines, at, starts, places, weights, block, taps, out, out_rows, to)
@@ -69,11 +70,11 @@ def _near_columns_by(rows, has_apart):
                 of_tap = builder.mul(tap, constant(2))
                 begins = [builder.load(builder.gep(starts, [builder.add(of_tap, constant(half))])) for half in (0, 1)]
                 order = loaded(builder, places, builder.mul(tap, constant(2 * BYTES)), BYTES_32)
-                factors = _weights_of(builder, weights, tap, _SINGLES, has_apart)
+                factors = _weights_of(builder, weights, tap, FLOATS_8, has_unfused)
                 for each, line in zip(sums, of_row, strict=True):
                     halves = [loaded(builder, line, begin, BYTES_16) for begin in begins]
-                    samples = builder.bitcast(ordered(builder, side_by_side(builder, *halves), order), INTS_8)
-                    each.add(builder, builder.sitofp(samples, _SINGLES), *factors)
+                    samples = builder.bitcast(permuted(builder, joined(builder, *halves), order), INTS_8)
+                    each.add(builder, builder.sitofp(samples, FLOATS_8), *factors)
             _store(builder, [each.value(builder) for each in sums], out, out_rows, to)
 
         return signature, generate
@@ -81,7 +82,7 @@ def _near_columns_by(rows, has_apart):
     return near_columns
 
 
-def _far_columns_by(rows, has_apart):
+def _far_columns_by(rows, has_unfused):
     @intrinsic
     def far_columns(_typing, lines, at, starts, weights, block, taps, out, out_rows, to):
         signature = types.void(lines, at, starts, weights, block, taps, out, out_rows, to)
@@ -101,13 +102,13 @@ def _far_columns_by(rows, has_apart):
                 begins = [
                     builder.load(builder.gep(starts, [builder.add(of_tap, constant(lane))])) for lane in range(LANES)
                 ]
-                factors = _weights_of(builder, weights, tap, _SINGLES, has_apart)
+                factors = _weights_of(builder, weights, tap, FLOATS_8, has_unfused)
                 for each, line in zip(sums, of_row, strict=True):
                     samples = ir.Constant(ir.VectorType(BYTE, LANES), ir.Undefined)
                     for lane, begin in enumerate(begins):
                         sample = builder.load(builder.gep(line, [begin]))
                         samples = builder.insert_element(samples, sample, ir.Constant(INT, lane))
-                    each.add(builder, builder.uitofp(samples, _SINGLES), *factors)
+                    each.add(builder, builder.uitofp(samples, FLOATS_8), *factors)
             _store(builder, [each.value(builder) for each in sums], out, out_rows, to)
 
         return signature, generate
@@ -115,13 +116,13 @@ def _far_columns_by(rows, has_apart):
     return far_columns
 
 
-def _weights_of(builder, weights, tap, kind, has_apart):
-    """Both weights of a tap, each a value of a kind; None for the second if there is none."""
+def _weights_of(builder, weights, tap, kind, has_unfused):
+    """Return the two weights of a tap, each a value of a kind; None for the second if there is none."""
     count = kind.count if isinstance(kind, ir.VectorType) else 1
-    singles = builder.bitcast(weights, _SINGLE.as_pointer())
+    numbers = builder.bitcast(weights, FLOAT.as_pointer())
     first = builder.mul(tap, constant(2 * count))
     return [
-        loaded(builder, singles, builder.add(first, constant(part * count)), kind) if part <= has_apart else None
+        loaded(builder, numbers, builder.add(first, constant(part * count)), kind) if part <= has_unfused else None
         for part in range(2)
     ]
 
@@ -132,16 +133,16 @@ def _store(builder, sums, out, out_rows, to):
         stored(builder, values, out, builder.add(place, to))
 
 
-near_single_columns, near_apart_columns = (_near_columns_by(4, has_apart) for has_apart in (False, True))
-far_single_columns, far_apart_columns = (_far_columns_by(4, has_apart) for has_apart in (False, True))
-"""Eight float32 sums in each of four rows, from ``out[out_rows[r] + to]`` on: addresses count bytes.
+near_fused_columns, near_unfused_columns = (_near_columns_by(4, has_unfused) for has_unfused in (False, True))
+far_fused_columns, far_unfused_columns = (_far_columns_by(4, has_unfused) for has_unfused in (False, True))
+"""Write eight float32 sums of each of four rows r, from ``out[out_rows[r] + to]`` on: addresses count bytes.
 
-Of four rows r whose lines are at the addresses ``lines[r] + at``. What the arrays hold says
-:mod:`onelayer.backends.cpu.float32_windows`.
+The rows' lines are at the addresses ``lines[r] + at``; for what the arrays hold see
+:func:`onelayer.backends.cpu.tables.float32_windows`.
 """
 
 
-def _sums_of_rows_by(has_apart):
+def _sums_of_rows_by(has_unfused):
     @intrinsic
     def sums_of_rows(_typing, x, origins, weights, weights_at, taps, begin, out, to):
         signature = types.void(x, origins, weights, weights_at, taps, begin, out, to)
@@ -154,15 +155,15 @@ def _sums_of_rows_by(has_apart):
             with cgutils.for_range(builder, taps) as loop:
                 factors = [
                     weight and splat(builder, weight, LANES)
-                    for weight in _weights_of(builder, weights, builder.add(weights_at, loop.index), _SINGLE, has_apart)
+                    for weight in _weights_of(builder, weights, builder.add(weights_at, loop.index), FLOAT, has_unfused)
                 ]
                 place = builder.add(builder.load(builder.gep(origins, [loop.index])), begin)
                 for number, each in enumerate(sums):
-                    values = loaded(builder, x, builder.add(place, constant(4 * LANES * number)), _SINGLES)
+                    values = loaded(builder, x, builder.add(place, constant(4 * LANES * number)), FLOATS_8)
                     each.add(builder, values, *factors)
             values = [_rounded(builder, each.value(builder)) for each in sums]
-            halves = [side_by_side(builder, *values[i : i + 2]) for i in (0, 2)]
-            whole = side_by_side(builder, *halves)
+            halves = [joined(builder, *values[i : i + 2]) for i in (0, 2)]
+            whole = joined(builder, *halves)
             stored(builder, builder.trunc(whole, BYTES_32), out, to)
 
         return signature, generate
@@ -171,16 +172,57 @@ def _sums_of_rows_by(has_apart):
 
 
 def _rounded(builder, values):
-    """Half to even, saturated to 0 … 255; whole numbers of 32 bits."""
-    values = instruction(builder, "llvm.rint.v8f32", _SINGLES, values)
+    """Round half to even and saturate to 0 … 255; integers of 32 bits."""
+    values = instruction(builder, "llvm.rint.v8f32", FLOATS_8, values)
     for limit, comparison in ((0.0, "<"), (255.0, ">")):
-        bound = ir.Constant(_SINGLES, [limit] * LANES)
+        bound = ir.Constant(FLOATS_8, [limit] * LANES)
         values = builder.select(builder.fcmp_ordered(comparison, values, bound), bound, values)
     return builder.fptosi(values, INTS_8)
 
 
-single_rows, apart_rows = _sums_of_rows_by(has_apart=False), _sums_of_rows_by(has_apart=True)
-"""``out[to + i]`` is the rounded sum of taps k of the float32 at ``x[origins[k] + begin + 4i]``, for 32 neighbours i.
+fused_rows, unfused_rows = _sums_of_rows_by(has_unfused=False), _sums_of_rows_by(has_unfused=True)
+"""Set ``out[to + i]``, for 32 neighbours i, to a rounded sum over k of the float32 at ``x[origins[k] + begin + 4i]``.
 
 ``weights_at`` counts taps.
 """
+
+
+@intrinsic
+def mix_three(_typing, values, at, between, weights, first, half, out, to):
+    """Set ``out[to + i] = trunc(Σ_c weights[first + c] · values[at + c·between + i] + half)`` for sixteen bytes i.
+
+    Of three lines, in float32; each product is added with one rounding.
+    """
+    signature = types.void(values, at, between, weights, first, half, out, to)
+
+    def generate(context, builder, signature, arguments):
+        values, weights, out = (data_of(context, builder, signature.args[i], arguments[i]) for i in (0, 3, 6))
+        _, at, between, _, first, half, _, to = arguments
+        floats = ir.VectorType(FLOAT, BYTES)
+        total = None
+        for channel in range(3):
+            numbers = builder.uitofp(loaded(builder, values, at, BYTES_16), floats)
+            weight = builder.load(builder.gep(weights, [builder.add(first, constant(channel))]))
+            factor = splat(builder, weight, BYTES)
+            total = (
+                builder.fmul(numbers, factor)
+                if channel == 0
+                else instruction(builder, "llvm.fma.v16f32", floats, numbers, factor, total)
+            )
+            at = builder.add(at, between)
+        total = builder.fadd(total, splat(builder, half, BYTES))
+        whole = builder.fptosi(total, ir.VectorType(INT, BYTES))
+        stored(builder, builder.trunc(whole, BYTES_16), out, to)
+
+    return signature, generate
+
+
+@intrinsic
+def fused(_typing, x, y, z):
+    """Return ``x · y + z`` in float32 with one rounding."""
+    signature = types.float32(x, y, z)
+
+    def generate(_context, builder, _signature, arguments):
+        return instruction(builder, "llvm.fma.f32", FLOAT, *arguments)
+
+    return signature, generate

@@ -1,4 +1,4 @@
-"""The fused separable stage, in Numba: rows, channels, columns, bias, clamp, rounding and cast in one pass.
+"""Compute separable stages in float32: rows, channels, columns, bias, clamp, rounding and cast in one pass.
 
 Each input byte is read about once and each output byte written once; what lies between stays in the nearest caches.
 Taps are arguments, so that one compiled kernel per pair of dtypes serves every pipeline. Kernels release the GIL and
@@ -15,26 +15,21 @@ Blocks of eight output rows go through two or three steps:
    ``col_weights[block]``. Each sample, times eight weights, is added to eight sums; eight rows share each load of
    weights. A flip costs nothing, and zero weights in the matrix cost less than reads at eight places would.
 
-The two loops that all the time goes into are in ``numba_vectors``. No array is sliced: a slice counts references, which
-took longer than the arithmetic on images of 32×32.
+The two loops that all the time goes into are in :mod:`onelayer.backends.cpu.simd`. No array is sliced: a slice counts
+references, which took longer than the arithmetic on images of 32×32.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from onelayer.backends.cpu.kernel_parts import DONE, HAS_NAN, TAKEN, finished, inlined, kernel
-from onelayer.backends.cpu.vectors import (
-    ROWS,
-    add,
-    columns,
-    fetch_line,
-    memory_at,
-    sum_of_rows_by,
-    take,
-    value_at,
-)
-from onelayer.backends.cpu.windows import LANES
+from onelayer.backends.cpu.compilation import inlined, kernel
+from onelayer.backends.cpu.counters import DONE, HAS_NAN, TAKEN, add, take
+from onelayer.backends.cpu.simd import ROWS, columns, fetch_line, memory_at, store, sum_of_rows_by, value_at
+from onelayer.backends.cpu.tables import LANES
+
+NO_ROUNDING, HALF_EVEN, HALF_UP, TRUNCATE = range(4)
+"""Rounding of a value before it is stored as an integer."""
 
 _f32, _uint = np.float32, np.uint64
 
@@ -42,7 +37,7 @@ _LINE = 64
 """Bytes of a cache line."""
 
 _SMALL = 8192
-"""Images of up to so many elements are mixed as a whole, and fetched while the one before is computed."""
+"""Number of elements up to which images are mixed as a whole, and fetched while the one before is computed."""
 
 _WIDE = 4 * LANES
 _sum_of_wide_rows = sum_of_rows_by(4)
@@ -51,7 +46,7 @@ _sum_of_narrow_rows = sum_of_rows_by(1)
 
 @inlined
 def _sum_of_rows(x, origins, weights, terms, length, lines, at):
-    """``lines[at + i] = Σ_k weights[k] · x[origins[k] + i]`` for 0 ≤ i < ``length``."""
+    """Set ``lines[at + i] = Σ_k weights[k] · x[origins[k] + i]`` for 0 ≤ i < ``length``."""
     i = _uint(0)
     while i + _uint(_WIDE) <= length:
         _sum_of_wide_rows(x, origins, weights, terms, i, lines, at + i)
@@ -75,9 +70,9 @@ def _sum_of_rows(x, origins, weights, terms, length, lines, at):
 
 @inlined
 def _all_columns(lines, at, between_lines, places, starts, weights, taps, sums, width, x, fetched, fetches):
-    """All blocks of eight outputs of eight rows: ``sums[r·width + j]``.
+    """Sum the columns of all blocks of eight outputs, for eight rows: ``sums[r·width + j]``.
 
-    After each block, ``fetches`` cache lines of ``x`` are fetched, from ``x[fetched]`` on. Gives where to go on.
+    After each block, ``fetches`` cache lines of ``x`` are fetched, from ``x[fetched]`` on. Return where to go on.
     """
     of_line = _uint(_LINE // x.itemsize)
     for block in range(_uint(len(starts))):
@@ -96,7 +91,7 @@ def _all_columns(lines, at, between_lines, places, starts, weights, taps, sums, 
 
 @inlined
 def _mixed_rows(x, origin, of_channel, of_row, begin, end, length, channel, d, origins, weights, window, to):
-    """``window[to + (i - begin)·length …] = Σ_c channel[d, c] · x[c, i]`` for rows ``begin`` ≤ i < ``end``, in CHW."""
+    """Set ``window[to + (i - begin)·length …] = Σ_c channel[d, c] · x[c, i]`` for ``begin`` ≤ i < ``end``, in CHW."""
     terms = _uint(0)
     for c in range(_uint(channel.shape[1])):
         if channel[d, c] != 0:
@@ -114,14 +109,14 @@ def _mixed_rows(x, origin, of_channel, of_row, begin, end, length, channel, d, o
 
 
 @inlined
-def _taken_apart(x, at, step, length, channel, d, window, to):
-    """``window[to + i] = Σ_c channel[d, c] · x[at + i·step + c]`` for 0 ≤ i < ``length``."""
+def _mixed_pixels(x, at, step, length, channel, d, window, to):
+    """Set ``window[to + i] = Σ_c channel[d, c] · x[at + i·step + c]`` for 0 ≤ i < ``length``."""
     channels = _uint(channel.shape[1])
     # LLVM makes good code only of steps that it knows.
     if channels == 3 and step == 3:
-        _taken_apart_by(x, at, _uint(3), length, channel[d, 0], channel[d, 1], channel[d, 2], window, to)
+        _mixed_pixels_of(x, at, _uint(3), length, channel[d, 0], channel[d, 1], channel[d, 2], window, to)
     elif channels == 3 and step == 4:
-        _taken_apart_by(x, at, _uint(4), length, channel[d, 0], channel[d, 1], channel[d, 2], window, to)
+        _mixed_pixels_of(x, at, _uint(4), length, channel[d, 0], channel[d, 1], channel[d, 2], window, to)
     else:
         for i in range(length):
             total = _f32(0)
@@ -131,7 +126,7 @@ def _taken_apart(x, at, step, length, channel, d, window, to):
 
 
 @inlined
-def _taken_apart_by(x, at, step, length, weight0, weight1, weight2, window, to):
+def _mixed_pixels_of(x, at, step, length, weight0, weight1, weight2, window, to):
     for i in range(length):
         p = at + i * step
         first, second, third = value_at(x, p), value_at(x, p + _uint(1)), value_at(x, p + _uint(2))
@@ -140,12 +135,47 @@ def _taken_apart_by(x, at, step, length, weight0, weight1, weight2, window, to):
 
 @inlined
 def _mixed(x, origin, of_channel, of_row, of_column, begin, end, length, channel, d, origins, weights, window, to):
-    """``window[to + (i - begin)·length …] = Σ_c channel[d, c] · x[c, i]`` for rows ``begin`` ≤ i < ``end``."""
+    """Set ``window[to + (i - begin)·length …] = Σ_c channel[d, c] · x[c, i]`` for rows ``begin`` ≤ i < ``end``."""
     if of_column != 1:
         for row in range(begin, end):
-            _taken_apart(x, origin + row * of_row, of_column, length, channel, d, window, to + (row - begin) * length)
+            _mixed_pixels(x, origin + row * of_row, of_column, length, channel, d, window, to + (row - begin) * length)
     else:
         _mixed_rows(x, origin, of_channel, of_row, begin, end, length, channel, d, origins, weights, window, to)
+
+
+@inlined
+def _clamped(value, low, high):
+    # Comparisons that NaN fails leave it as it is.
+    value = low if value < low else value
+    return high if value > high else value
+
+
+@inlined
+def finished(sums, count, scale, bias, d, bias_at, low, high, rounding, out, to):
+    """Write ``count`` outputs in a row: scale, bias, clamp, rounding, cast. Return whether one may be NaN."""
+    shift = bias[d, 0]
+    if bias.shape[1] > 1:
+        for i in range(count):
+            sums[i] = sums[i] * scale + bias[d, bias_at + i]
+        scale, shift = _f32(1), _f32(0)
+    if rounding == HALF_EVEN:
+        for i in range(count):
+            store(out, to + i, np.rint(_clamped(sums[i] * scale + shift, low, high)))
+    elif rounding == HALF_UP:
+        for i in range(count):
+            store(out, to + i, np.floor(_clamped(sums[i] * scale + shift, low, high) + _f32(0.5)))
+    elif rounding == TRUNCATE:
+        for i in range(count):
+            store(out, to + i, np.trunc(_clamped(sums[i] * scale + shift, low, high)))
+    else:
+        total = _f32(0)
+        for i in range(count):
+            value = _clamped(sums[i] * scale + shift, low, high)
+            # NaN if one of them is: an addition takes one instruction for eight, a comparison takes many.
+            total += value
+            store(out, to + i, value)
+        return total != total
+    return False
 
 
 @kernel
@@ -154,20 +184,21 @@ def separable(
     first_column, length, window_rows, row_starts, row_weights, col_starts, col_weights, width, channel,
     bias, low, high, rounding, into, out_address, images, pieces, piece_rows, at_once, shared,
 ):  # fmt: skip
-    """``clamp(channel · (rows ⊗ cols) x + bias)``, rounded, for the images and rows that the counter gives out.
+    """Compute ``clamp(channel · (rows ⊗ cols) x + bias)``, rounded, for the images and rows that the counter gives out.
 
-    Whole numbers are unsigned: of signed ones Numba asks at every access whether they count from the end.
+    Integers are unsigned: of signed ones Numba asks at every access whether they count from the end.
 
     Args:
-        of: An array of the dtype of the images: uint8, float32, or int16 for float16.
-        address: Of the first element of the first image.
+        of: Array of the dtype of the images: uint8, float32, or int16 for float16.
+        address: Address of the first element of the first image.
         of_image: Elements from one image to the next.
-        of_channel: From one channel to the next.
-        of_row: From one row to the next.
-        of_column: 1; or at least as many as there are channels, which then are 1 apart.
+        of_channel: Elements from one channel to the next.
+        of_row: Elements from one row to the next.
+        of_column: Elements from one column to the next: 1; or at least as many as there are channels, which then are
+            1 planes.
         first_column: First column that is read.
-        length: How many columns are read from there on.
-        window_rows: How many rows of the image eight neighbouring rows of the output read at most.
+        length: Columns from there on that are read.
+        window_rows: Maximum number of rows of the image that eight neighbouring rows of the output read.
         row_starts: uint64 [H'].
         row_weights: float32 [H', taps].
         col_starts: uint64 [blocks], counted from ``first_column``: the first column that a block of outputs reads.
@@ -177,16 +208,16 @@ def separable(
         channel: float32 [C', C].
         bias: float32 [C', 1] or [C', H'·W'].
         low: float32 [C'], may be infinite.
-        high: Likewise.
-        rounding: One of the four of ``numba_common``.
-        into: An array of the dtype of the results, as ``of``.
-        out_address: Of memory for [N, C', H', W'], contiguous.
+        high: float32 [C'], may be infinite.
+        rounding: One of the four of this module.
+        into: Array of the dtype of the results, as ``of``.
+        out_address: Address of memory for [N, C', H', W'], contiguous.
         images: N.
-        pieces: Into how many pieces, of whole rows, an image is divided.
+        pieces: Number of pieces, of whole rows, that an image is divided into.
         piece_rows: Rows of a piece, a multiple of 8 if there is more than one.
-        at_once: How many pieces to take at a time.
-        shared: uint64 [3], of zeros at first. Pieces that were taken, by any thread; pieces that are done; whether one
-            of the results may be NaN, never where they are integers.
+        at_once: Number of pieces to take at a time.
+        shared: Counters, uint64 [3], zeros at first: see :mod:`onelayer.backends.cpu.counters`. HAS_NAN stays zero
+            where results are integers.
     """
     x, out = memory_at(address, of), memory_at(out_address, into)
     channels_out, channels = _uint(channel.shape[0]), _uint(channel.shape[1])
@@ -212,12 +243,12 @@ def separable(
         lines_of_image = (of_image * _uint(x.itemsize) + _uint(_LINE - 1)) // _uint(_LINE)
         fetches = (lines_of_image + blocks - _uint(1)) // blocks
     # One more, so that the second is the distance between neighbours.
-    places, places_apart = np.empty(block_taps + _uint(1), np.uint64), np.empty(block_taps + _uint(1), np.uint64)
+    places, plane_places = np.empty(block_taps + _uint(1), np.uint64), np.empty(block_taps + _uint(1), np.uint64)
     for k in range(block_taps + _uint(1)):
-        places[k], places_apart[k] = k * of_column, k
+        places[k], plane_places[k] = k * of_column, k
     # Rows that a last block lacks are computed with what lies there, which must be numbers, and not kept.
     lines = np.zeros(_uint(ROWS) * line, np.float32)
-    apart = np.zeros(_uint(ROWS) * length, np.float32)
+    planes = np.zeros(_uint(ROWS) * length, np.float32)
     window = np.empty(channels_out * window_size, np.float32)
     # Fewer than eight outputs are computed as eight, row after row, each over what the one before wrote too much.
     sums = np.empty(_uint(ROWS) * width + _uint(LANES), np.float32)
@@ -268,7 +299,7 @@ def separable(
                             for k in range(taps):
                                 origins[k] = origin + only[d] * of_channel + (row_starts[i + r] + k) * of_row
                                 weights[k] = channel[d, only[d]] * row_weights[i + r, k]
-                            _sum_of_rows(x, origins, weights, taps, length, apart, r * length)
+                            _sum_of_rows(x, origins, weights, taps, length, planes, r * length)
                     else:
                         if not whole:
                             _mixed(
@@ -279,9 +310,9 @@ def separable(
                             for k in range(taps):
                                 origins[k] = d * window_size + (row_starts[i + r] - begin + k) * length
                                 weights[k] = row_weights[i + r, k]
-                            _sum_of_rows(window, origins, weights, taps, length, apart, r * length)
+                            _sum_of_rows(window, origins, weights, taps, length, planes, r * length)
                     fetched = _all_columns(
-                        apart, _uint(0), length, places_apart, col_starts, flat_weights, block_taps, sums, width,
+                        planes, _uint(0), length, plane_places, col_starts, flat_weights, block_taps, sums, width,
                         x, fetched, fetches,
                     )  # fmt: skip
                 in_channel = i * width

@@ -1,4 +1,4 @@
-"""Maps whose axes do not separate, in Numba: each output is a sum over a few samples wherever they lie.
+"""Compute maps whose axes do not separate: each output is a sum over a few samples wherever they lie.
 
 The samples of neighbouring outputs lie close together, so they come from the nearest caches, but one by one: there is
 nothing to do eight at a time.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from onelayer.backends.cpu.kernel_parts import DONE, HAS_NAN, TAKEN, finished, kernel
-from onelayer.backends.cpu.vectors import add, memory_at, take, value_at
+from onelayer.backends.cpu.compilation import kernel
+from onelayer.backends.cpu.counters import DONE, HAS_NAN, TAKEN, add, take
+from onelayer.backends.cpu.float_kernel import finished
+from onelayer.backends.cpu.simd import memory_at, value_at
 
 _f32, _uint = np.float32, np.uint64
 
@@ -20,33 +22,33 @@ def gathered(
     begins, rows, cols, weights, width, channel,
     bias, low, high, rounding, into, out_address, images, pieces, piece_rows, at_once, shared,
 ):  # fmt: skip
-    """``clamp(channel · matrix · x + bias)``, rounded, for the images and rows that the counter gives out.
+    """Compute ``clamp(channel · matrix · x + bias)``, rounded, for the images and rows that the counter gives out.
 
     Args:
-        of: An array of the dtype of the images: uint8, float32, or int16 for float16.
-        address: Of the first element of the first image.
+        of: Array of the dtype of the images: uint8, float32, or int16 for float16.
+        address: Address of the first element of the first image.
         of_image: Elements from one image to the next.
-        of_channel: From one channel to the next.
-        of_row: From one row to the next.
-        of_column: From one column to the next.
-        begins: uint64 [H'·W' + 1]: where the samples of each output begin in the next three.
-        rows: uint32 [samples]: the row of each sample.
-        cols: uint32 [samples]: its column.
+        of_channel: Elements from one channel to the next.
+        of_row: Elements from one row to the next.
+        of_column: Elements from one column to the next.
+        begins: uint64 [H'·W' + 1], where the samples of each output begin in the next three arrays.
+        rows: uint32 [samples], row of each sample.
+        cols: uint32 [samples], column of each sample.
         weights: float32 [samples].
         width: W'.
         channel: float32 [C', C].
         bias: float32 [C', 1] or [C', H'·W'].
         low: float32 [C'], may be infinite.
-        high: Likewise.
-        rounding: One of the four of ``numba_common``.
-        into: An array of the dtype of the results, as ``of``.
-        out_address: Of memory for [N, C', H', W'], contiguous.
+        high: float32 [C'], may be infinite.
+        rounding: One of the four of :mod:`onelayer.backends.cpu.float_kernel`.
+        into: Array of the dtype of the results, as ``of``.
+        out_address: Address of memory for [N, C', H', W'], contiguous.
         images: N.
-        pieces: Into how many pieces, of whole rows, an image is divided.
+        pieces: Number of pieces, of whole rows, that an image is divided into.
         piece_rows: Rows of a piece.
-        at_once: How many pieces to take at a time.
-        shared: uint64 [3], of zeros at first. Pieces that were taken, by any thread; pieces that are done; whether one
-            of the results may be NaN, never where they are integers.
+        at_once: Number of pieces to take at a time.
+        shared: Counters, uint64 [3], zeros at first: see :mod:`onelayer.backends.cpu.counters`. HAS_NAN stays zero
+            where results are integers.
     """
     x, out = memory_at(address, of), memory_at(out_address, into)
     channels_out, channels = _uint(channel.shape[0]), _uint(channel.shape[1])

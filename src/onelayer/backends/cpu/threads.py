@@ -1,7 +1,8 @@
-"""Threads for kernels that release the GIL, in any process: also one that was forked."""
+"""Keep threads for kernels that release the GIL, in any process, also a forked one."""
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,43 +13,61 @@ Work = Callable[[], object]
 
 
 def share(work: Work, others: int) -> None:
-    """Have other threads run the work too, as soon as they wake, which they do a twentieth of a millisecond later.
+    """Run work in other threads too, as soon as they wake, which they do a twentieth of a millisecond later.
 
-    Nobody waits for them: the work must be such that each that runs it takes a part of what is left to do, and knows
-    when all is done; one that comes too late finds nothing. What the work writes to, it must keep alive.
+    Nobody waits for them: each thread that runs the work must take a part of what is left to do, and a thread that
+    comes too late must find nothing. What the work writes to, it must keep alive.
 
     Args:
-        work: Run at most once by each of them.
-        others: How many. They are daemons, and stay for the next call.
+        work: Function that each of them runs at most once.
+        others: Number of other threads. They are daemons, and stay for the next call.
     """
     # By process: threads do not survive a fork.
-    crew = _crew(os.getpid())
-    crew.grow(others)
-    for _ in range(others):
-        crew.queue.put(work)
+    _crew(os.getpid()).share(work, others)
 
 
 class _Crew:
-    """Threads that run what comes in."""
+    """Threads that run work from a queue."""
 
-    def __init__(self) -> None:
-        self.queue: SimpleQueue[Work] = SimpleQueue()
-        self._threads = 0
+    def __init__(self, process: int) -> None:
+        self._process = process
+        self._queue: SimpleQueue[Work | None] = SimpleQueue()
+        self._threads: list[Thread] = []
+        self._has_ended = False
+        atexit.register(self._end)
 
-    def grow(self, threads: int) -> None:
+    def share(self, work: Work, others: int) -> None:
+        if self._has_ended:
+            return
         # Two callers at once may start a few more than are needed.
-        while self._threads < threads:
-            self._threads += 1
-            Thread(target=self._serve, name=f"onelayer-{self._threads}", daemon=True).start()
+        while len(self._threads) < others:
+            thread = Thread(target=self._serve, name=f"onelayer-{len(self._threads)}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        for _ in range(others):
+            self._queue.put(work)
 
     def _serve(self) -> None:
-        while True:
-            work = self.queue.get()
+        while (work := self._queue.get()) is not None:
             work()
             # Not kept while waiting for the next: it holds images and results.
             del work
 
+    def _end(self) -> None:
+        """Wait for threads that still compute, as after an interrupt.
+
+        When they come back from a kernel to an interpreter that has ended, they are ended inside of Numba's C++, and
+        that aborts the process.
+        """
+        # A forked process has this function too, but not the threads.
+        if os.getpid() == self._process:
+            self._has_ended = True
+            for _ in self._threads:
+                self._queue.put(None)
+            for thread in self._threads:
+                thread.join()
+
 
 @lru_cache(maxsize=1)
-def _crew(process: int) -> _Crew:  # noqa: ARG001 - the process is the key
-    return _Crew()
+def _crew(process: int) -> _Crew:
+    return _Crew(process)

@@ -43,7 +43,7 @@ from onelayer.backends.pytorch.separable import (
     weights_on,
 )
 from onelayer.backends.reference import computed
-from onelayer.backends.target import Apply, LoweringTarget, writing
+from onelayer.backends.target import Apply, LoweringTarget, with_out
 from onelayer.errors import OnelayerError
 
 
@@ -68,13 +68,13 @@ def lower(program: Program, target: LoweringTarget) -> Apply:
     def run(images: torch.Tensor) -> torch.Tensor:
         # Under autocast matrix products would be of bfloat16, which torchvision's kernels are not.
         with torch.autocast(target.device.type, enabled=False):
-            result = _run(functions, images.to(target.real))
+            result = _run(functions, images.to(target.sum_dtype))
             # The sum is NaN if a value is, and takes one pass over the result.
             if images.is_floating_point() and bool(result.detach().sum().isnan()):
-                result = _run(tap_by_tap(), images.to(target.real))
+                result = _run(tap_by_tap(), images.to(target.sum_dtype))
         return result
 
-    return writing(run, target)
+    return with_out(run, target)
 
 
 def _run(functions: list[TensorFunction], images: torch.Tensor) -> torch.Tensor:
@@ -212,7 +212,7 @@ def _float_op(stage: FloatOp, target: LoweringTarget, _: FactorLowering) -> list
         "subtract": torch.sub,
         "divide": torch.div,
     }
-    return [lambda images: operations[stage.operation](images.to(dtype), numbers).to(target.real)]
+    return [lambda images: operations[stage.operation](images.to(dtype), numbers).to(target.sum_dtype)]
 
 
 @lower_stage.register

@@ -27,12 +27,12 @@ def weights_on(target: LoweringTarget, values: NDArray[Any]) -> torch.Tensor:
 
 def _adopted(array: NDArray[Any], target: LoweringTarget) -> torch.Tensor:
     """Make a tensor of an array that nobody else writes to."""
-    return torch.from_numpy(array).to(target.device, target.real)
+    return torch.from_numpy(array).to(target.device, target.sum_dtype)
 
 
 def _numpy_dtype(target: LoweringTarget) -> type[np.float32 | np.float64]:
     """Choose the dtype of arrays that become tensors without another conversion."""
-    return np.float64 if target.real == torch.float64 else np.float32
+    return np.float64 if target.sum_dtype == torch.float64 else np.float32
 
 
 BLOCK = 32

@@ -1,1 +1,1 @@
-"""Programs as one fused kernel on NVIDIA GPUs, compiled by Triton."""
+"""Run programs as a fused kernel on NVIDIA GPUs, compiled by Triton."""

@@ -1,4 +1,4 @@
-"""The fused separable stage, in Triton: rows, channels, columns, bias, clamp, rounding and cast in one launch.
+"""Compute a separable stage in Triton: rows, channels, columns, bias, clamp, rounding and cast in one launch.
 
 Each program makes a tile of one image: some rows of the output by up to 32 of its columns, of one channel or of all.
 
@@ -6,8 +6,8 @@ Each program makes a tile of one image: some rows of the output by up to 32 of i
    read comes from the nearest cache after the first time. The lines of a tile are cut into cells, which lie in the
    registers of one warp, one cell per lane.
 2. *Columns* are sums over neighbouring cells, handed from lane to lane. Where the image is reduced in width, a cell is
-   what lies between the first samples of two neighbouring outputs, and is summed in its own lane before; otherwise it
-   is one sample.
+   what lies between the first samples of two neighbouring outputs, and is summed in its lane before; otherwise it is a
+   single sample.
 
 Sums are of float32 products in float32, never of the matrix units' shorter ones, and a weight of zero touches nothing,
 so NaN and infinities stay where they are read and nobody has to look for them afterwards.
@@ -30,19 +30,19 @@ TRUNCATE = tl.constexpr(3)
 
 
 @triton.jit
-def _single(values):
-    """Values as float32."""
+def _as_float32(values):
+    """Convert values to float32."""
     if values.dtype == tl.uint8:
         # 2²³ + v has v as its last bits: two quick operations, where the conversion of bytes is a slow one.
-        singles = (values.to(tl.int32) | 0x4B000000).to(tl.float32, bitcast=True) - 8388608.0
+        numbers = (values.to(tl.int32) | 0x4B000000).to(tl.float32, bitcast=True) - 8388608.0
     else:
-        singles = values.to(tl.float32)
-    return singles
+        numbers = values.to(tl.float32)
+    return numbers
 
 
 @triton.jit
 def _times(values, weights, KEEPS: tl.constexpr):
-    """Their product; with ``KEEPS``, zero where the weight is, whatever the value."""
+    """Multiply; with ``KEEPS``, products are zero where weights are, whatever the value."""
     if KEEPS:
         values = tl.where(weights != 0.0, values, 0.0)
     return values * weights
@@ -50,13 +50,13 @@ def _times(values, weights, KEEPS: tl.constexpr):
 
 @triton.jit
 def _down(rows, CELL: tl.constexpr):
-    """A vector of rows, to be spread over the columns of a tile."""
+    """Return a vector of rows in a shape that spreads over the columns of a tile."""
     return rows[:, None] if CELL == 1 else rows[:, None, None]
 
 
 @triton.jit
 def _across(columns):
-    """The columns of a tile, to be spread over its rows."""
+    """Return the columns of a tile in a shape that spreads over its rows."""
     return tl.expand_dims(columns, 0)
 
 
@@ -66,7 +66,7 @@ def _tap_of_rows(
     of_channel, of_row, last_row, height,
     CELL: tl.constexpr, CHANNELS: tl.constexpr, MIXED: tl.constexpr, KEEPS: tl.constexpr, ALIGN: tl.constexpr,
 ):  # fmt: skip
-    """What one tap of every row adds to the lines of a tile."""
+    """Return what a tap of every row adds to the lines of a tile."""
     weights = tl.load(row_weights + k * height + i, mask=in_image, other=0.0)
     # Taps that fill up a group have weights of zero, and may lie behind the image.
     places = tl.minimum(starts + k, last_row) * (of_row * ALIGN)
@@ -77,10 +77,10 @@ def _tap_of_rows(
         for c in tl.static_range(CHANNELS):
             weight = tl.load(channel + d * CHANNELS + c) * weights
             values = tl.load(image + c * (of_channel * ALIGN) + places, mask=inside, other=0)
-            total += _times(_single(values), _down(weight, CELL), KEEPS)
+            total += _times(_as_float32(values), _down(weight, CELL), KEEPS)
     else:
         values = tl.load(image + places, mask=inside, other=0)
-        total = _times(_single(values), _down(weights, CELL), KEEPS)
+        total = _times(_as_float32(values), _down(weights, CELL), KEEPS)
     return total
 
 
@@ -89,7 +89,7 @@ def _step_of_columns(
     lines, bases, m, j, in_tile, cells, column_weights, width, all_cells,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, CELLS: tl.constexpr, CELL: tl.constexpr, KEEPS: tl.constexpr,
 ):  # fmt: skip
-    """What the cell ``m`` places behind the first that an output reads adds to it."""
+    """Return what the cell ``m`` places behind the first that an output reads adds to it."""
     # Steps that fill up a group may lie behind the last cell.
     lanes = tl.broadcast_to(tl.minimum(bases + m, CELLS - 1)[None, :], (ROWS, COLUMNS))
     if CELL == 1:
@@ -106,9 +106,9 @@ def _step_of_columns(
 
 @triton.jit
 def _rounded(values, ROUNDING: tl.constexpr):
-    """Values of 0 … 255 as whole numbers."""
+    """Round values of 0 … 255 to integers."""
     if ROUNDING == HALF_EVEN:
-        # Beyond 2²³ there are whole numbers only.
+        # Beyond 2²³ there are integers only.
         whole = (values + 12582912.0) - 12582912.0
     elif ROUNDING == HALF_UP:
         whole = tl.floor(values + 0.5)
@@ -134,54 +134,54 @@ def separable(
     CHANNELS: tl.constexpr, EACH: tl.constexpr, MIXED: tl.constexpr, BIAS_IMAGE: tl.constexpr, ALIGN: tl.constexpr,
     KEEPS_ROWS: tl.constexpr, KEEPS_COLUMNS: tl.constexpr, ROUNDING: tl.constexpr,
 ):  # fmt: skip
-    """``clamp(channel · (rows ⊗ cols) x + bias)``, rounded, for a tile of an image.
+    """Compute ``clamp(channel · (rows ⊗ cols) x + bias)``, rounded, for a tile of an image.
 
     Programs are numbered tile by tile along the rows, down the columns, through the channels and the images.
 
     Args:
         images: uint8, float16 or float32.
-        of_image: Elements from one image to the next, in units of ``ALIGN``; likewise the following two.
-        of_channel: From one channel to the next.
-        of_row: From one row to the next.
+        of_image: Elements from one image to the next, in units of ``ALIGN``, as in the following two.
+        of_channel: Elements from one channel to the next.
+        of_row: Elements from one row to the next.
         of_column: Elements from one column to the next; if it is not 1, ``ALIGN`` is.
         outputs: float32, float16 or uint8 [N, C', H', W'], contiguous.
         row_starts: int32 [H'].
         row_weights: float32 [taps, H'], taps filled up to whole groups.
-        row_taps: Them.
+        row_taps: Number of taps.
         last_row: H − 1.
-        tile_outputs: int32 [tiles + 1]. First output of each tile of columns.
-        cell_starts: int32 [tiles, CELLS], the first column of each cell, a multiple of ``ALIGN``; or if ``CELL`` is 1,
-            [tiles], that of the first one.
-        cell_ends: int32 of the same shape. The column behind the cell, or behind the last one.
-        bases: int32 [W']. The first cell of its tile that an output reads.
-        column_weights: float32 [steps, tiles, CELLS, CELL]: what ``m`` cells behind an output's first one the samples
-            of a cell are multiplied by; or if ``CELL`` is 1, [steps, W']. Steps are filled up to whole groups.
-        column_steps: Them.
+        tile_outputs: int32 [tiles + 1], first output of each tile of columns.
+        cell_starts: int32 [tiles, CELLS], first column of each cell, a multiple of ``ALIGN``; or if ``CELL`` is 1,
+            [tiles], first column of the first cell.
+        cell_ends: int32 of the same shape, column behind the cell, or behind the last cell.
+        bases: int32 [W'], first cell of its tile that each output reads.
+        column_weights: float32 [steps, tiles, CELLS, CELL], factors of the samples of a cell for the output whose first
+            cell lies ``step`` cells before; or if ``CELL`` is 1, [steps, W']. Steps are filled up to whole groups.
+        column_steps: Number of steps.
         channel: float32 [C', C].
-        only: int32 [C']. Without ``MIXED``, the channel that each is made of.
+        only: int32 [C'], without ``MIXED`` the channel that each output channel is made of.
         bias: float32 [C'], or with ``BIAS_IMAGE`` [C', H', W'].
         low: float32 [C'], may be infinite.
-        high: Likewise.
+        high: float32 [C'], may be infinite.
         channels_out: C'.
         height: H'.
         width: W'.
-        tiles_down: Tiles of ``ROWS`` rows.
-        tiles_across: Tiles of columns.
+        tiles_down: Number of tiles of ``ROWS`` rows.
+        tiles_across: Number of tiles of columns.
         ROWS: Rows of a tile. This and the following three are powers of two.
-        COLUMNS: Columns of a tile, at least as many as the widest one has.
+        COLUMNS: Columns of a tile, at least as many as the widest has.
         CELLS: Cells of a line.
-        CELL: Samples of a cell at most.
+        CELL: Maximum number of samples of a cell.
         ROW_GROUP: Taps of rows that are computed without a loop.
         ROW_GROUPS: Whether there is more than one group of them.
-        COLUMN_GROUP: Likewise of columns.
-        COLUMN_GROUPS: Likewise.
+        COLUMN_GROUP: Steps of columns that are computed without a loop.
+        COLUMN_GROUPS: Whether there is more than one group of them.
         CHANNELS: C.
         EACH: Output channels that a program makes, one after the other.
         MIXED: Whether an output channel is made of several.
         BIAS_IMAGE: Whether the bias differs from pixel to pixel.
-        ALIGN: What addresses of rows are a multiple of, in elements.
+        ALIGN: Number of elements that addresses of rows are a multiple of.
         KEEPS_ROWS: Whether weights of zero, of rows and channels, must be kept from what is no number.
-        KEEPS_COLUMNS: Likewise of columns.
+        KEEPS_COLUMNS: Whether weights of zero, of columns, must be.
         ROUNDING: One of the four constants above.
     """
     program = tl.program_id(0)

@@ -1,9 +1,10 @@
-"""A program of one separable stage as one fused kernel on NVIDIA's GPUs, compiled by Triton."""
+"""Lower programs of a single separable stage to a fused kernel on NVIDIA GPUs, compiled by Triton."""
 
 from __future__ import annotations
 
 import importlib.util
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
@@ -13,67 +14,80 @@ import torch
 from numpy.typing import NDArray
 
 from onelayer.algebra import Program, Separable
-from onelayer.backends.kernel_memory import delivered, memory_for, one_batch, only_for_pytorch, written_dtype
+from onelayer.backends.kernel_memory import as_batch, delivered, memory_for, only_for_pytorch, written_dtype
 from onelayer.backends.pytorch import lowering as pytorch
 from onelayer.backends.segments import Segment, segments_of
 from onelayer.backends.target import Apply, LoweringTarget
 from onelayer.backends.triton.tiles import Tiles, tiles_of
 
 _CAPABILITY = 8, 0
-"""The oldest GPUs that Triton's kernels are tried on: Ampere."""
+"""Compute capability of the oldest GPUs that Triton's kernels are tried on: Ampere."""
 
 _VALUES = 2048
 """Samples of the lines of a tile: sixteen registers of each of 128 threads."""
 
-_VALUES_APART = 512
-"""Likewise where neighbours do not lie next to each other: each is read by itself, and its address takes registers."""
+_SCATTERED_VALUES = 512
+"""Samples of the lines of a tile where neighbours do not lie next to each other: each is read by itself, and its
+address takes registers."""
 
 _ROWS = 32
-"""Rows of a tile at most."""
+"""Maximum number of rows of a tile."""
 
 _WARPS = 4
 
 _ALIGN = 4
-"""Elements that a thread reads at once at most: sixteen bytes of float32."""
+"""Maximum number of elements that a thread reads at once: sixteen bytes of float32."""
 
 _FARTHEST = 2**31 - 1
-"""Elements from the first one of an image to its last one at most: offsets are of 32 bits."""
+"""Maximum number of elements from the first of an image to its last: offsets are of 32 bits."""
 
 _UNROLLED = 1, 2, 3, 4, 6, 8
 """Numbers of taps that a kernel is compiled for, without a loop."""
 
 _LOOPED = 4
-"""Taps of one turn of a loop, where there are more."""
+"""Taps of a turn of a loop, where there are more."""
 
 _MIXED = 8
-"""Channels that are mixed at most: the sum over them is no loop."""
+"""Maximum number of channels that are mixed: the sum over them is no loop."""
 
 
-def why_not(program: Program, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why the kernel cannot run a program; None if it can."""
-    if device.type not in ("cuda", "cpu"):
-        return f"the images are on {device.type}, not on an NVIDIA GPU"
-    if dtype != torch.float32:
-        return f"the kernel computes in float32, not in {str(dtype).removeprefix('torch.')}"
+def prepare(program: Program, target: LoweringTarget) -> Callable[[], Apply] | str:
+    """Check that the kernel can run a program.
+
+    Returns:
+        A function that lowers the program, or the reason why the kernel cannot run it.
+    """
+    segment = _segment(program, target)
+    return segment if isinstance(segment, str) else partial(_lower, program, segment, target)
+
+
+def _segment(program: Program, target: LoweringTarget) -> Segment | str:
+    """Return the only segment of a program, or the reason why the kernel cannot run it."""
+    if target.device.type not in ("cuda", "cpu"):
+        return f"the images are on {target.device.type}, not on an NVIDIA GPU"
+    if target.dtype != torch.float32:
+        return f"the kernel computes in float32, not in {str(target.dtype).removeprefix('torch.')}"
     segments = segments_of(program)
     if isinstance(segments, str):
         return segments
     if len(segments) > 1:
         return f"the program takes {len(segments)} kernels one after the other"
-    operator = segments[0].operator
+    (segment,) = segments
+    operator = segment.operator
     if not isinstance(operator, Separable):
         return "the stage does not work on rows and columns one by one"
-    if _is_mixed(segments[0]) and segments[0].channel.shape[1] > _MIXED:
+    if _is_mixed(segment) and segment.channel.shape[1] > _MIXED:
         return f"it mixes more than {_MIXED} channels"
     if max(math.prod(program.in_shape), math.prod(program.out_shape)) > _FARTHEST:
         return "an image has more than 2³¹ values"
     tiles = tiles_of(operator.cols, _ALIGN if operator.cols.n_in % _ALIGN == 0 else 1)
     if tiles is None or tiles.count > 64 + operator.cols.n_out // 4:
         return "columns of the output read columns of the image that lie far apart"
-    return _why_not_here(device)
+    return _why_not_here(target.device) or segment
 
 
 def _why_not_here(device: torch.device) -> str | None:
+    """Return the reason why the kernel cannot run on a device; None if it can."""
     if importlib.util.find_spec("triton") is None:
         return f"the images are on {device.type}, and Triton is not installed"
     if device.type == "cpu":
@@ -88,24 +102,20 @@ def _why_not_here(device: torch.device) -> str | None:
 
 def _is_interpreted() -> bool:
     # Only here, because Triton is not on every system and takes a second to import.
-    from onelayer.backends.triton import kernels as triton_kernels
+    from onelayer.backends.triton import kernels
 
-    return triton_kernels.IS_INTERPRETED
+    return kernels.IS_INTERPRETED
 
 
-def lower(program: Program, setting: LoweringTarget) -> Apply:
-    """Turn a program that the kernel can run into a function on tensors.
+def _lower(program: Program, segment: Segment, target: LoweringTarget) -> Apply:
+    """Turn a program into a function on tensors.
 
     Weights of zero, which fill up bands, are kept from touching what is no number, so nothing has to be looked at
     after the launch and no call waits for the GPU. Where a gradient is wanted, plain PyTorch computes instead
     (:func:`onelayer.backends.pytorch.lowering.lower`).
-
-    Args:
-        program: For which :func:`why_not` gives None.
-        setting: On a GPU, or under Triton's interpreter on the CPU; computing in float32.
     """
-    kernel = _Kernel(program, setting)
-    plain = cache(partial(pytorch.lower, program, setting))
+    kernel = _Kernel(segment, target)
+    plain = cache(partial(pytorch.lower, program, target))
 
     def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         if only_for_pytorch(images):
@@ -116,7 +126,7 @@ def lower(program: Program, setting: LoweringTarget) -> Apply:
 
 
 class _Group:
-    """Taps, filled up to groups of a few sizes: the kernel is compiled for each size, and loops over larger numbers.
+    """Taps in groups of a few sizes, filled up: the kernel is compiled for each size, and loops over larger numbers.
 
     Args:
         weights: [taps, …].
@@ -133,7 +143,7 @@ class _Group:
 
 @dataclass(frozen=True, eq=False)
 class _Columns:
-    """Tiles, and what the kernel is told about them."""
+    """Tiles, and their tables on the device."""
 
     tiles: Tiles
     group: _Group
@@ -141,47 +151,44 @@ class _Columns:
 
 
 class _Kernel:
-    """The kernel with the taps of one program."""
+    """The kernel with the taps of a program."""
 
-    def __init__(self, program: Program, setting: LoweringTarget) -> None:
-        from onelayer.backends.triton import kernels as triton_kernels
+    def __init__(self, segment: Segment, target: LoweringTarget) -> None:
+        from onelayer.backends.triton import kernels
 
-        segments = segments_of(program)
-        assert not isinstance(segments, str)
-        (segment,) = segments
         assert isinstance(segment.operator, Separable)
-        self._launcher = triton_kernels.separable
+        self._launcher = kernels.separable
         self._segment = segment
         self._operator = segment.operator
-        self._setting = setting
-        self._out_shape = program.out_shape
-        self._written = written_dtype(setting, segment.rounding is not None)
+        self._target = target
+        self._out_shape = segment.operator.out_shape
+        self._written = written_dtype(target, segment.rounding is not None)
         self._is_mixed = _is_mixed(segment)
         roundings = {
-            None: triton_kernels.NO_ROUNDING,
-            "half_even": triton_kernels.HALF_EVEN,
-            "half_up": triton_kernels.HALF_UP,
-            "truncate": triton_kernels.TRUNCATE,
+            None: kernels.NO_ROUNDING,
+            "half_even": kernels.HALF_EVEN,
+            "half_up": kernels.HALF_UP,
+            "truncate": kernels.TRUNCATE,
         }
         self._rounding = roundings[segment.rounding]
         self._rows = _Group(self._operator.rows.weights.T)
-        self._row_tables = self._ints(self._operator.rows.starts), self._singles(self._rows.weights)
+        self._row_tables = self._ints(self._operator.rows.starts), self._float32(self._rows.weights)
         self._channel_tables = (
-            self._singles(segment.channel),
+            self._float32(segment.channel),
             self._ints((segment.channel != 0).argmax(axis=1)),
-            *(self._singles(values) for values in (segment.bias, segment.low, segment.high)),
+            *(self._float32(values) for values in (segment.bias, segment.low, segment.high)),
         )
         self._columns = cache(self._new_columns)
 
     def __call__(self, images: torch.Tensor, out: torch.Tensor | None) -> torch.Tensor:
-        """Images [..., C, H, W] to [..., C', H', W']."""
+        """Compute [..., C', H', W'] from images [..., C, H, W]."""
         memory = memory_for((*images.shape[:-3], *self._out_shape), self._written, out, self._empty)
         if memory.numel():
             self._launch(_readable(images.transpose(-1, -2) if self._operator.transpose else images), memory)
-        return delivered(memory, out, self._setting)
+        return delivered(memory, out, self._target)
 
     def _empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        return torch.empty(shape, dtype=dtype, device=self._setting.device)
+        return torch.empty(shape, dtype=dtype, device=self._target.device)
 
     def _launch(self, images: torch.Tensor, memory: torch.Tensor) -> None:
         segment, (channels_out, height, width) = self._segment, self._out_shape
@@ -190,10 +197,10 @@ class _Kernel:
         of_image, of_channel, of_row, of_column = steps
         columns = self._columns(align)
         tiles = columns.tiles
-        values = _VALUES if of_column == 1 else _VALUES_APART
+        values = _VALUES if of_column == 1 else _SCATTERED_VALUES
         rows = min(_ROWS, max(1, values // (tiles.cells * tiles.cell)), _power_of_two(height))
         tiles_down = -(-height // rows)
-        # Channels that lie next to each other, or are read for each other, are computed where their lines still are.
+        # Channels that lie next to each other, or are mixed, are computed while their lines are near.
         each = channels_out if self._is_mixed or of_column != 1 else 1
         is_float = images.is_floating_point()
         grid = len(images) * (channels_out // each) * tiles_down * tiles.count
@@ -218,13 +225,13 @@ class _Kernel:
         assert tiles is not None
         group = _Group(tiles.weights)
         places = tiles.outputs, tiles.starts, tiles.ends, tiles.bases
-        return _Columns(tiles, group, (*(self._ints(values) for values in places), self._singles(group.weights)))
+        return _Columns(tiles, group, (*(self._ints(values) for values in places), self._float32(group.weights)))
 
     def _ints(self, values: NDArray[np.int32 | np.int64]) -> torch.Tensor:
-        return torch.from_numpy(np.array(values, np.int32, order="C")).to(self._setting.device)
+        return torch.from_numpy(np.array(values, np.int32, order="C")).to(self._target.device)
 
-    def _singles(self, values: NDArray[np.float32 | np.float64]) -> torch.Tensor:
-        return torch.from_numpy(np.array(values, np.float32, order="C")).to(self._setting.device)
+    def _float32(self, values: NDArray[np.float32 | np.float64]) -> torch.Tensor:
+        return torch.from_numpy(np.array(values, np.float32, order="C")).to(self._target.device)
 
 
 def _is_mixed(segment: Segment) -> bool:
@@ -233,15 +240,15 @@ def _is_mixed(segment: Segment) -> bool:
 
 
 def _readable(images: torch.Tensor) -> torch.Tensor:
-    """Images [N, C, H, W] that the kernel can read, copied only if it cannot read those that are given."""
-    images = one_batch(images)
+    """Return images as [N, C, H, W] that the kernel can read, copied only if it cannot read them where they are."""
+    images = as_batch(images)
     _, *sizes = images.shape
     farthest = sum((size - 1) * step for size, step in zip(sizes, images.stride()[1:], strict=True))
     return images if farthest <= _FARTHEST else images.contiguous()
 
 
 def _steps(images: torch.Tensor) -> list[int]:
-    """Elements from one image, channel, row and column to the next, as if without gaps where there is but one."""
+    """Return the elements from one image, channel, row and column to the next, as if axes of length 1 had no gaps."""
     of_image, of_channel, of_row, of_column = (
         0 if size == 1 else step for size, step in zip(images.shape, images.stride(), strict=True)
     )
@@ -249,14 +256,14 @@ def _steps(images: torch.Tensor) -> list[int]:
 
 
 def _alignment(images: torch.Tensor, steps: list[int]) -> int:
-    """What rows begin and end at multiples of, in elements: a power of two, up to what a thread reads at once."""
-    *others, of_column = steps
-    address, left = divmod(images.data_ptr(), images.element_size())
-    if of_column != 1 or left:
+    """Return the number of elements that rows begin and end at multiples of, up to what a thread reads at once."""
+    *outer, of_column = steps
+    address, remainder = divmod(images.data_ptr(), images.element_size())
+    if of_column != 1 or remainder:
         return 1
-    return math.gcd(_ALIGN, *others, images.shape[-1], address)
+    return math.gcd(_ALIGN, *outer, images.shape[-1], address)
 
 
 def _power_of_two(number: int) -> int:
-    """The smallest that is not less."""
+    """Return the smallest power of two that is not less than a number."""
     return 1 << (number - 1).bit_length()

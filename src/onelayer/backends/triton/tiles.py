@@ -1,4 +1,7 @@
-"""The columns of an image cut into tiles of neighbouring outputs, and what they read into cells: see triton_kernels."""
+"""Cut the columns of an image into tiles of neighbouring outputs, and what they read into cells.
+
+For tiles and cells see :mod:`onelayer.backends.triton.kernels`.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onelayer.algebra import AxisMap
-from onelayer.backends.cpu.windows import nearby
+from onelayer.backends.cpu.tables import with_nearby_starts
 
-LANES = 32
-"""Threads of a warp: outputs of a tile at most, and cells of one where they are longer than a sample."""
+WARP = 32
+"""Threads of a warp: maximum number of outputs of a tile, and number of cells that are longer than a sample."""
 
 _LONGEST = 64
-"""Samples of a cell at most: beyond, one line would fill the registers of all warps of a program."""
+"""Maximum number of samples of a cell: beyond, a line would fill the registers of all warps of a program."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """What the kernel is told about columns; the arrays are as its arguments of the same names.
+    """Tables of the columns for the kernel.
 
     Args:
         cells: Cells of a tile.
-        cell: Samples of a cell at most.
-        outputs: int32 [tiles + 1].
-        starts: int32 [tiles, cells], or [tiles] where cells are single samples.
-        ends: Likewise.
-        bases: int32 [W'].
-        weights: float32 [steps, tiles, cells, cell], or [steps, W'] where cells are single samples.
+        cell: Maximum number of samples of a cell.
+        outputs: The kernel's ``tile_outputs``, int32 [tiles + 1].
+        starts: The kernel's ``cell_starts``, int32 [tiles, cells], or [tiles] where cells are single samples.
+        ends: The kernel's ``cell_ends``, int32 of the same shape.
+        bases: The kernel's ``bases``, int32 [W'].
+        weights: The kernel's ``column_weights``, float32 [steps, tiles, cells, cell], or [steps, W'] where cells are
+            single samples.
     """
 
     cells: int
@@ -42,19 +46,19 @@ class Tiles:
 
     @property
     def count(self) -> int:
-        """Tiles."""
+        """Number of tiles."""
         return len(self.starts)
 
 
 def tiles_of(columns: AxisMap, align: int) -> Tiles | None:
-    """Cut columns into tiles, the way that keeps lanes busiest; None if one output reads more than a tile can hold.
+    """Cut columns into tiles so that lanes are busiest; return None if an output reads more than a tile can hold.
 
     Args:
-        columns: The map of the columns.
-        align: Cells begin and end at multiples of it; a power of two that divides the width of the image.
+        columns: Map of the columns.
+        align: Number that cells begin and end at multiples of: a power of two that divides the width of the image.
     """
-    columns = nearby(columns)
-    sizes = LANES, 2 * LANES
+    columns = with_nearby_starts(columns)
+    sizes = WARP, 2 * WARP
     single = [(cells, cut) for cells in sizes if (cut := _cut_by_samples(columns, cells, align)) is not None]
     lengths = [2**power for power in range(1, _LONGEST.bit_length()) if 2**power >= align]
     several = [(length, cut) for length in lengths if (cut := _cut_by_cells(columns, length, align)) is not None]
@@ -70,39 +74,39 @@ def tiles_of(columns: AxisMap, align: int) -> Tiles | None:
 
 
 def _samples_held(candidate: tuple[int, list[int]]) -> int:
-    """What all tiles hold, useful or not, given the size of a tile and how the outputs are cut."""
+    """Return the number of samples that all tiles hold, used or not, for a size of tiles and a cut of the outputs."""
     size, cut = candidate
     return size * (len(cut) - 1)
 
 
 def _cut_by_samples(columns: AxisMap, cells: int, align: int) -> list[int] | None:
-    """First outputs of tiles that read up to so many samples, from the first to the last, and the end."""
+    """Return the first outputs of tiles of so many samples, and the end; None if an output reads more."""
     begins, ends = (columns.starts // align * align).tolist(), (columns.starts + columns.taps).tolist()
     if max(end - begin for begin, end in zip(begins, ends, strict=True)) > cells:
         return None
     cut, low, high = [0], begins[0], ends[0]
     for j in range(1, columns.n_out):
         low, high = min(low, begins[j]), max(high, ends[j])
-        if high - low > cells or j - cut[-1] == LANES:
+        if high - low > cells or j - cut[-1] == WARP:
             cut.append(j)
             low, high = begins[j], ends[j]
     return [*cut, columns.n_out]
 
 
 def _cut_by_cells(columns: AxisMap, length: int, align: int) -> list[int] | None:
-    """First outputs of tiles with a cell for each output, of up to so many samples, and the end."""
+    """Return the first outputs of tiles with a cell of up to so many samples for each output, and the end."""
     begins = (columns.starts // align * align).tolist()
     ends = (columns.starts + columns.taps).tolist()
     needed = [_behind(begin, end, length) for begin, end in zip(begins, ends, strict=True)]
-    if max(needed) > LANES:
+    if max(needed) > WARP:
         return None
     cut, direction = [0], 0
     for j in range(1, columns.n_out):
         step = begins[j] - begins[j - 1]
         turns = direction * step < 0
-        # Outputs that go down are numbered from the last one: the first one's band is then the tile's end.
+        # Outputs that go down are numbered from the last: the band of the first is then the tile's end.
         last = j if step > 0 or direction > 0 else cut[-1]
-        if turns or abs(step) > length or j - cut[-1] + max(needed[last], needed[j]) > LANES:
+        if turns or abs(step) > length or j - cut[-1] + max(needed[last], needed[j]) > WARP:
             cut.append(j)
             direction = 0
         elif step:
@@ -111,7 +115,7 @@ def _cut_by_cells(columns: AxisMap, length: int, align: int) -> list[int] | None
 
 
 def _behind(begin: int, end: int, length: int) -> int:
-    """Cells of so many samples that a band takes."""
+    """Return the number of cells of so many samples that a band takes."""
     return -(-(end - begin) // length)
 
 
@@ -137,28 +141,28 @@ def _of_cells(columns: AxisMap, length: int, align: int, cut: list[int]) -> Tile
     bounds = np.stack([bound for bound, _ in tiles])
     tile = np.repeat(np.arange(len(tiles)), np.diff(cut))
     places = columns.starts[:, None] + np.arange(columns.taps)
-    # The cell of each tap: the last one that does not begin behind it, empty ones before it left out.
+    # The cell of each tap: the last that does not begin behind it, empty ones before it left out.
     cell = np.stack([np.searchsorted(bounds[t], places[j], side="right") - 1 for j, t in enumerate(tile)])
     step = cell - bases[:, None]
-    weights = np.zeros((int(step.max()) + 1, len(tiles), LANES, length), np.float32)
+    weights = np.zeros((int(step.max()) + 1, len(tiles), WARP, length), np.float32)
     within = places - bounds[tile[:, None], cell]
     # No two outputs share a cell at the same step, so nothing is written twice.
     weights[step, tile[:, None], cell, within] = columns.weights
     starts, ends = bounds[:, :-1], bounds[:, 1:]
     outputs = np.array(cut, np.int32)
-    return Tiles(LANES, length, outputs, starts.astype(np.int32), ends.astype(np.int32), bases, weights)
+    return Tiles(WARP, length, outputs, starts.astype(np.int32), ends.astype(np.int32), bases, weights)
 
 
 def _bounds(
     columns: AxisMap, length: int, align: int, first: int, end: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the cells of a tile begin and the last one ends, [LANES + 1], and the cell of each of its outputs."""
+    """Return where the cells of a tile begin and the last ends, [WARP + 1], and the cell of each of its outputs."""
     begins = columns.starts[first:end] // align * align
     behind = -(-int(columns.starts[first:end].max() + columns.taps) // align) * align
     down = begins[0] > begins[-1]
     ordered = begins[::-1] if down else begins
     further = np.arange(ordered[-1] + length, behind, length)
     bounds = np.concatenate([ordered, further, [behind]])
-    filled = np.concatenate([bounds, np.full(LANES + 1 - len(bounds), behind)])
+    filled = np.concatenate([bounds, np.full(WARP + 1 - len(bounds), behind)])
     numbers = np.arange(end - first)
     return filled, numbers[::-1] if down else numbers

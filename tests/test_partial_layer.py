@@ -1,4 +1,4 @@
-"""Pipelines of which some transforms cannot be derived, and the choice of a backend."""
+"""Layers of which some transforms are not derived, and the choice of a backend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 
 import onelayer
 from onelayer import OnelayerError
-from onelayer.layer import FewLayers
+from onelayer.layer import PartialLayer
 
 IMAGE = torch.rand(3, 40, 31, generator=torch.Generator().manual_seed(0))
 
@@ -43,14 +43,14 @@ UNKNOWN: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_what_is_unknown_stays(name: str) -> None:
+def test_unknown_transforms_stay(name: str) -> None:
     transform = UNKNOWN[name]
     layer = onelayer.compile(transform, fullgraph=False)
     for image in (IMAGE, IMAGE.expand(2, -1, -1, -1)[..., :29]):
         torch.testing.assert_close(layer(image), transform(image), rtol=0, atol=1e-5)
 
 
-def test_what_is_random_draws_as_before() -> None:
+def test_random_transforms_draw_as_before() -> None:
     transform = v2.Compose([v2.Resize(20), v2.RandomErasing(p=0.5), v2.Resize(9), v2.RandomRotation(30)])
     layer = onelayer.compile(transform, fullgraph=False)
     for seed in range(8):
@@ -62,7 +62,7 @@ def test_what_is_random_draws_as_before() -> None:
 
 def test_neighbours_are_fused() -> None:
     layer = onelayer.compile(UNKNOWN["in the middle"], fullgraph=False)
-    assert isinstance(layer, FewLayers)
+    assert isinstance(layer, PartialLayer)
     layer(IMAGE)
     assert sorted(layer._layers) == [(0, 2), (3, 5)]
 
@@ -76,9 +76,9 @@ def test_travels() -> None:
     assert "darker" in repr(layer)
 
 
-def test_lists_and_what_is_no_image() -> None:
+def test_lists_and_bad_images() -> None:
     layer = onelayer.compile(UNKNOWN["first"], fullgraph=False)
-    assert [tuple(one.shape) for one in layer([IMAGE, IMAGE[..., :20]])] == [(3, 25, 20), (3, 40, 20)]
+    assert [tuple(output.shape) for output in layer([IMAGE, IMAGE[..., :20]])] == [(3, 25, 20), (3, 40, 20)]
     with pytest.raises(OnelayerError, match="str was given"):
         layer("photo.jpg")
 

@@ -1,4 +1,4 @@
-"""What holds an image, and what is made of it."""
+"""Images as pixels and specs, and back."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_what_a_transform_is_given(name: str) -> None:
-    image, given = IMAGES[name]
-    assert spec_of(image) == given
-    assert tuple(pixels_of(image).shape[-3:]) == given.shape
+def test_specs(name: str) -> None:
+    image, spec = IMAGES[name]
+    assert spec_of(image) == spec
+    assert tuple(pixels_of(image).shape[-3:]) == spec.shape
 
 
 @pytest.mark.parametrize("name", [name for name in IMAGES if name != "plane"])
 def test_there_and_back(name: str) -> None:
-    image, given = IMAGES[name]
-    back = image_of(pixels_of(image), given)
+    image, spec = IMAGES[name]
+    back = image_of(pixels_of(image), spec)
     assert type(back) is type(image) or isinstance(image, PIL.Image.Image)
-    assert spec_of(back) == given
+    assert spec_of(back) == spec
     np.testing.assert_array_equal(pixels_of(back).double(), pixels_of(image).double())
 
 
@@ -72,6 +72,6 @@ def test_memory_is_shared_where_it_can_be() -> None:
         (PIL.Image.new("RGB", (0, 2)), "without pixels"),
     ],
 )
-def test_what_is_no_image(image: object, text: str) -> None:
+def test_bad_images(image: object, text: str) -> None:
     with pytest.raises(OnelayerError, match=text):
         spec_of(image)  # type: ignore[arg-type]

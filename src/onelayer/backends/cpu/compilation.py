@@ -1,0 +1,159 @@
+"""Compile kernels with Numba, and keep the machine code on disk.
+
+Numba's own cache looks at nothing but the file that a kernel is in, so a change of a function that the kernel uses
+would run stale machine code. Here the folder's name is a hash of all sources of this package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+from numba.core import caching
+from numba.core.compiler import CompileResult
+from numba.core.runtime.nrt import rtsys
+
+from onelayer.cache_folder import cache_folder
+
+OLD_FOLDERS = 3
+"""Folders of other sources or versions that stay, for environments that are used side by side."""
+
+_rebuild: Any = CompileResult._rebuild
+_index_and_data_files: Any = caching.IndexDataCacheFile
+
+_LOG = logging.getLogger(__name__)
+
+WRITE_ERRORS: dict[Path, str] = {}
+"""Folders that this process could not write to, with the reason."""
+
+# Sums may be reordered and contracted, but NaN and infinities keep their meaning.
+_FAST = {"contract", "reassoc", "nsz", "arcp"}
+
+inlined = numba.njit(fastmath=_FAST, nogil=True, forceinline=True)
+"""Decorate a part of a kernel. An array is seven arguments, and a call that is not inlined takes longer than the
+arithmetic on a small image."""
+
+exact_inlined = numba.njit(nogil=True, forceinline=True)
+"""Decorate a part of a kernel whose every operation is done as it is written."""
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Decorate a kernel."""
+    return _kept(numba.njit(fastmath=_FAST, nogil=True)(function))
+
+
+def exact_kernel(function: Callable[..., Any]) -> Any:
+    """Decorate a kernel whose every operation is done as it is written."""
+    return _kept(numba.njit(nogil=True)(function))
+
+
+def _kept(dispatcher: Any) -> Any:
+    # What njit(cache=True) does, with a cache of our own.
+    dispatcher._cache = _KernelCache(dispatcher.py_func)
+    return dispatcher
+
+
+def source_hash(folder: Path = Path(__file__).parent) -> str:
+    """Hash what machine code depends on and Numba does not put into its keys: all sources, and all versions.
+
+    Args:
+        folder: Folder of the sources.
+    """
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.implementation.cache_tag}".encode())
+    for path in sorted(folder.glob("*.py")):
+        source = path.read_bytes()
+        digest.update(f"\n{path.name} {len(source)}\n".encode() + source)
+    return digest.hexdigest()[:16]
+
+
+@cache
+def kernel_folder() -> Path:
+    """Return the folder that machine code is read from and written to in this process."""
+    return cache_folder() / "kernels" / source_hash()
+
+
+class _KernelCache(caching.NullCache):  # type: ignore[misc, unused-ignore]  # some versions of Numba have no types
+    """Machine code of a kernel on disk: files of its own for each signature and processor.
+
+    (Numba's own cache has an index of all signatures. Two processes that compile different ones at the same time may
+    overwrite each other's, and then one signature runs the code of the other.) A file that cannot be read counts as
+    missing; machine code that cannot be written is compiled anew in the next process.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Load the machine code of a signature; None if there is none."""
+        rtsys.initialize(target_context)
+        key = self._key(sig, target_context.codegen())
+        try:
+            stored = self._file(key).load(key)
+            found = None if stored is None else _rebuild(target_context, *stored)
+        except Exception:  # noqa: BLE001 - whatever is wrong with a file, the kernel is compiled instead
+            found = None
+        if found is None:
+            _LOG.info("Compiling the CPU kernel %s; this takes some seconds …", self._name)
+        else:
+            _mark_as_used(kernel_folder())
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Store the machine code of a signature."""
+        key = self._key(sig, data.codegen)
+        folder = kernel_folder()
+        try:
+            if not folder.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                _remove_old(folder)
+            file = self._file(key)
+            # What lies there may be no index.
+            file.flush()
+            file.save(key, data._reduce())
+        except OSError as error:
+            _report_once(folder, error)
+
+    def _key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
+        return sig, codegen.magic_tuple()
+
+    def _file(self, key: tuple[Any, ...]) -> Any:
+        name = f"{self._name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}"
+        return _index_and_data_files(str(kernel_folder()), name, source_stamp=kernel_folder().name)
+
+
+@cache
+def _mark_as_used(folder: Path) -> None:
+    try:
+        os.utime(folder)
+    except OSError:
+        # Others may read the folder, and only its owner can mark it.
+        return
+
+
+def _report_once(folder: Path, error: OSError) -> None:
+    if folder not in WRITE_ERRORS:
+        WRITE_ERRORS[folder] = error.strerror or str(error)
+        _LOG.warning(
+            "onelayer compiles its CPU kernels anew in every process: %s cannot be written (%s). "
+            "Set ONELAYER_CACHE to a folder that can.",
+            folder.parent,
+            WRITE_ERRORS[folder],
+        )
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove the folders of other sources or versions, but for those that were used last."""
+    hashes = [path for path in folder.parent.iterdir() if re.fullmatch("[0-9a-f]{16}", path.name) and path != folder]
+    by_age = sorted(hashes, key=lambda path: path.stat().st_mtime)
+    for path in by_age[:-OLD_FOLDERS]:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,134 @@
+"""Compile all CPU kernels ahead of the first image, for example while a container image is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from onelayer.algebra import ChannelMap, Lookup, Program, Separable, SpatialSparse, Stage, Taps
+from onelayer.errors import OnelayerError
+
+if TYPE_CHECKING:
+    from onelayer.backends.cpu.launch import KernelLaunch
+
+_SHAPE = 1, 1, 1
+_DTYPES = torch.uint8, torch.float16, torch.float32
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """A kernel for certain dtypes.
+
+    Args:
+        kernel: Name of the kernel.
+        dtypes: Dtypes of the images and of the results, as a phrase for users.
+        compile: Compiles the kernel, or loads its machine code if that is on disk.
+    """
+
+    kernel: str
+    dtypes: str
+    compile: Callable[[], object]
+
+    def __str__(self) -> str:
+        return f"{self.kernel}, {self.dtypes}"
+
+
+def compilations() -> list[Compilation]:
+    """List what :func:`warmup` compiles: every kernel that a layer may use on the CPU, for all dtypes."""
+    # Only here, because it takes half a second to import Numba.
+    from onelayer.backends.cpu.counters import wait_a_little
+    from onelayer.backends.cpu.float32_sum_kernel import sums_of_columns, sums_of_rows
+
+    launches: list[tuple[KernelLaunch, tuple[torch.dtype, ...]]] = [
+        (_byte_launch(), (torch.uint8,)),
+        (_float_launch(Separable.identity(_SHAPE)), _DTYPES),
+        (_float_launch(_any_pixels()), _DTYPES),
+    ]
+    found = [
+        Compilation(
+            launch.kernel.__name__, f"{_name(images)} → {_name(results)}", partial(_run, launch, images, results)
+        )
+        for launch, inputs in launches
+        for images, results in product(inputs, _DTYPES)
+    ]
+    taps = Taps(1, np.zeros(1, np.int64), np.ones(1, np.int64), np.ones((1, 1), np.float32))
+    images = np.zeros((1, 1, 1), np.float32)
+    for kernel, values in ((sums_of_columns, images[0]), (sums_of_rows, images)):
+        run = partial(kernel, values, taps.starts, taps.counts, taps.weights, 0, values.copy())
+        found.append(Compilation(kernel.__name__, "float32 → float32", run))
+    found.append(Compilation(wait_a_little.__name__, "counters", partial(wait_a_little, np.zeros(3, np.uint64), 0)))
+    return found
+
+
+def warmup(*, progress: bool = False) -> Path:
+    """Compile all CPU kernels, for all dtypes, and keep the machine code on disk.
+
+    It is kept in ``$ONELAYER_CACHE/kernels``, or in the user's cache folder, for this kind of processor and for this
+    version of onelayer and Numba. What is there already is not compiled again. It takes a minute or two.
+
+    Args:
+        progress: Whether to show progress on standard error.
+
+    Returns:
+        Folder of the machine code.
+
+    Raises:
+        OnelayerError: If the folder cannot be written.
+    """
+    from onelayer.backends.cpu.compilation import WRITE_ERRORS, kernel_folder
+
+    each = compilations()
+    for compilation in _shown(each) if progress else each:
+        compilation.compile()
+    folder = kernel_folder()
+    if folder in WRITE_ERRORS:
+        raise OnelayerError(
+            f"compiled kernels cannot be kept in {folder}: {WRITE_ERRORS[folder]}",
+            hint="Set ONELAYER_CACHE to a folder that can be written.",
+        )
+    return folder
+
+
+def _shown(each: list[Compilation]) -> Iterator[Compilation]:
+    from onelayer.console import progress
+
+    with progress() as display:
+        yield from display.track(each, description="Compiling CPU kernels")
+
+
+def _byte_launch() -> KernelLaunch:
+    from onelayer.backends.cpu.launch import launch_of
+    from onelayer.backends.cpu.split import byte_segments_of
+
+    segments = byte_segments_of(Program(_SHAPE, (Lookup(np.arange(256.0)),)))
+    assert not isinstance(segments, str)
+    return launch_of(segments[0])
+
+
+def _float_launch(stage: Stage) -> KernelLaunch:
+    from onelayer.backends.cpu.launch import launch_of
+    from onelayer.backends.segments import segments_of
+
+    segments = segments_of(Program(_SHAPE, (stage,)))
+    assert not isinstance(segments, str)
+    return launch_of(segments[0])
+
+
+def _any_pixels() -> SpatialSparse:
+    return SpatialSparse(ChannelMap.identity(1), sparse.eye_array(1, format="csr"), (1, 1), (1, 1), np.zeros(1))
+
+
+def _run(launch: KernelLaunch, images: torch.dtype, results: torch.dtype) -> None:
+    launch(torch.zeros(1, *_SHAPE, dtype=images), torch.empty(1, *_SHAPE, dtype=results), 1)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

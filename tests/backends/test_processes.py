@@ -1,0 +1,93 @@
+"""Kernels in other processes: forked, spawned, and with threads that still compute at their end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FORKED = """
+import os, sys, torch
+from torch.utils.data import DataLoader
+from torchvision.models import ResNet50_Weights
+import onelayer
+from onelayer.backends.cpu import launch
+
+launch.MULTIPLICATIONS_PER_THREAD = 1
+torch.set_num_threads(3)
+layer = onelayer.compile(ResNet50_Weights.DEFAULT.transforms())
+images = [torch.full((3, 60 + n, 50), n, dtype=torch.uint8) for n in range(6)]
+expected = torch.stack([layer(image) for image in images])
+assert not any(name.startswith("onelayer.backends.triton.kernels") for name in sys.modules)
+
+# Threads do not survive a fork.
+child = os.fork()
+if child == 0:
+    # Not torch.equal: after a fork PyTorch's own threads are gone, and it would wait for them.
+    os._exit(0 if (layer(images[3]).numpy() == expected[3].numpy()).all() else 1)
+assert os.waitpid(child, 0)[1] == 0, "the forked process"
+print("forked")
+
+(batch,) = DataLoader(images, 6, num_workers=2, collate_fn=lambda batch: torch.stack([layer(image) for image in batch]),
+                      multiprocessing_context="fork")
+assert torch.equal(batch, expected)
+print("workers")
+
+# The end of the process while threads compute, as when the calling thread was interrupted. (Threads of the user that
+# call PyTorch itself then, such as daemons that run a layer, are another matter: they abort any process.)
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+launch.wait_a_little = interrupt
+try:
+    layer(torch.zeros(1, 3, 600, 500, dtype=torch.uint8).expand(1000, -1, -1, -1))
+except KeyboardInterrupt:
+    print("end")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_forks_and_the_end_of_a_process() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED], timeout=300, check=False, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stdout.split(), ended.stderr) == (0, ["forked", "workers", "end"], "")
+
+
+LOADER = """
+import sys
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision.models import ResNet50_Weights
+import onelayer
+
+class Photographs(Dataset):
+    def __init__(self):
+        self.layer = onelayer.compile(ResNet50_Weights.DEFAULT.transforms())
+        self.images = [torch.full((3, 60 + n, 50), n, dtype=torch.uint8) for n in range(6)]
+    def __len__(self):
+        return 6
+    def __getitem__(self, index):
+        return self.layer(self.images[index])
+
+if __name__ == "__main__":
+    data = Photographs()
+    expected = torch.stack([data[index] for index in range(6)])
+    (batch,) = DataLoader(data, batch_size=6, num_workers=2, multiprocessing_context=sys.argv[1])
+    raise SystemExit(0 if torch.equal(batch, expected) else 1)
+"""
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("context", ["spawn", "forkserver"])
+def test_in_workers(context: str, tmp_path: Path) -> None:
+    if context not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system has no {context}")
+    (tmp_path / "loader.py").write_text(LOADER)
+    command = [sys.executable, "-W", "ignore", str(tmp_path / "loader.py"), context]
+    assert subprocess.run(command, timeout=300, check=False).returncode == 0
