@@ -31,10 +31,11 @@ def as_function(operator: Operator) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def assert_same(found: Identified, operator: Operator, tolerance: float = 2e-6) -> None:
-    """Weights and bias that differ by float32 rounding at most."""
+    """Weights that differ by float32 rounding at most, and biases that differ by no more relative to the outputs."""
     one, other = found.operator.to_dense(), operator.to_dense()
     np.testing.assert_allclose(one.weight, other.weight, atol=tolerance * np.abs(other.weight).max())
-    np.testing.assert_allclose(one.bias, other.bias, atol=tolerance * max(1.0, float(np.abs(other.bias).max())))
+    size = max(1.0, found.output_range, float(np.abs(other.bias).max()))
+    np.testing.assert_allclose(one.bias, other.bias, atol=tolerance * size)
 
 
 def noise_image(kind: ImageSpec, seed: int = 5) -> Any:
@@ -88,10 +89,10 @@ def test_separable(rows: AxisMap, cols: AxisMap, words: tuple[str, str]) -> None
 
 
 # Without shrinking: an example takes up to a second.
-@settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@settings(phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(
-    shape=st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(1, 12)),
-    size=st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)),
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 8), st.integers(1, 8)),
+    size=st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6)),
     taps=st.integers(1, 4),
     transpose=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
@@ -111,7 +112,8 @@ def test_any_separable_function(
 
     height, width = (shape[2], shape[1]) if transpose else shape[1:]
     channel = generator.uniform(0.2, 1.0, (size[0], shape[0]))
-    bias = generator.normal(size=size)
+    # Outputs are rounded to float32: next to a large bias, little would be left of small weights.
+    bias = generator.normal(size=size) / 10
     true = Separable(channel, axis(height, size[1]), axis(width, size[2]), bias, transpose)
     found = identify(as_function(true), shape)
     assert found.kind == "separable"
@@ -154,17 +156,27 @@ def test_a_constant() -> None:
     torch.testing.assert_close(found.layer()(torch.rand(SHAPE)), picture)
 
 
-def test_imagenet_evaluation() -> None:
+@pytest.mark.parametrize(
+    ("shape", "short", "size", "rows", "columns"),
+    [
+        ((3, 75, 70), 64, 56, "75→68, crop 6…61 of 68", "70→64, crop 4…59 of 64"),
+        pytest.param(
+            (3, 300, 280), 256, 224, "300→274, crop 25…248 of 274", "280→256, crop 16…239 of 256",
+            marks=pytest.mark.exhaustive,
+        ),
+    ],
+)  # fmt: skip
+def test_imagenet_evaluation(shape: tuple[int, int, int], short: int, size: int, rows: str, columns: str) -> None:
     transform = v2.Compose(
         [
-            v2.Resize(256, antialias=True),
-            v2.CenterCrop(224),
+            v2.Resize(short, antialias=True),
+            v2.CenterCrop(size),
             v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
         ]
     )
-    found = identify(lambda image: transform(image), (3, 300, 280))
-    assert found.description["rows"] == "bilinear antialias 300→274, crop 25…248 of 274"
-    assert found.description["columns"] == "bilinear antialias 280→256, crop 16…239 of 256"
+    found = identify(lambda image: transform(image), shape)
+    assert found.description["rows"] == f"bilinear antialias {rows}"
+    assert found.description["columns"] == f"bilinear antialias {columns}"
     assert found.description["channels"] == "divided by the standard deviations of ImageNet"
     assert found.largest_error < 1e-5 * found.output_range
     assert found.images < 400
@@ -174,8 +186,18 @@ def test_imagenet_evaluation() -> None:
 # -- rounding and clamping ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [(13, 9), (40, 30)])
-@pytest.mark.parametrize("name", ["BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS"])
+SMALL, LARGE = (13, 9), (40, 30)
+FAST = {("BOX", SMALL), ("BILINEAR", LARGE), ("HAMMING", SMALL), ("BICUBIC", LARGE)}
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        pytest.param(name, size, marks=() if (name, size) in FAST else pytest.mark.exhaustive)
+        for name in ("BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")
+        for size in (SMALL, LARGE)
+    ],
+)
 def test_pillow_resizes_bit_for_bit(name: str, size: tuple[int, int]) -> None:
     resample = PIL.Image.Resampling[name]
     image = PIL.Image.new("RGB", (31, 26))
@@ -183,7 +205,7 @@ def test_pillow_resizes_bit_for_bit(name: str, size: tuple[int, int]) -> None:
     assert found.kind == "separable"
     assert found.largest_error == 0.0
     # Boxes that do not shrink only choose values, as nearest neighbours.
-    assert ("one after the other" in found.description["rounding"]) == (name != "BOX" or size == (13, 9))
+    assert ("one after the other" in found.description["rounding"]) == (name != "BOX" or size == SMALL)
     assert_layer_agrees(found, lambda one: one.resize(size, resample), 0.0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from onelayer.algebra import AxisMap
@@ -24,7 +24,6 @@ FILTERS: list[tuple[Interpolation, bool]] = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(FILTERS),
     st.integers(1, 40),

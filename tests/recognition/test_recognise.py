@@ -76,7 +76,7 @@ def test_least_squares_on_cifar10(cifar10_parquet: Path) -> None:
     assert found.names.rows == found.names.cols == "bilinear antialias 32→28, flipped"
 
 
-@pytest.mark.parametrize("time", [1e4, 1e5])
+@pytest.mark.parametrize("time", [1e4, pytest.param(1e5, marks=pytest.mark.exhaustive)])
 def test_gradient_descent_leaves_noise_that_images_do_not_show(
     small_report: Separable, descended: Learn, time: float
 ) -> None:
@@ -221,8 +221,15 @@ def rotation(degrees: float, size: int = 12) -> Dense:
     return Dense(turned.T, np.zeros(size * size), (1, size, size), (1, size, size))
 
 
-@pytest.mark.parametrize("with_statistics", [False, True])
-@pytest.mark.parametrize("degrees", [1.0, 30.0])
+@pytest.mark.parametrize(
+    ("degrees", "with_statistics"),
+    [
+        (1.0, True),
+        (30.0, False),
+        pytest.param(1.0, False, marks=pytest.mark.exhaustive),
+        pytest.param(30.0, True, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_rotation_is_refused(learned: Learn, degrees: float, with_statistics: bool) -> None:
     dense, statistics = learned(rotation(degrees))
     with pytest.raises(NotRecognisedError, match=r"singular values of rows against the rest are \d.*expected one"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, floor
 from typing import final
 
@@ -19,12 +19,8 @@ from onelayer.recognition.tolerance import CLEARLY, checked_matrix, is_meaningfu
 SAME = 1e-6
 """Largest difference of the taps of two known maps that are the same map: libraries round differently."""
 _MODES: tuple[Padding, ...] = ("edge", "symmetric", "reflect")
-
-
 _OFF_A_LINE = 1.0
 """Largest distance of the centres of a resize from a line, in samples, or in steps if these are longer."""
-AxisCandidate = tuple[str, AxisMap]
-"""Name of a known map, and the map."""
 # Where two of them are the same map, the first gives it its name.
 _FILTERS: tuple[tuple[str, Interpolation, bool], ...] = (
     ("nearest", "nearest", False),
@@ -37,6 +33,8 @@ _FILTERS: tuple[tuple[str, Interpolation, bool], ...] = (
     ("hamming", "hamming", True),
     ("lanczos", "lanczos", True),
 )
+_MOST_ENLARGED = 16
+"""Largest factor of an enlargement that is followed by a crop."""
 
 
 @final
@@ -55,6 +53,54 @@ class NamedAxis:
     map: AxisMap
     distance: float
     also: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A known map in its parts, which are multiplied out only if its middle output is near.
+
+    Args:
+        name: Description.
+        core: Map between a crop of the input and a crop of the output, such as a resize.
+        n_in: Length of the input.
+        input_start: Start of the crop of the input.
+        output_start: Start of the crop of the core's output.
+        length: Length of that crop.
+        flipped: Whether the crop of the output is flipped.
+        padding: Numbers of outputs before and after, and how they are padded; None without any.
+    """
+
+    name: str
+    core: AxisMap
+    n_in: int
+    input_start: int
+    output_start: int
+    length: int
+    flipped: bool = False
+    padding: tuple[int, int, Padding] | None = None
+
+    @property
+    def middle(self) -> int:
+        """Index of the output in the middle between the paddings."""
+        return self.length // 2 + (0 if self.padding is None else self.padding[0])
+
+    def middle_row(self) -> FloatArray:
+        """Compute the taps of that output, [n_in]."""
+        place = self.length // 2
+        output = self.output_start + (self.length - 1 - place if self.flipped else place)
+        row = np.zeros(self.n_in)
+        start = self.input_start + self.core.starts[output]
+        row[start : start + self.core.taps] = self.core.weights[output]
+        return row
+
+    def multiplied_out(self) -> AxisMap:
+        """Compute the map."""
+        whole = AxisMap.crop(self.core.n_out, self.output_start, self.length) @ self.core
+        whole = whole @ AxisMap.crop(self.n_in, self.input_start, self.core.n_in)
+        if self.flipped:
+            whole = AxisMap.flip(self.length) @ whole
+        return whole if self.padding is None else AxisMap.pad(self.length, *self.padding) @ whole
 
 
 def named_axis(matrix: ArrayLike, tolerance: float, precision: Precision = "float64") -> NamedAxis | None:
@@ -91,7 +137,7 @@ def named_axis(matrix: ArrayLike, tolerance: float, precision: Precision = "floa
         # Nothing known reads nothing in between.
         return None
     if before or after:
-        return _best(taps, tolerance, _padded(_unpadded(inner, precision), len(inner), before, after, "zero"))
+        return _best(taps, tolerance, _padded(_unpadded(inner, precision), before, after, "zero"))
     found = _best(taps, tolerance, _unpadded(taps, precision))
     if found is not None:
         return found
@@ -99,16 +145,16 @@ def named_axis(matrix: ArrayLike, tolerance: float, precision: Precision = "floa
     return _best(taps, tolerance, padded)
 
 
-def _best(taps: FloatArray, tolerance: float, candidates: Iterator[AxisCandidate]) -> NamedAxis | None:
+def _best(taps: FloatArray, tolerance: float, candidates: Iterator[_Candidate]) -> NamedAxis | None:
     near: list[tuple[float, str, AxisMap]] = []
-    middle = len(taps) // 2
-    for name, known in candidates:
-        # One output tells most of them apart, at a fraction of the cost.
-        if float(np.abs(_row(known, middle) - taps[middle]).max()) > tolerance:
+    for candidate in candidates:
+        # A single output tells most of them apart, at a fraction of the cost.
+        if float(np.abs(candidate.middle_row() - taps[candidate.middle]).max()) > tolerance:
             continue
+        known = candidate.multiplied_out()
         distance = float(np.abs(known.to_dense() - taps).max())
         if distance <= tolerance:
-            near.append((distance, name, known))
+            near.append((distance, candidate.name, known))
     if not near:
         return None
     nearest = min(near, key=lambda candidate: candidate[0])[2]
@@ -121,30 +167,21 @@ def _best(taps: FloatArray, tolerance: float, candidates: Iterator[AxisCandidate
     return NamedAxis(name, known, distance, tuple(dict.fromkeys(other for _, other, _ in names[1:] if other != name)))
 
 
-def _row(axis: AxisMap, output: int) -> FloatArray:
-    row = np.zeros(axis.n_in)
-    start = axis.starts[output]
-    row[start : start + axis.taps] = axis.weights[output]
-    return row
-
-
-def _padded(
-    candidates: Iterator[AxisCandidate], length: int, before: int, after: int, mode: Padding
-) -> Iterator[AxisCandidate]:
+def _padded(candidates: Iterator[_Candidate], before: int, after: int, mode: Padding) -> Iterator[_Candidate]:
     content = "zeros" if mode == "zero" else mode
-    padding = AxisMap.pad(length, before, after, mode)
-    for name, known in candidates:
-        yield f"{name}, padded by {before} and {after} ({content})", padding @ known
+    for candidate in candidates:
+        name = f"{candidate.name}, padded by {before} and {after} ({content})"
+        yield replace(candidate, name=name, padding=(before, after, mode))
 
 
-def _edge_padded(taps: FloatArray, tolerance: float, precision: Precision, mode: Padding) -> Iterator[AxisCandidate]:
+def _edge_padded(taps: FloatArray, tolerance: float, precision: Precision, mode: Padding) -> Iterator[_Candidate]:
     before = _repeats(taps, tolerance, mode)
     after = _repeats(taps[::-1], tolerance, mode)
     length = len(taps) - before - after
     if before + after == 0 or length < 1 or (mode == "reflect" and max(before, after) >= length):
         return
     inner = taps[before : before + length]
-    yield from _padded(_unpadded(inner, precision), length, before, after, mode)
+    yield from _padded(_unpadded(inner, precision), before, after, mode)
 
 
 def _repeats(taps: FloatArray, tolerance: float, mode: Padding) -> int:
@@ -163,7 +200,7 @@ def _repeats(taps: FloatArray, tolerance: float, mode: Padding) -> int:
     return most
 
 
-def _unpadded(taps: FloatArray, precision: Precision) -> Iterator[AxisCandidate]:
+def _unpadded(taps: FloatArray, precision: Precision) -> Iterator[_Candidate]:
     """Yield crops and resizes, the simplest first, flipped where the outputs descend.
 
     The centres of gravity of the outputs' taps say by how much the axis is resized and where it is cropped, up to a few
@@ -173,16 +210,14 @@ def _unpadded(taps: FloatArray, precision: Precision) -> Iterator[AxisCandidate]
         taps: Measured taps, float64 [n_out, n_in], none of the rows near zero.
         precision: Precision in which a resize places its samples.
     """
-    n_out = len(taps)
     centres = _centres(taps)
-    ascends = n_out == 1 or float(np.median(np.diff(centres))) >= 0.0
-    upright = centres if ascends else centres[::-1]
-    for name, known in _ascending(taps.shape[1], upright, precision):
+    ascends = len(taps) == 1 or float(np.median(np.diff(centres))) >= 0.0
+    for candidate in _ascending(taps.shape[1], centres if ascends else centres[::-1], precision):
         if ascends:
-            yield name, known
+            yield candidate
         else:
-            flipped = AxisMap.flip(n_out) @ known
-            yield ("flipped" if known.is_identity else f"{name}, flipped"), flipped
+            name = "flipped" if candidate.name == "identity" else f"{candidate.name}, flipped"
+            yield replace(candidate, name=name, flipped=True)
 
 
 def _centres(taps: FloatArray) -> FloatArray:
@@ -193,36 +228,38 @@ def _centres(taps: FloatArray) -> FloatArray:
     return centres
 
 
-def _ascending(n_in: int, centres: FloatArray, precision: Precision) -> Iterator[AxisCandidate]:
+def _ascending(n_in: int, centres: FloatArray, precision: Precision) -> Iterator[_Candidate]:
     yield from _crops(n_in, centres)
-    yield from _resizes(n_in, len(centres), precision)
+    for name, resize in _resizes(n_in, len(centres), precision):
+        yield _Candidate(name, resize, n_in, 0, 0, len(centres))
     if len(centres) > 1:
-        step, doubt, off = _step(centres)
+        step, uncertainty, off = _step(centres)
         if off > _OFF_A_LINE * max(step, 1.0):
             return
-        yield from _resized_then_cropped(n_in, centres, step, doubt, precision)
-        yield from _cropped_then_resized(n_in, centres, step, doubt, precision)
+        yield from _resized_then_cropped(n_in, centres, step, uncertainty, precision)
+        yield from _cropped_then_resized(n_in, centres, step, uncertainty, precision)
 
 
-def _crops(n_in: int, centres: FloatArray) -> Iterator[AxisCandidate]:
+def _crops(n_in: int, centres: FloatArray) -> Iterator[_Candidate]:
     length = len(centres)
     start = round(float(np.median(centres - np.arange(length))))
-    if length == n_in and start == 0:
-        yield "identity", AxisMap.identity(n_in)
-    elif 0 <= start <= n_in - length:
-        yield _crop_name(n_in, start, length), AxisMap.crop(n_in, start, length)
+    if 0 <= start <= n_in - length:
+        name = "identity" if length == n_in else _crop_name(n_in, start, length)
+        yield _Candidate(name, AxisMap.identity(n_in), n_in, 0, start, length)
 
 
 def _crop_name(n: int, start: int, length: int) -> str:
     return f"crop {start}…{start + length - 1} of {n}"
 
 
-def _resizes(n_in: int, n_out: int, precision: Precision) -> Iterator[AxisCandidate]:
+def _resizes(n_in: int, n_out: int, precision: Precision) -> Iterator[tuple[str, AxisMap]]:
     if n_in == n_out:
         return
     for name, interpolation, antialias in _FILTERS:
-        known = AxisMap.resample(n_in, n_out, interpolation, antialias, precision=precision)
-        yield f"{name} {n_in}→{n_out}", known
+        yield (
+            f"{name} {n_in}→{n_out}",
+            AxisMap.resample(n_in, n_out, interpolation, antialias, precision=precision),
+        )
     if n_out < n_in:
         yield f"area {n_in}→{n_out}", _area(n_in, n_out)
 
@@ -244,40 +281,38 @@ def _step(centres: FloatArray) -> tuple[float, float, float]:
     inner = slice(count // 6, count - count // 6)
     places = np.arange(count)[inner]
     step = float(np.polyfit(places, centres[inner], 1)[0]) if len(places) > 1 else float(np.diff(centres).mean())
-    step = max(step, 1.0 / 64)
+    step = max(step, 1.0 / _MOST_ENLARGED)
     regular = centres[inner] - places * step
     return step, 1.0 / (len(places) * max(step, 1.0)) + 0.01, float(np.ptp(regular)) / 2
 
 
-def _around(value: float, doubt: float) -> range:
-    return range(max(1, floor(value * (1.0 - doubt)) - 1), ceil(value * (1.0 + doubt)) + 2)
+def _around(value: float, uncertainty: float) -> range:
+    return range(max(1, floor(value * (1.0 - uncertainty)) - 1), ceil(value * (1.0 + uncertainty)) + 2)
 
 
 def _resized_then_cropped(
-    n_in: int, centres: FloatArray, step: float, doubt: float, precision: Precision
-) -> Iterator[AxisCandidate]:
+    n_in: int, centres: FloatArray, step: float, uncertainty: float, precision: Precision
+) -> Iterator[_Candidate]:
     length = len(centres)
-    for size in _around(n_in / step, doubt):
+    for size in _around(n_in / step, uncertainty):
         if size <= length:
             continue
         offset = float(np.median((centres + 0.5) * (size / n_in) - 0.5 - np.arange(length)))
         starts = [start for start in range(floor(offset) - 1, ceil(offset) + 2) if 0 <= start <= size - length]
-        for name, known in _resizes(n_in, size, precision):
+        for name, resize in _resizes(n_in, size, precision) if starts else ():
             for start in starts:
-                crop = AxisMap.crop(size, start, length)
-                yield f"{name}, {_crop_name(size, start, length)}", crop @ known
+                yield _Candidate(f"{name}, {_crop_name(size, start, length)}", resize, n_in, 0, start, length)
 
 
 def _cropped_then_resized(
-    n_in: int, centres: FloatArray, step: float, doubt: float, precision: Precision
-) -> Iterator[AxisCandidate]:
+    n_in: int, centres: FloatArray, step: float, uncertainty: float, precision: Precision
+) -> Iterator[_Candidate]:
     length = len(centres)
-    for size in _around(step * length, doubt):
+    for size in _around(step * length, uncertainty):
         if size >= n_in:
             continue
         offset = float(np.median(centres + 0.5 - (np.arange(length) + 0.5) * (size / length)))
         starts = [start for start in range(floor(offset) - 1, ceil(offset) + 2) if 0 <= start <= n_in - size]
-        for name, known in _resizes(size, length, precision):
+        for name, resize in _resizes(size, length, precision) if starts else ():
             for start in starts:
-                crop = AxisMap.crop(n_in, start, size)
-                yield f"{_crop_name(n_in, start, size)}, {name}", known @ crop
+                yield _Candidate(f"{_crop_name(n_in, start, size)}, {name}", resize, n_in, start, 0, length)
