@@ -17,18 +17,12 @@ from typing import Literal
 import torch
 
 from onelayer.frontends.torchvision import passed_here
+from onelayer.frontends.torchvision.comparisons import TESTED, release
 
 Size = tuple[int, int]
 """Height and width."""
 
 Axis = Literal["rows", "cols"]
-
-TESTED = {
-    "torch": ("2.14", "2.15"),
-    "torchvision": ("0.29",),
-    "pillow": ("11.3", "12.0", "12.1", "12.2", "12.3", "13.0"),
-}
-"""Releases whose pixels were compared."""
 
 
 @dataclass(frozen=True)
@@ -137,12 +131,6 @@ def torch_bytes() -> FixedPoint:
     _warn_if_untested("torch")
     _warn_if_untested("torchvision")
     return TORCH_BYTES
-
-
-def release(text: str) -> tuple[int, int]:
-    """Return the first two numbers of a version."""
-    major, minor, *_ = text.split("+")[0].split(".")
-    return int(major), int(minor)
 
 
 def _capability() -> str:
