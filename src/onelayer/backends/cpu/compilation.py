@@ -1,7 +1,7 @@
 """Compile kernels with Numba, and keep the machine code on disk.
 
-Numba's own cache looks at nothing but the file that a kernel is in, so a change of a function that the kernel uses
-would run stale machine code. Here the folder's name is a hash of all sources of this package.
+Numba's own cache looks at nothing but the file that a kernel is in, so that a change of a function that the kernel uses
+would run stale machine code. Here the folder's name is a hash of all sources that kernels are made of.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from numba.core.compiler import CompileResult
 from numba.core.runtime.nrt import rtsys
 
 from onelayer.cache_folder import cache_folder
+
+WITHOUT_KERNELS = {"__init__.py", "launch.py", "memory.py", "program.py", "split.py", "threads.py", "warmup.py"}
+"""Files of this package that kernels are not made of. All others count, so that a new file is not forgotten."""
 
 OLD_FOLDERS = 3
 """Folders of other sources or versions that stay, for environments that are used side by side."""
@@ -64,15 +67,16 @@ def _kept(dispatcher: Any) -> Any:
 
 
 def source_hash(folder: Path = Path(__file__).parent) -> str:
-    """Hash what machine code depends on and Numba does not put into its keys: all sources, and all versions.
+    """Hash what machine code depends on and Numba does not put into its keys: the kernels' sources, and versions.
 
     Args:
         folder: Folder of the sources.
     """
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.implementation.cache_tag}".encode())
     for path in sorted(folder.glob("*.py")):
-        source = path.read_bytes()
-        digest.update(f"\n{path.name} {len(source)}\n".encode() + source)
+        if path.name not in WITHOUT_KERNELS:
+            source = path.read_bytes()
+            digest.update(f"\n{path.name} {len(source)}\n".encode() + source)
     return digest.hexdigest()[:16]
 
 
