@@ -30,7 +30,8 @@ from onelayer.algebra import (
 )
 from onelayer.algebra.checks import lengths, real_number, real_numbers
 from onelayer.algebra.operator import as_images
-from onelayer.backends import LoweringTarget, choose, lower
+from onelayer.backends import LoweringTarget, choose
+from onelayer.backends.pytorch.lowering import lower
 from onelayer.verification.bound import proved_bound
 
 
@@ -147,17 +148,17 @@ def test_it_runs_on_pytorch() -> None:
     program = Program(SHAPE, (CENTRED, Softened(2.0), CROP))
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
         target = LoweringTarget(torch.device("cpu"), dtype, dtype)
-        assert choose("auto", program, target.device, dtype).name == "torch"
+        assert choose("auto", program, target).name == "torch"
         for batch in ((), (0,), (2, 3)):
-            result = lower("torch", program, target)(torch.from_numpy(images(*batch)).to(dtype))
+            result = lower(program, target)(torch.from_numpy(images(*batch)).to(dtype))
             assert result.dtype == dtype
             np.testing.assert_allclose(result.numpy(), program.apply(images(*batch)), rtol=0, atol=tolerance)
     x = torch.from_numpy(images()).requires_grad_()
-    centred = lower("torch", Program(SHAPE, (CENTRED,)), LoweringTarget(x.device, x.dtype, x.dtype))(x)
+    centred = lower(Program(SHAPE, (CENTRED,)), LoweringTarget(x.device, x.dtype, x.dtype))(x)
     centred.backward(torch.from_numpy(images(1)[0]))
     assert x.grad is not None
     np.testing.assert_allclose(x.grad.numpy(), CENTRED.apply_transposed(images(1)[0]), rtol=0, atol=1e-12)
-    softened = lower("torch", Program(SHAPE, (Softened(2.0),)), LoweringTarget(x.device, x.dtype, x.dtype))(x)
+    softened = lower(Program(SHAPE, (Softened(2.0),)), LoweringTarget(x.device, x.dtype, x.dtype))(x)
     with pytest.raises(OnelayerError, match="a gradient through Softened"):
         softened.sum().backward()
 
