@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from rich.console import Console
 from scipy import ndimage
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 import onelayer
@@ -31,9 +34,10 @@ def as_function(operator: Operator) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def assert_same(found: Identified, operator: Operator, tolerance: float = 2e-6) -> None:
-    """Weights that differ by float32 rounding at most, and biases that differ by no more relative to the outputs."""
+    """Weights and biases that differ by float32 rounding of the outputs at most."""
     one, other = found.operator.to_dense(), operator.to_dense()
-    np.testing.assert_allclose(one.weight, other.weight, atol=tolerance * np.abs(other.weight).max())
+    largest = max(found.output_range, float(np.abs(other.weight).max()))
+    np.testing.assert_allclose(one.weight, other.weight, atol=tolerance * largest)
     size = max(1.0, found.output_range, float(np.abs(other.bias).max()))
     np.testing.assert_allclose(one.bias, other.bias, atol=tolerance * size)
 
@@ -116,7 +120,9 @@ def test_any_separable_function(
     bias = generator.normal(size=size) / 10
     true = Separable(channel, axis(height, size[1]), axis(width, size[2]), bias, transpose)
     found = identify(as_function(true), shape)
-    assert found.kind == "separable"
+    # Of few values, rounded to float32, products may be too far off, and each weight is measured alone.
+    few = min(np.prod(shape), np.prod(size)) < 12
+    assert found.kind in (("separable", "dense") if few else ("separable",))
     # Weights come from products of images of up to 100 levels with outputs that are rounded to float32.
     assert_same(found, true, 2e-5)
 
@@ -486,6 +492,20 @@ def test_a_function_that_takes_batches_for_something_else_is_given_single_images
     found = identify(lambda image: ndimage.gaussian_filter1d(image, 1.0, axis=0), np.zeros((17, 11, 3), np.float32))
     assert found.calls >= found.images - 2
     assert found.description["columns"] == "identity"
+
+
+def test_nothing_is_printed_unless_progress_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr("onelayer.identification.identifying.console", terminal)
+    for progress, expected in ((False, False), (True, True)):
+        identify(lambda image: image.flip(-1), (1, 3, 4), progress=progress)
+        assert bool(terminal.file.getvalue()) == expected  # type: ignore[attr-defined]
+
+
+def test_wrapped_tensors_stay_wrapped() -> None:
+    found = identify(v2.Compose([v2.ToImage(), v2.RandomHorizontalFlip(p=1)]), SHAPE)
+    assert found.output_spec == ImageSpec(SHAPE, "float32", "image")
+    assert isinstance(found.layer()(torch.rand(SHAPE)), tv_tensors.Image)
 
 
 def test_the_result_as_text() -> None:

@@ -11,6 +11,7 @@ from onelayer.algebra import AxisMap
 from onelayer.algebra.axis import Interpolation
 from onelayer.errors import OnelayerError
 from onelayer.recognition import named_axis, named_channels
+from onelayer.recognition.known_channels import named_offset
 
 FILTERS: list[tuple[Interpolation, bool]] = [
     ("nearest", False),
@@ -60,6 +61,8 @@ def test_a_resize_then_a_crop_then_a_flip_is_found_in_noisy_taps(
     [
         (AxisMap.identity(9), "identity"),
         (AxisMap.flip(9), "flipped"),
+        (AxisMap.flip(8), "flipped"),
+        (AxisMap.flip(28) @ AxisMap.resample(32, 28, "bilinear", True), "bilinear antialias 32→28, flipped"),
         (AxisMap.crop(11, 2, 7), "crop 2…8 of 11"),
         (AxisMap.resample(32, 28, "bilinear", True), "bilinear antialias 32→28"),
         (AxisMap.resample(17, 11, "lanczos", True), "lanczos 17→11"),
@@ -146,6 +149,27 @@ def test_names_of_channel_mixings(matrix: object, name: str) -> None:
     assert found is not None
     assert found.name == name
     np.testing.assert_allclose(found.matrix, np.asarray(matrix), atol=1e-12)
+
+
+def test_names_of_offsets() -> None:
+    known = {
+        "means of ImageNet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        "means of CLIP": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+        "means of CIFAR-10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+        "mean 0.5": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+        "constant: -0.25, 0.125, 1": ((0.25, -0.125, -1.0), (1.0, 1.0, 1.0)),
+    }
+    noise = np.random.default_rng(0).normal(0, 1e-7, (3, 5, 4))
+    for name, (means, deviations) in known.items():
+        exact = -np.array(means) / np.array(deviations)
+        found = named_offset(exact[:, None, None] + noise, 1.0)
+        assert found.name == name
+        np.testing.assert_allclose(found.bias, exact, atol=1e-7)
+    assert named_offset(np.full((1, 2, 2), -1.0), 1.0).name == "mean 0.5"
+    image = np.zeros((3, 5, 4))
+    image[1, 2, 3] = 0.5
+    assert named_offset(image, 1.0).name == "image"
 
 
 def test_a_mixing_of_no_name() -> None:

@@ -13,6 +13,7 @@ from scipy.ndimage import rotate
 
 from onelayer.algebra import AxisMap, Dense, Separable, affine_part
 from onelayer.data import load_images
+from onelayer.dense_layer import DenseLayer
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, derive
 from onelayer.pipelines import named
@@ -245,6 +246,19 @@ def test_random_weights_are_refused() -> None:
 def test_statistics_of_other_images_are_refused(small_report_learned: Learned) -> None:
     with pytest.raises(OnelayerError, match=r"covariance of 12 values.*expected 360 values"):
         recognise(small_report_learned[0], refit=ImageStatistics(np.eye(12)))
+
+
+def test_the_layer_itself_or_its_operator(small_report_learned: Learned) -> None:
+    dense, _ = small_report_learned
+    layer = DenseLayer(dense.in_shape, dense.out_shape).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(dense.weight.copy()))
+        layer.bias.copy_(torch.from_numpy(dense.bias.copy()))
+    found = recognise(layer)
+    assert found.names == recognise(dense).names
+    assert found.names.rows == "bilinear antialias 12→7, flipped"
+    with pytest.raises(OnelayerError, match=r"a OneLayer was to be recognised; expected a DenseLayer"):
+        recognise(found.layer())  # type: ignore[arg-type]
 
 
 def test_the_result_as_a_layer(small_report: Separable, small_report_learned: Learned) -> None:

@@ -137,6 +137,19 @@ NORMALIZE_OTHERWISE = v2.Normalize([0.5, 0.4, 0.3], [0.2, 0.3, 0.41])
 def test_the_pipelines_own_program_is_no_different(transform: Any, given: ImageSpec) -> None:
     bound = proved_bound(onelayer.compile(transform), transform, given)
     assert (bound.units, bound.grey_levels, bound.rounding_units) == (0.0, 0.0, 0.0)
+    assert bound.bit_exact
+
+
+def test_copies_are_bit_exact_and_what_only_adds_up_to_copies_is_not() -> None:
+    for given in (FLOAT, BYTES):
+        for copy in (v2.Identity(), v2.Compose([v2.RandomHorizontalFlip(p=1), v2.CenterCrop(7)])):
+            assert proved_bound(onelayer.compile(copy, rounding="fused"), copy, given).bit_exact
+    # Real arithmetic makes nothing of both; float32 may not.
+    there_and_back = v2.Compose([v2.Normalize([0.1] * 3, [1.0] * 3), v2.Normalize([-0.1] * 3, [1.0] * 3)])
+    bound = proved_bound(onelayer.compile(there_and_back), there_and_back, FLOAT)
+    assert (bound.units, bound.bit_exact) == (0.0, False)
+    image = torch.full(FLOAT.shape, 1e-9)
+    assert not torch.equal(onelayer.compile(there_and_back)(image), there_and_back(image))
 
 
 def test_another_program_that_rounds_in_between_has_no_bound() -> None:

@@ -53,7 +53,7 @@ class WorkingPoint:
 @final
 @dataclass(frozen=True, eq=False)
 class _Superposition:
-    """What was measured around one grey."""
+    """Superposition, measured around a grey."""
 
     base: Levels
     reach: int
@@ -111,7 +111,7 @@ def working_point(box: BlackBox, observed: ObservedOutputs, seed: int) -> Workin
         raise NotAffineError(
             f"nearly all outputs are the smallest or the largest of their channel ({observed.low.min():.4g} or "
             f"{observed.high.max():.4g}), whatever the image",
-            expected="outputs in between, where an affine function can be told",
+            expected="outputs in between, where an affine function shows",
             hint="A threshold is no affine function.",
         )
     raise failed

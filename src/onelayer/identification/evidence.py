@@ -1,4 +1,4 @@
-"""What was measured while identifying a function, and the errors that a refusal raises."""
+"""Tests of a function that is identified, and the errors that a refusal raises."""
 
 from __future__ import annotations
 

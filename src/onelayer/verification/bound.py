@@ -301,7 +301,7 @@ def _stages(derived: Derived, indices: range) -> list[Any]:
 def _rounding_of(derived: Derived, quantize: Quantize) -> Rounds:
     if all(stage.keeps_integers for stage in derived.program.stages):
         return "nowhere"
-    # The one that nobody asked for stands for however the original may round.
+    # A rounding that the pipeline does not ask for stands for any rounding of the original.
     last = len(derived.program.stages) - 1
     asked_for = any(last in step.stages for step in derived.steps)
     return "alike" if asked_for and quantize.rounding in ("truncate", "half_up") else "somehow"
