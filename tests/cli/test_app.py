@@ -22,7 +22,7 @@ Run = Callable[..., tuple[int, str]]
 
 COMMANDS = [
     "explain", "compile", "verify", "identify", "learn", "recognise", "reproduce", "compare", "bench", "report",
-    "selfcheck",
+    "selfcheck", "warmup",
 ]  # fmt: skip
 
 WITHOUT_TORCH = """

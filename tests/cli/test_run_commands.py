@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from onelayer import serialize as layer_files
 from onelayer.bench.record import BenchmarkRecord
 from onelayer.cli import pipeline_source
 from onelayer.pipelines import Pipeline
+from onelayer.pipelines.catalogue import CATALOGUE
 from onelayer.reproduction import steps
 from onelayer.reproduction.records import MetricsRecord, OtherRecipesRecord, RunRecord, read_history
 
@@ -390,10 +392,10 @@ def test_nan_keeps_the_best_and_says_what_to_try(
     class Exploding(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             nonlocal calls
-            calls += 1
+            calls += images.ndim == 4 and len(images) > 2  # not what asks for its output
             return report(images) * (1.0 if calls < 7 else float("nan"))
 
-    monkeypatch.setattr(pipelines, "report_transform", Exploding)
+    monkeypatch.setitem(CATALOGUE, "report", replace(CATALOGUE["report"], build=Exploding))
     out = tmp_path / "run"
     # each epoch is one batch of 28 and one validation batch
     refused(

@@ -16,6 +16,7 @@ from onelayer.cli import (  # isort: skip
     bench,  # noqa: F401
     report,  # noqa: F401
     selfcheck,  # noqa: F401
+    warmup,  # noqa: F401
 )
 from onelayer.cli.app import main
 

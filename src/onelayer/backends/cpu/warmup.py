@@ -98,9 +98,9 @@ def warmup(*, progress: bool = False) -> Path:
 
 
 def _shown(each: list[Compilation]) -> Iterator[Compilation]:
-    from onelayer.console import progress
+    from onelayer.console import progress, visible_progress
 
-    with progress() as display:
+    with visible_progress(), progress() as display:
         yield from display.track(each, description="Compiling CPU kernels")
 
 
