@@ -177,7 +177,9 @@ def tiny_pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, write_images: Callable[..., Path]) -> Path:
+def finished_run(
+    tmp_path_factory: pytest.TempPathFactory, write_images: Callable[..., Path], new_cache: Callable[[], Path]
+) -> Path:
     """The folder of a quick run of a tiny pipeline, made once and never changed; its images are in ``photographs``."""
     from onelayer.reproduction.learn_request import LearnRequest
     from onelayer.reproduction.reproduce import reproduce
@@ -185,7 +187,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, write_images: Callabl
     folder = tmp_path_factory.mktemp("finished")
     images = write_images(folder / "photographs", 140, *TINY.shape[1:])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ONELAYER_CACHE", str(folder / "cache"))
+        patch.setenv("ONELAYER_CACHE", str(new_cache()))
         patch.setitem(CATALOGUE, "tiny", TINY)
         reproduce(LearnRequest(folder / "run", str(images), pipelines.named("tiny"), quick=True))
     return folder / "run"
@@ -203,12 +205,22 @@ def run_copy(finished_run: Path, tiny_pipeline: Pipeline, tmp_path: Path) -> Pat
     return out
 
 
-@pytest.fixture
-def instant_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session")
+def replace_figures() -> Callable[[pytest.MonkeyPatch], None]:
     """Puts one white pixel in place of each of the report's figures, which take longer than all else about a page."""
-    from onelayer.reproduction.report import figures
 
-    png = io.BytesIO()
-    Image.new("L", (1, 1), "white").save(png, "PNG")
-    for name in figures.__all__:
-        monkeypatch.setattr(figures, name, lambda *_: png.getvalue())
+    def replace(patch: pytest.MonkeyPatch) -> None:
+        from onelayer.reproduction.report import figures
+
+        png = io.BytesIO()
+        Image.new("L", (1, 1), "white").save(png, "PNG")
+        for name in figures.__all__:
+            patch.setattr(figures, name, lambda *_: png.getvalue())
+
+    return replace
+
+
+@pytest.fixture
+def instant_figures(replace_figures: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Does so for one test."""
+    replace_figures(monkeypatch)

@@ -14,14 +14,6 @@ from onelayer.records import Shape
 Pixels = NDArray[np.uint8]
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The default cache of each test, so that none reads or fills that of the user."""
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("ONELAYER_CACHE", str(folder))
-    return folder
-
-
 @pytest.fixture(scope="session")
 def noise() -> Callable[[Shape, int], Pixels]:
     def make(shape: Shape, seed: int) -> Pixels:

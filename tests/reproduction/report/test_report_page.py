@@ -59,7 +59,7 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", self.source.split(f'<h2 id="{name}">')[1].split("</section>")[0])
 
 
-# The page of a usual run has its figures; what the others show is not asked about.
+# The page of the finished run has its figures; what the others show is not asked about.
 pytestmark = pytest.mark.usefixtures("instant_figures")
 
 
@@ -79,17 +79,12 @@ def page_of(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def usual_folder(make, tmp_path_factory) -> RunFolder:
-    """The folder of a run that has everything, with its page and its real figures."""
-    parts = make.parts(metrics=make.metrics(examples=(0, 4)))
-    folder = parts.save(tmp_path_factory.mktemp("usual") / "run")
-    build_report(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def usual(usual_folder) -> Page:
-    return Page(usual_folder.page)
+def usual(make, tmp_path_factory, replace_figures) -> Page:
+    """The page of a run that has everything."""
+    folder = make.parts(metrics=make.metrics(examples=(0, 4))).save(tmp_path_factory.mktemp("usual") / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        replace_figures(patch)
+        return Page(build_report(folder))
 
 
 @pytest.fixture(scope="module")
@@ -263,17 +258,22 @@ def test_other_shapes_have_a_page(make, page_of, input_shape, output_shape, bare
     assert f"{'×'.join(map(str, input_shape))} in" in page.text
 
 
-def test_the_page_holds_its_figures_and_needs_nothing_else(usual, usual_folder):
-    page, folder = usual, usual_folder
+def test_the_page_holds_its_figures_and_needs_nothing_else(finished_run):
+    folder = RunFolder(finished_run)
+    page = Page(folder.page)
     images = page.attributes("img")
-    saved = [folder.train_figure, folder.comparison_figure, folder.benchmark_figure]
-    assert min(path.stat().st_size for path in saved) > 1000
+    saved = [
+        folder.train_figure, folder.directions_figure, folder.predictions_figure, folder.weights_figure,
+        folder.comparison_figure, folder.benchmark_figure,
+    ]  # fmt: skip
+    assert min(path.stat().st_size for path in saved) > 10_000
     assert [base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) for image in images] == [
         path.read_bytes() for path in saved
     ]
     assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "base", "form", "button"}
     for _, attrs in page.tags:
-        assert not [name for name in attrs if name.startswith("on") or name in ("href", "srcset", "action", "style")]
+        assert not [name for name in attrs if name.startswith("on") or name in ("srcset", "action", "style")]
+        assert attrs.get("href", "#").startswith("#")
     without_images = re.sub(r'"data:[^"]*"', '""', page.source)
     assert not re.search(r"https?:|//[a-z]|url\(|@import|\bdata:[a-z]+/", without_images)
     (policy,) = [
