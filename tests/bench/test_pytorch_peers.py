@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from onelayer.bench import peers
+from onelayer.bench import names, peers
 from onelayer.bench.peers import PEERS, why_not_here
 from onelayer.bench.peers.base import Peer, Resources
 from onelayer.bench.record import OURS
@@ -172,6 +172,7 @@ def test_names_are_unique_and_found_in_the_order_of_the_table() -> None:
 
 
 def test_an_unknown_peer_is_named_with_the_nearest() -> None:
+    assert list(names.PEER_NAMES) == [peer.name for peer in PEERS]
     with pytest.raises(OnelayerError, match=r"no peer named 'torchvison'.*Did you mean torchvision\?"):
         peers.named(["onelayer", "torchvison"])
 

@@ -93,6 +93,8 @@ WRONG: list[tuple[list[str], str]] = [
     (["compare", "nowhere"], "there is no run in nowhere"),
     (["report", "nowhere"], "there is no run in nowhere"),
     (["bench", "run", "--threads", "1", "--out", "b"], "run is a run, and --threads, --out given"),
+    (["bench", "imagenet"], "no workload 'imagenet', and no run in a folder of that name; expected report-float32"),
+    (["bench", "report-uint8", "--peers", "opncv"], "no peer named 'opncv'; expected all, or some of onelayer"),
     (["bench", "report-uint8", "--threads", "0"], "--threads 0 was given; expected numbers from 1 to"),
     (["bench", "report-uint8", "--batch-size", "8,0"], "--batch-size 8,0 was given"),
     (["bench", "report-uint8", "--peers", ","], "--peers ',' was given"),

@@ -151,6 +151,11 @@ def test_images_that_cannot_be_used(refused: Refused, image_folder: Path, tmp_pa
     assert not (out / "run.json").exists()
 
 
+def test_a_layer_that_no_memory_holds(refused: Refused, image_folder: Path, tmp_path: Path) -> None:
+    command = ("learn", "clip", "--data", image_folder, "--out", tmp_path / "run", "--recipe", "least-squares")
+    refused(command, "would have 84,672,000,000 weights; expected at most 536,870,912. Learn on smaller images")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
 def test_cuda_without_cuda(refused: Refused, tmp_path: Path) -> None:
     for command in ("reproduce", "learn"):

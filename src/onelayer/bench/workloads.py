@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import random
 from collections.abc import Callable, Sequence
@@ -17,9 +16,9 @@ from rich.table import Table
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
+from onelayer.bench.names import check_workloads
 from onelayer.data import load_images
 from onelayer.data.photographs import bundled
-from onelayer.errors import OnelayerError
 
 WorkloadImages = torch.Tensor | list[torch.Tensor]
 """A batch [N, 3, H, W], to be split into batches; or photographs [3, H, W] in HWC memory, to be passed one by one."""
@@ -261,15 +260,7 @@ def named(names: Sequence[str]) -> list[Workload[Work]]:
     Raises:
         OnelayerError: If no workload has one of the names.
     """
-    known = {workload.name: workload for workload in WORKLOADS}
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name.lower(), known, n=1)
-            raise OnelayerError(
-                f"there is no workload {name!r}, and no run in a folder of that name",
-                expected=", ".join(known),
-                hint=f"Did you mean {near[0]}?" if near else None,
-            )
+    check_workloads(names)
     return [workload for workload in WORKLOADS if workload.name in names]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from onelayer.bench.names import check_peers, check_workloads
 from onelayer.cli.app import app, check_installed, examples
 from onelayer.cli.pipeline_source import check_pipeline
 from onelayer.cli.run_options import Device, check_data, pipeline_of_run
@@ -91,10 +92,13 @@ def bench(
     if not what:
         _list()
         return
+    if what != [ALL]:
+        check_workloads(what)
     cores = os.cpu_count() or 1
     numbers = None if threads is None else _numbers(threads, "--threads", cores)
     sizes = None if batch_size is None else _batch_sizes(batch_size)
     peer_names = None if peers in (None, ALL) else _names(peers or "", "--peers")
+    check_peers(peer_names or ())
     check_installed("matplotlib", "skimage", extra="bench", purpose="onelayer bench")
     # Before PyTorch is loaded. Its OpenMP threads spin while they wait, by default for so long that two of them on a
     # virtual machine may keep each other from one core: then every call takes 8 ms, or none, by chance.

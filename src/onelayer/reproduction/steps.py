@@ -119,6 +119,9 @@ def _started(folder: RunFolder, request: LearnRequest, device: Device) -> tuple[
     settings = settings_of(request.options, base)
     _check_devices(settings, device)
     check_batches(pipeline)
+    shapes = pipeline.input_shape, pipeline.output_shape
+    with torch.device("meta"):  # a layer that no memory holds is refused before the disk is asked for room
+        DenseLayer(*shapes)
     folder.check_free(overwrite=request.overwrite, room=_room(pipeline))
     images = _images(
         "sample" if request.data is None else request.data,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from onelayer.bench.names import check_peers
 from onelayer.bench.peers import (
     albumentationsx,
     dali,
@@ -24,7 +24,6 @@ from onelayer.bench.peers.base import Device, Peer
 from onelayer.bench.peers.pytorch import channels_last, contiguous, on_tensors
 from onelayer.bench.record import OURS
 from onelayer.bench.workloads import WORKLOADS, Work
-from onelayer.errors import OnelayerError
 
 _ONELAYER = {"onelayer": "onelayer", "numba": "numba"}
 _ONELAYER_TORCH = {"onelayer": "onelayer", "torch": "torch"}
@@ -107,15 +106,7 @@ def named(names: Sequence[str]) -> list[Peer[Work]]:
     Raises:
         OnelayerError: If no peer has one of the names.
     """
-    known = [peer.name for peer in PEERS]
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name.lower(), known, n=1)
-            raise OnelayerError(
-                f"there is no peer named {name!r}",
-                expected=f"all, or some of {', '.join(known)}",
-                hint=f"Did you mean {near[0]}?" if near else None,
-            )
+    check_peers(names)
     return [peer for peer in PEERS if peer.name in names]
 
 
