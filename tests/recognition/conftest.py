@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from onelayer.algebra import AxisMap, Dense, Operator, Separable
 from onelayer.algebra.operator import FloatArray
-from onelayer.recognition import ImageStatistics
+from onelayer.recognition import ImageStatistics, Recognised, recognise
 
 
 def _smooth_images(count: int, shape: tuple[int, int, int], seed: int = 0) -> FloatArray:
@@ -89,3 +89,16 @@ def small_report() -> Separable:
 def small_report_learned(small_report: Separable) -> Learned:
     """That, learned by least squares on 1500 images of smooth fields."""
     return _learned(small_report)
+
+
+@pytest.fixture(scope="session")
+def recognised_in_small(small_report_learned: Learned) -> Recognised:
+    """The structure of that, from the weights alone."""
+    return recognise(small_report_learned[0])
+
+
+@pytest.fixture(scope="session")
+def recognised_with_statistics(small_report_learned: Learned) -> Recognised:
+    """The structure of that, from the weights and the statistics of the images."""
+    dense, statistics = small_report_learned
+    return recognise(dense, refit=statistics)

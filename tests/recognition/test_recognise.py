@@ -38,20 +38,23 @@ def largest_tap_error(found: Recognised, true: Separable) -> float:
     return max(float(np.abs(one - other).max()) for one, other in pairs)
 
 
-@pytest.mark.parametrize("with_statistics", [False, True])
-def test_the_report_in_small(small_report: Separable, small_report_learned: Learned, with_statistics: bool) -> None:
-    dense, statistics = small_report_learned
-    found = recognise(dense, refit=statistics if with_statistics else None)
-    assert found.names.rows == "bilinear antialias 12→7, flipped"
-    assert found.names.cols == "bilinear antialias 10→6, flipped"
-    assert found.names.channels == "luma (torchvision: 0.2989, 0.587, 0.114)"
-    assert found.names.offset == "none"
-    assert found.snapped == ("rows", "cols", "channels")
-    # Snapped taps are the known map's own.
-    assert largest_tap_error(found, small_report) == 0.0
-    assert largest_difference(found.operator, small_report) == 0.0
-    # What was learned is not that: there is noise in directions that smooth images hardly have.
-    assert largest_difference(dense, small_report) > 1e-5
+def test_the_report_in_small(
+    small_report: Separable,
+    small_report_learned: Learned,
+    recognised_in_small: Recognised,
+    recognised_with_statistics: Recognised,
+) -> None:
+    for found in (recognised_in_small, recognised_with_statistics):
+        assert found.names.rows == "bilinear antialias 12→7, flipped"
+        assert found.names.cols == "bilinear antialias 10→6, flipped"
+        assert found.names.channels == "luma (torchvision: 0.2989, 0.587, 0.114)"
+        assert found.names.offset == "none"
+        assert found.snapped == ("rows", "cols", "channels")
+        # Snapped taps are the known map's own.
+        assert largest_tap_error(found, small_report) == 0.0
+        assert largest_difference(found.operator, small_report) == 0.0
+    # The learned weights are others: there is noise in directions that smooth images hardly have.
+    assert largest_difference(small_report_learned[0], small_report) > 1e-5
 
 
 def test_least_squares_on_cifar10(cifar10_parquet: Path) -> None:
@@ -248,21 +251,21 @@ def test_statistics_of_other_images_are_refused(small_report_learned: Learned) -
         recognise(small_report_learned[0], refit=ImageStatistics(np.eye(12)))
 
 
-def test_the_layer_itself_or_its_operator(small_report_learned: Learned) -> None:
+def test_the_layer_itself_or_its_operator(small_report_learned: Learned, recognised_in_small: Recognised) -> None:
     dense, _ = small_report_learned
     layer = DenseLayer(dense.in_shape, dense.out_shape).double()
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(dense.weight.copy()))
         layer.bias.copy_(torch.from_numpy(dense.bias.copy()))
     found = recognise(layer)
-    assert found.names == recognise(dense).names
+    assert found.names == recognised_in_small.names
     assert found.names.rows == "bilinear antialias 12→7, flipped"
     with pytest.raises(OnelayerError, match=r"a OneLayer was to be recognised; expected a DenseLayer"):
         recognise(found.layer())  # type: ignore[arg-type]
 
 
-def test_the_result_as_a_layer(small_report: Separable, small_report_learned: Learned) -> None:
-    layer = recognise(small_report_learned[0]).layer()
+def test_the_result_as_a_layer(small_report: Separable, recognised_in_small: Recognised) -> None:
+    layer = recognised_in_small.layer()
     images = np.random.default_rng(4).random((5, 3, 12, 10))
     single, double = layer(torch.from_numpy(images).float()), layer(torch.from_numpy(images))
     # Sums of at most 48 products in float32, and the images themselves are rounded to it.
@@ -271,16 +274,14 @@ def test_the_result_as_a_layer(small_report: Separable, small_report_learned: Le
     assert layer(torch.empty(0, 3, 12, 10)).shape == (0, 1, 7, 6)
 
 
-def test_the_result_as_text(small_report_learned: Learned) -> None:
-    dense, statistics = small_report_learned
-    found = recognise(dense, refit=statistics)
-    text = found.to_text()
+def test_the_result_as_text(recognised_in_small: Recognised, recognised_with_statistics: Recognised) -> None:
+    text = recognised_with_statistics.to_text()
     assert "3×12×10 → 1×7×6" in text
     assert "bilinear antialias 12→7, flipped" in text
     assert "luma (torchvision: 0.2989, 0.587, 0.114)" in text
     assert "RMS difference on images" in text
-    assert "RMS difference on images" not in recognise(dense).to_text()
-    assert str(found) == text
+    assert "RMS difference on images" not in recognised_in_small.to_text()
+    assert str(recognised_with_statistics) == text
 
 
 def test_the_residual_says_where() -> None:
