@@ -56,7 +56,7 @@ def faults() -> list[Fault]:
 def passes(tests: list[str], source: Path, cache: Path) -> bool:
     """Run some of the fast tests on a copy of ``src``, and say whether all pass."""
     environment = os.environ | {"PYTHONPATH": str(source), "ONELAYER_CACHE": str(cache), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-n", "0"]
     ran = subprocess.run(
         [*command, *(str(REPOSITORY / "tests" / test) for test in tests)],
         cwd=REPOSITORY,

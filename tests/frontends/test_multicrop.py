@@ -68,7 +68,7 @@ def test_each_crop_has_its_program() -> None:
     outputs = layer.source.outputs(ImageSpec((3, 17, 11), "float32", "tensor"))
     assert outputs.joined == "tuple"
     assert [len(output.simplified.program.stages) for output in outputs.each] == [1] * 10
-    with pytest.raises(OnelayerError, match="10 images of one"):
+    with pytest.raises(OnelayerError, match="10 images of each"):
         layer.program(ImageSpec((3, 17, 11), "float32", "tensor"))
 
 
