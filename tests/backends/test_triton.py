@@ -60,7 +60,8 @@ def under_the_interpreter(cache: Path, *checks: str) -> str:
     configuration = str(Path(__file__).parents[2] / "pyproject.toml")
     file = FOLDER / "checks_of_triton.py"
     chosen = [f"{file}::{check}" for check in checks] or [str(file)]
-    ended = run(["-m", "pytest", "-c", configuration, "-p", "no:cacheprovider", "-n", "0", *chosen], cache, TRITON_INTERPRET="1")
+    options = ["-c", configuration, "-p", "no:cacheprovider", "-n", "0"]
+    ended = run(["-m", "pytest", *options, *chosen], cache, TRITON_INTERPRET="1")
     assert ended.returncode == 0, ended.stdout[-5000:]
     return ended.stdout
 
