@@ -219,7 +219,7 @@ def resized_bytes(
     """
     x, out, out_bytes = memory_at(address, of), memory_at(out_address, into), memory_at(out_address, of)
     address = _uint(address)
-    # A signed and an unsigned number make a floating point one.
+    # Numba converts the sum of a signed and an unsigned integer to floating point.
     of_image, of_channel, of_row, of_column = _uint(of_image), _uint(of_channel), _uint(of_row), _uint(of_column)
     images, pieces, piece_rows, at_once = _uint(images), _uint(pieces), _uint(piece_rows), _uint(at_once)
     col_bits, row_bits = _uint(col_bits), _uint(row_bits)
@@ -239,7 +239,7 @@ def resized_bytes(
     all_lines = _uint(0) if col_kind == COPIED or in_place else channels * of_line * _uint(_GROUP)
     row_steps, taps = _uint(row_weights.shape[1]), _uint(row_taps)
     element = _uint(4) if row_arithmetic in (FLOAT32, FLOAT32_UNFUSED) else _uint(1)
-    # Rows that a group has too many must not lie where one lies that is still read.
+    # Rows of a group beyond those that are needed must not overwrite rows that are still read.
     # A power of two, because a division takes as long as a block of sums.
     ring_rows = _uint(2 * _GROUP)
     while ring_rows < taps + _uint(2 * _GROUP):
@@ -352,5 +352,5 @@ def resized_bytes(
             add(shared, DONE, end_taken - begin_taken)
             taken = take(shared, TAKEN, at_once)
             begin_taken, end_taken = taken, min(taken + at_once, all_pieces)
-    # Until here it must be kept.
+    # Keeps the memory alive until here: addresses do not.
     scratch_bytes[0] = scratch_numbers[0] = 0

@@ -99,6 +99,7 @@ class _KernelCache(caching.NullCache):  # type: ignore[misc, unused-ignore]  # s
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Load the machine code of a signature; None if there is none."""
+        # Numba refreshes the context here, which imports all that it can compile: 0.3 s that loaded code does without.
         rtsys.initialize(target_context)
         key = self._key(sig, target_context.codegen())
         try:

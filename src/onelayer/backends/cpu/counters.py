@@ -1,4 +1,4 @@
-"""Counters that the threads of a kernel launch share: each takes from them what to do next, and tells what is done."""
+"""Count the work that threads of a kernel launch share: each takes what to do next, and adds what it has done."""
 
 from __future__ import annotations
 

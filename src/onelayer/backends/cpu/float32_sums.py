@@ -1,4 +1,4 @@
-"""Sums of bytes that round to float32 as PyTorch's do, in vector registers, as intrinsics in LLVM's own terms.
+"""Sum bytes in float32, rounding for rounding as PyTorch does, as intrinsics in LLVM's terms.
 
 Each tap has two weights, see :func:`onelayer.backends.cpu.tables.fused_and_unfused`.
 """

@@ -186,7 +186,7 @@ def separable(
 ):  # fmt: skip
     """Compute ``clamp(channel · (rows ⊗ cols) x + bias)``, rounded, for the images and rows that the counter gives out.
 
-    Integers are unsigned: of signed ones Numba asks at every access whether they count from the end.
+    Integers are unsigned: at every access with a signed index Numba asks whether it counts from the end.
 
     Args:
         of: Array of the dtype of the images: uint8, float32, or int16 for float16.

@@ -1,4 +1,4 @@
-"""Sums of bytes with integer weights in vector registers, as intrinsics in LLVM's own terms.
+"""Sum bytes with integer weights in vector registers, as intrinsics in LLVM's terms.
 
 Everything is made of pairs: two bytes, as integers of 16 bits, times two weights of 16 bits, added to a sum of 32 bits.
 A weight of more bits is in two parts, the lower 15 bits and the rest, each with sums of its own. What these exceed 32

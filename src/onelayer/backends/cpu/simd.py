@@ -1,4 +1,4 @@
-"""Vector registers and raw memory, which Numba cannot express, as intrinsics in LLVM's own terms.
+"""Provide vector registers and raw memory, which Numba cannot express, as intrinsics in LLVM's terms.
 
 LLVM splits registers of eight float32 on processors with narrower ones. Its vectoriser does not keep sums in registers
 through a loop of unknown length by itself.
