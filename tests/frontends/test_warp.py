@@ -20,6 +20,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 
 from onelayer.algebra import Clamp, Separable, SpatialSparse
+from onelayer.algebra.operator import ROUNDING
 from onelayer.backends.pytorch import lowering as pytorch
 from onelayer.backends.target import LoweringTarget
 from onelayer.frontends import Derived, ImageSpec, UnsupportedTransformError, derive
@@ -339,7 +340,9 @@ def test_any_warp_of_tensors(transform: Callable[..., Any], fill: float | None, 
     # where copies of pixels are recognised the rounding of places is left out (see test_whole_pixels_of_floats).
     copies = all(isinstance(stage, Separable) for stage in derived.program.stages)
     roundings = 3 * 4 * max(*shape, *expected.shape) if copies else 16
-    np.testing.assert_allclose(found, expected, rtol=0, atol=roundings * np.finfo(dtype).eps)
+    # A matrix leaves out weights that could be the rounding of a zero: at most three of an output's four, of values up to 2.
+    left_out = 0.0 if copies else 3 * 2 * ROUNDING
+    np.testing.assert_allclose(found, expected, rtol=0, atol=roundings * np.finfo(dtype).eps + left_out)
 
 
 @given(transforms, st.integers(0, 255), shapes, st.sampled_from([*MODES, Mode.BICUBIC]))
