@@ -29,6 +29,7 @@ from onelayer.data import float_images, load_images
 from onelayer.dense_layer import DenseLayer
 from onelayer.environment import current_environment
 from onelayer.pipelines import Pipeline
+from onelayer.reproduction.learning.fit_interface import FitOptions
 from onelayer.reproduction.learning.gradient_descent import fit
 from onelayer.reproduction.learning.regression import VALIDATION_BATCH
 from onelayer.reproduction.records import TrainingSettings
@@ -79,7 +80,8 @@ def main(
         by_hand = bare(pipeline, images.train, images.validation, settings)
         middle = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            ours = fit(pipeline, images.train, images.validation, settings, RunFolder(Path(folder)), "cpu").layer
+            options = FitOptions(settings, RunFolder(Path(folder)), "cpu")
+            ours = fit(pipeline, images.train, images.validation, options).layer
             end = time.perf_counter()
         difference = float((by_hand.weight - ours.weight).detach().abs().max())
         if difference > 1e-6:

@@ -6,6 +6,8 @@ and exits with code 2; library users catch :class:`OnelayerError`.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
 
@@ -72,6 +74,19 @@ def _rebuild(kind: type[OnelayerError], problem: str, fields: dict[str, object])
 
 class Interrupted(Exception):  # noqa: N818 - not an error: what was done so far is kept
     """A signal ended a step early. The text says what is kept, and how to go on."""
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Make a hint of the known name that is nearest to an unknown one, whatever its capitals; None if none is near.
+
+    Args:
+        name: Name that was given.
+        known: Names that exist.
+        cutoff: Similarity, from 0 to 1, at which a name is near.
+    """
+    by_lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    return f"Did you mean {by_lower[near[0]]}?" if near else None
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:

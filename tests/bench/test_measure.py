@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from onelayer.bench import measure as measuring
-from onelayer.bench import peers as table
 from onelayer.bench.accuracy import Reference, grey_levels
 from onelayer.bench.measure import Request, measure
+from onelayer.bench.names import PEER_NAMES
+from onelayer.bench.peers import PEERS
 from onelayer.bench.peers.base import Images, Peer, Prepared, Resources
 from onelayer.bench.record import Case
 from onelayer.bench.timing import Contender
@@ -73,7 +74,7 @@ def cases(workload: Workload[Work], *peers: Peer[Work], **options: Any) -> tuple
 
 def test_a_case_for_each_batch_size_and_number_of_threads() -> None:
     names = ("onelayer", "onelayer-torch", "torchvision-v1")
-    request = Request([batches(10)], table.named(names), [1, 2], repeats=2, pass_seconds=math.inf)
+    request = Request([batches(10)], PEER_NAMES.select(PEERS, names), [1, 2], repeats=2, pass_seconds=math.inf)
     records = list(measure(request, "onelayer bench tiny"))
     # What was measured so far can be kept after each case.
     assert [len(record.cases) for record in records] == [1, 2, 3, 4, 5, 6]
@@ -102,7 +103,7 @@ def test_a_case_for_each_batch_size_and_number_of_threads() -> None:
 
 
 def test_photographs_come_one_by_one_and_may_differ_in_size() -> None:
-    (case,) = cases(photographs(), *table.named(["onelayer", "onelayer-fused", "torchvision"]))
+    (case,) = cases(photographs(), *PEER_NAMES.select(PEERS, ["onelayer", "onelayer-fused", "torchvision"]))
     assert (case.batch_size, case.images) == (None, 2)
     default, fused, theirs = case.rows
     assert (default.images, default.batch_size) == (2, None)
@@ -225,13 +226,15 @@ def test_a_slow_peer_gets_fewer_batches_and_then_smaller_ones() -> None:
 def test_on_cuda_only_those_take_part_that_can(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a CUDA device all of them fail, each with its error, and those that need the CPU say so."""
     if torch.cuda.is_available():
-        (case,) = cases(photographs(), *table.named(["onelayer", "torchvision"]), device="cuda")
+        (case,) = cases(photographs(), *PEER_NAMES.select(PEERS, ["onelayer", "torchvision"]), device="cuda")
         assert [row.peer for row in case.rows] == ["onelayer", "torchvision"]
         return
     monkeypatch.setattr(
         measuring, "floor_on_cuda", lambda images, shape, dtype: measuring.floor_on_cpu(images, shape, dtype, 1)
     )
-    (case,) = cases(photographs(), *table.named(["onelayer", "torchvision", "torchvision-v1"]), device="cuda")
+    (case,) = cases(
+        photographs(), *PEER_NAMES.select(PEERS, ["onelayer", "torchvision", "torchvision-v1"]), device="cuda"
+    )
     assert (case.rows, case.device) == ((), "cuda")
     why = {one.peer: one.why for one in case.not_measured}
     assert why["torchvision-v1"] == "it works on the CPU only"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from onelayer.bench import names, peers
+from onelayer.bench.names import PEER_NAMES
 from onelayer.bench.peers import PEERS, why_not_here
 from onelayer.bench.peers.base import Peer, Resources
 from onelayer.bench.record import OURS
@@ -167,14 +167,14 @@ def test_transforms_are_the_same_in_both_versions() -> None:
 
 def test_names_are_unique_and_found_in_the_order_of_the_table() -> None:
     assert len(BY_NAME) == len({peer.label for peer in PEERS}) == len(PEERS)
-    assert [peer.name for peer in peers.named(["torchvision", "onelayer"])] == ["onelayer", "torchvision"]
+    assert [peer.name for peer in PEER_NAMES.select(PEERS, ["torchvision", "onelayer"])] == ["onelayer", "torchvision"]
     assert PEERS[0].name == OURS
 
 
 def test_an_unknown_peer_is_named_with_the_nearest() -> None:
-    assert list(names.PEER_NAMES) == [peer.name for peer in PEERS]
+    assert list(PEER_NAMES.names) == [peer.name for peer in PEERS]
     with pytest.raises(OnelayerError, match=r"no peer named 'torchvison'.*Did you mean torchvision\?"):
-        peers.named(["onelayer", "torchvison"])
+        PEER_NAMES.select(PEERS, ["onelayer", "torchvison"])
 
 
 def test_every_peer_answers_for_every_workload() -> None:

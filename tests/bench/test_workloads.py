@@ -7,7 +7,7 @@ import torch
 from torchvision.models import ResNet50_Weights
 
 from onelayer import pipelines
-from onelayer.bench import names, workloads
+from onelayer.bench.names import WORKLOAD_NAMES
 from onelayer.bench.workloads import WORKLOADS, Work, stream_sizes
 from onelayer.errors import OnelayerError
 
@@ -85,8 +85,8 @@ def test_batch_sizes() -> None:
 
 
 def test_an_unknown_workload_is_named_with_the_nearest() -> None:
-    assert list(names.WORKLOAD_NAMES) == [workload.name for workload in WORKLOADS]
-    found = workloads.named(["clip-375x500", "report-uint8"])
+    assert list(WORKLOAD_NAMES.names) == [workload.name for workload in WORKLOADS]
+    found = WORKLOAD_NAMES.select(WORKLOADS, ["clip-375x500", "report-uint8"])
     assert [workload.name for workload in found] == ["report-uint8", "clip-375x500"]
     with pytest.raises(OnelayerError, match=r"no workload 'clip-375'.*Did you mean clip-375x500"):
-        workloads.named(["report-uint8", "clip-375"])
+        WORKLOAD_NAMES.select(WORKLOADS, ["report-uint8", "clip-375"])

@@ -2,79 +2,99 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-from onelayer.errors import OnelayerError
+from onelayer.errors import OnelayerError, did_you_mean
 
-WORKLOAD_NAMES = (
-    "report-float32",
-    "report-uint8",
-    "imagenet-375x500",
-    "imagenet-1080x1920",
-    "imagenet-3000x4000",
-    "imagenet-stream",
-    "clip-375x500",
-    "siglip-375x500",
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Entry = TypeVar("Entry", bound=_Named)
+
+
+@dataclass(frozen=True)
+class TableNames:
+    """The names of a table whose entries cannot be made without torch.
+
+    Attributes:
+        names: Names of the entries, in the order of the table.
+        problem: Text of the error for an unknown name, with ``{!r}`` in its place.
+        expected: Expected input of that error, with ``{}`` in place of the names.
+    """
+
+    names: tuple[str, ...]
+    problem: str
+    expected: str = "{}"
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse names that no entry has.
+
+        Raises:
+            OnelayerError: If there is one.
+        """
+        for name in names:
+            if name not in self.names:
+                raise OnelayerError(
+                    self.problem.format(name),
+                    expected=self.expected.format(", ".join(self.names)),
+                    hint=did_you_mean(name, self.names),
+                )
+
+    def select(self, table: Iterable[Entry], names: Sequence[str]) -> list[Entry]:
+        """Return the entries of those names, in the order of the table.
+
+        Raises:
+            OnelayerError: If no entry has one of the names.
+        """
+        self.check(names)
+        return [entry for entry in table if entry.name in names]
+
+
+WORKLOAD_NAMES = TableNames(
+    (
+        "report-float32",
+        "report-uint8",
+        "imagenet-375x500",
+        "imagenet-1080x1920",
+        "imagenet-3000x4000",
+        "imagenet-stream",
+        "clip-375x500",
+        "siglip-375x500",
+    ),
+    problem="there is no workload {!r}, and no run in a folder of that name",
 )
 """Names of :data:`onelayer.bench.workloads.WORKLOADS`."""
 
-PEER_NAMES = (
-    "onelayer",
-    "onelayer-fused",
-    "onelayer-out",
-    "onelayer-torch",
-    "torchvision",
-    "torchvision-chw",
-    "torchvision-batched",
-    "torchvision-batched-hwc",
-    "torchvision-compiled",
-    "torchvision-v1",
-    "pillow",
-    "pillow-simd",
-    "opencv",
-    "albumentationsx",
-    "kornia",
-    "kornia-rs",
-    "kornia-rs-fused",
-    "dali",
-    "dense",
-    "onnxruntime-dense",
-    "openvino-dense",
+PEER_NAMES = TableNames(
+    (
+        "onelayer",
+        "onelayer-fused",
+        "onelayer-out",
+        "onelayer-torch",
+        "torchvision",
+        "torchvision-chw",
+        "torchvision-batched",
+        "torchvision-batched-hwc",
+        "torchvision-compiled",
+        "torchvision-v1",
+        "pillow",
+        "pillow-simd",
+        "opencv",
+        "albumentationsx",
+        "kornia",
+        "kornia-rs",
+        "kornia-rs-fused",
+        "dali",
+        "dense",
+        "onnxruntime-dense",
+        "openvino-dense",
+    ),
+    problem="there is no peer named {!r}",
+    expected="all, or some of {}",
 )
 """Names of :data:`onelayer.bench.peers.PEERS`."""
-
-
-def check_workloads(names: Sequence[str]) -> None:
-    """Refuse names that no workload has.
-
-    Raises:
-        OnelayerError: If there is one.
-    """
-    for name in names:
-        if name not in WORKLOAD_NAMES:
-            raise OnelayerError(
-                f"there is no workload {name!r}, and no run in a folder of that name",
-                expected=", ".join(WORKLOAD_NAMES),
-                hint=_nearest(name, WORKLOAD_NAMES),
-            )
-
-
-def check_peers(names: Sequence[str]) -> None:
-    """Refuse names that no peer has.
-
-    Raises:
-        OnelayerError: If there is one.
-    """
-    for name in names:
-        if name not in PEER_NAMES:
-            raise OnelayerError(
-                f"there is no peer named {name!r}",
-                expected=f"all, or some of {', '.join(PEER_NAMES)}",
-                hint=_nearest(name, PEER_NAMES),
-            )
-
-
-def _nearest(name: str, known: Sequence[str]) -> str | None:
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    return f"Did you mean {near[0]}?" if near else None

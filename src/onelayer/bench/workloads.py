@@ -16,7 +16,6 @@ from rich.table import Table
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from onelayer.bench.names import check_workloads
 from onelayer.data import load_images
 from onelayer.data.photographs import bundled
 
@@ -252,16 +251,6 @@ WORKLOADS: tuple[Workload[Work], ...] = (
     _on_photographs("clip-375x500", "CLIP", _CLIP, [(375, 500)], 48),
     _on_photographs("siglip-375x500", "SigLIP", _SIGLIP, [(375, 500)], 48),
 )
-
-
-def named(names: Sequence[str]) -> list[Workload[Work]]:
-    """Return the workloads of those names, in the order of :data:`WORKLOADS`.
-
-    Raises:
-        OnelayerError: If no workload has one of the names.
-    """
-    check_workloads(names)
-    return [workload for workload in WORKLOADS if workload.name in names]
 
 
 def workloads_table() -> Table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from onelayer.bench.names import check_peers, check_workloads
+from onelayer.bench.names import PEER_NAMES, WORKLOAD_NAMES
 from onelayer.cli.app import app, check_installed, examples
 from onelayer.cli.pipeline_source import check_pipeline
 from onelayer.cli.run_options import Device, check_data, pipeline_of_run
@@ -93,26 +93,27 @@ def bench(
         _list()
         return
     if what != [ALL]:
-        check_workloads(what)
+        WORKLOAD_NAMES.check(what)
     cores = os.cpu_count() or 1
     numbers = None if threads is None else _numbers(threads, "--threads", cores)
     sizes = None if batch_size is None else _batch_sizes(batch_size)
     peer_names = None if peers in (None, ALL) else _names(peers or "", "--peers")
-    check_peers(peer_names or ())
+    PEER_NAMES.check(peer_names or ())
     check_installed("matplotlib", "skimage", extra="bench", purpose="onelayer bench")
     # Before PyTorch is loaded. Its OpenMP threads spin while they wait, by default for so long that two of them on a
     # virtual machine may keep each other from one core: then every call takes 8 ms, or none, by chance.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-    from onelayer.bench import measure, workloads
-    from onelayer.bench.peers import PEERS, named
+    from onelayer.bench import measure
+    from onelayer.bench.peers import PEERS
+    from onelayer.bench.workloads import WORKLOADS
     from onelayer.reproduction.steps import resolve_device
 
-    chosen = workloads.WORKLOADS if what == [ALL] else workloads.named(what)
+    chosen = WORKLOADS if what == [ALL] else WORKLOAD_NAMES.select(WORKLOADS, what)
     placed = resolve_device(device)
     request = measure.Request(
         workloads=chosen,
-        peers=PEERS if peer_names is None else named(peer_names),
+        peers=PEERS if peer_names is None else PEER_NAMES.select(PEERS, peer_names),
         # A device does not care how many threads its host has.
         threads=numbers or sorted({1 if placed == "cpu" else cores, cores}),
         batch_sizes=sizes,

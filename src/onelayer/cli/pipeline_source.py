@@ -5,7 +5,6 @@ Importing this imports neither torch nor torchvision, and :func:`check_pipeline`
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import inspect
 import re
@@ -16,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from onelayer.cli.user_code import check_place, imports_only_libraries, load, naming_errors
-from onelayer.errors import OnelayerError
+from onelayer.errors import OnelayerError, did_you_mean
 
 if TYPE_CHECKING:
     from onelayer.frontends import Transform
@@ -54,6 +53,8 @@ _LISTED = 12
 """Attributes named in an error."""
 _SUFFIX = "_Weights"
 """End of the names of torchvision's weights."""
+_NEAR = 0.5
+"""Similarity at which a name is suggested, lower than usual: names of models are short."""
 
 
 @dataclass(frozen=True)
@@ -159,13 +160,15 @@ def _unknown(text: str) -> OnelayerError:
     weights = _same_model(text, _weights_in_source())
     module, _, attribute = text.rpartition(".")
     hints = [
-        _nearest(text, BUILT_IN),
-        f"For torchvision's weights give torchvision:{weights}.DEFAULT. " if weights else "",
-        f"In a module, give {module}:{attribute}. " if module and not weights else "",
+        did_you_mean(text, BUILT_IN, _NEAR),
+        f"For torchvision's weights give torchvision:{weights}.DEFAULT." if weights else None,
+        f"In a module, give {module}:{attribute}." if module and not weights else None,
         f"Of your own, give {_OTHER_FORMS}.",
     ]
     return OnelayerError(
-        f"there is no pipeline named {text!r}", expected="one of " + ", ".join(BUILT_IN), hint="".join(hints)
+        f"there is no pipeline named {text!r}",
+        expected="one of " + ", ".join(BUILT_IN),
+        hint=" ".join(filter(None, hints)),
     )
 
 
@@ -188,11 +191,12 @@ def _transforms_of_weights(name: str) -> Transform:
 
 def _no_weights(name: str, known: Iterable[str]) -> OnelayerError:
     same = _same_model(name, known)
-    meant = f"Did you mean torchvision:{same}.DEFAULT? " if same else _nearest(name.partition(".")[0], known)
+    near = did_you_mean(name.partition(".")[0], known, _NEAR)
+    meant = f"Did you mean torchvision:{same}.DEFAULT?" if same else near
     return OnelayerError(
         f"torchvision has no weights named {name!r}",
         expected="the name of weights, as ResNet50_Weights.IMAGENET1K_V2",
-        hint=meant + "All are listed by torchvision.models.get_model_weights.",
+        hint=" ".join(filter(None, [meant, "All are listed by torchvision.models.get_model_weights."])),
     )
 
 
@@ -215,12 +219,6 @@ def _same_model(text: str, weights: Iterable[str]) -> str | None:
     return {plain(name): name for name in weights}.get(plain(text))
 
 
-def _nearest(text: str, known: Iterable[str]) -> str:
-    by_lower = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(text.lower(), by_lower, n=1, cutoff=0.5)
-    return f"Did you mean {by_lower[near[0]]}? " if near else ""
-
-
 def attribute_of(module: ModuleType, dotted: str) -> Any:
     """Get the object behind a dotted name.
 
@@ -233,12 +231,11 @@ def attribute_of(module: ModuleType, dotted: str) -> Any:
             there = hasattr(found, name)
         if not there:
             known = _transforms_in(found)
-            near = difflib.get_close_matches(name, known, n=1)
             listed = ", ".join(known[:_LISTED]) + (", …" if len(known) > _LISTED else "")
             raise OnelayerError(
                 f"{_name(found)} has no attribute {name!r}",
                 expected=f"one of {listed}" if known else _TRANSFORM,
-                hint=f"Did you mean {near[0]}?" if near else None,
+                hint=did_you_mean(name, known),
             )
         found = getattr(found, name)
     return found

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from onelayer.cli.app import check_installed
-from onelayer.cli.input_options import PIPELINE_HELP
-from onelayer.cli.pipeline_source import find_pipeline, missing_shape
+from onelayer.cli.input_options import PIPELINE_HELP, ImageOptions, ShapeText
+from onelayer.cli.pipeline_source import check_pipeline, find_pipeline, missing_shape
 from onelayer.errors import OnelayerError
 from onelayer.reproduction.learn_request import DeviceChoice, LearnRequest, RecipeChoice
 from onelayer.reproduction.run_folder import RunFolder
@@ -114,67 +117,102 @@ def check_page() -> None:
     check_installed("jinja2", "matplotlib", extra="reproduce", purpose="The report")
 
 
-def learn_request(
-    pipeline: str | None,
-    *,
-    data: str | None,
-    out: Path | None,
-    resume: bool,
-    overwrite: bool,
-    options: Mapping[str, float | None],
-    device: DeviceChoice,
-    recipe: RecipeChoice | None,
-    quick: bool,
-    skip_bad: bool,
-) -> LearnRequest:
-    """Put the options of learning together, after all checks that need no torch.
+@dataclass(frozen=True)
+class LearnOptions:
+    """Options of the commands that learn, as the command line gives them; see :func:`takes_learn_options`.
 
-    Args:
-        pipeline: PIPELINE, for the name of the folder; :func:`pipeline_of_run` finds it.
-        data: ``--data``.
-        out: ``--out``.
-        resume: ``--resume``.
-        overwrite: ``--overwrite``.
-        options: Options of learning, by the names of the training settings.
-        device: ``--device``.
-        recipe: ``--recipe``.
-        quick: ``--quick``.
-        skip_bad: ``--skip-bad``.
+    None stands for the default, or on resuming for the run's own value.
 
     Raises:
-        OnelayerError: If options contradict each other or are out of range, the data do not exist, there is a run
-            already, or none to go on with.
+        OnelayerError: If ``shape`` is no shape, there is no such pipeline, or nothing says of which shape its images
+            are.
     """
-    from onelayer.reproduction.records import TrainingSettings, settings_of
 
-    if resume and overwrite:
-        raise OnelayerError("both --resume and --overwrite were given", expected="one of them, or neither")
-    if data is None and not resume:  # a run that goes on knows its data
-        data = os.environ.get("ONELAYER_DATA")
-    check_data(data)
-    if out is None:
-        names = [] if pipeline in (None, "report") else [str(pipeline).rpartition(":")[2]]
-        out = Path("runs") / "-".join([*names, Path(data).resolve().stem if data else "sample"])
-    if resume:
-        check_run(out)
-    else:
-        settings_of(options, TrainingSettings())
-        RunFolder(out).check_free(overwrite=overwrite, room=0)
-        if data in (None, "sample"):
-            check_installed("skimage", extra="reproduce", purpose="The sample of photographs")
-        if recipe is not RecipeChoice.least_squares:
-            check_gradient_descent()
-    return LearnRequest(
-        out=out,
-        data=data,
-        device=device,
-        options=options,
-        recipe=recipe,
-        quick=quick,
-        resume=resume,
-        overwrite=overwrite,
-        skip_bad=skip_bad,
-    )
+    pipeline: RunPipeline = None
+    shape: ShapeText = None
+    data: Data = None
+    out: RunOut = None
+    device: Device = DeviceChoice.auto
+    epochs: Epochs = None
+    batch_size: BatchSize = None
+    lr: LearningRate = None
+    patience: Patience = None
+    min_delta: MinDelta = None
+    seed: Seed = None
+    devices: Devices = None
+    recipe: Recipe = None
+    quick: Quick = False
+    resume: Resume = False
+    overwrite: OverwriteRun = False
+    skip_bad: SkipBad = False
+
+    def __post_init__(self) -> None:
+        has_shape = self._images.shape is not None  # refuses a wrong one, with or without a pipeline
+        if self.pipeline is not None:
+            check_pipeline(self.pipeline, has_shape=self.resume or has_shape)
+
+    @cached_property
+    def _images(self) -> ImageOptions:
+        return ImageOptions.checked(self.shape, None, None)
+
+    def request(self) -> LearnRequest:
+        """Put the options together, after all checks that need no torch; :meth:`with_pipeline` adds the pipeline.
+
+        Raises:
+            OnelayerError: If options contradict each other or are out of range, the data do not exist, there is a run
+                already, or none to go on with.
+        """
+        from onelayer.reproduction.records import TrainingSettings, settings_of
+
+        if self.resume and self.overwrite:
+            raise OnelayerError("both --resume and --overwrite were given", expected="one of them, or neither")
+        # A run that goes on knows its data.
+        data = os.environ.get("ONELAYER_DATA") if self.data is None and not self.resume else self.data
+        check_data(data)
+        out = self._default_folder(data) if self.out is None else self.out
+        options = {name: getattr(self, name) for name in TrainingSettings.model_fields}
+        if self.resume:
+            check_run(out)
+        else:
+            settings_of(options, TrainingSettings())
+            RunFolder(out).check_free(overwrite=self.overwrite, room=0)
+            if data in (None, "sample"):
+                check_installed("skimage", extra="reproduce", purpose="The sample of photographs")
+            if self.recipe is not RecipeChoice.least_squares:
+                check_gradient_descent()
+        return LearnRequest(
+            out=out,
+            data=data,
+            device=self.device,
+            options=options,
+            recipe=self.recipe,
+            quick=self.quick,
+            resume=self.resume,
+            overwrite=self.overwrite,
+            skip_bad=self.skip_bad,
+        )
+
+    def _default_folder(self, data: str | None) -> Path:
+        names = [] if self.pipeline in (None, "report") else [str(self.pipeline).rpartition(":")[2]]
+        return Path("runs") / "-".join([*names, Path(data).resolve().stem if data else "sample"])
+
+    def with_pipeline(self, request: LearnRequest) -> LearnRequest:
+        """Add the pipeline that PIPELINE names to a request; raises what :func:`pipeline_of_run` does."""
+        run = RunFolder(request.out) if self.resume else None
+        return replace(request, pipeline=pipeline_of_run(self.pipeline, self._images.shape, run))
+
+
+def takes_learn_options(command: Callable[[LearnOptions], None]) -> Callable[..., None]:
+    """Give a command the options of :class:`LearnOptions`, one parameter each, which is what Typer reads."""
+    signature = inspect.signature(LearnOptions, eval_str=True)
+
+    @wraps(command)
+    def with_options(**options: Any) -> None:
+        command(LearnOptions(**options))
+
+    with_options.__signature__ = signature  # type: ignore[attr-defined]  # what inspect.signature looks for first
+    with_options.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    return with_options
 
 
 def pipeline_of_run(text: str | None, shape: Shape | None, run: RunFolder | None) -> Pipeline | None:

@@ -5,9 +5,7 @@ Whatever learns, compares or measures works with any pipeline from C×H×W to C'
 
 from __future__ import annotations
 
-import difflib
-
-from onelayer.errors import OnelayerError
+from onelayer.errors import OnelayerError, did_you_mean
 from onelayer.pipelines.catalogue import CATALOGUE, report_transform
 from onelayer.pipelines.fitting import PadTo, ResizeLongSide
 from onelayer.pipelines.pipeline import Pipeline
@@ -22,11 +20,10 @@ def named(name: str) -> Pipeline:
         OnelayerError: If there is none.
     """
     if name not in CATALOGUE:
-        near = difflib.get_close_matches(name.lower(), CATALOGUE, n=1)
         raise OnelayerError(
             f"there is no pipeline named {name!r}",
             expected="one of " + ", ".join(names()),
-            hint=f"Did you mean {near[0]}?" if near else None,
+            hint=did_you_mean(name, CATALOGUE),
         )
     entry = CATALOGUE[name]
     return Pipeline(name, entry.build(), entry.shape, entry.description)

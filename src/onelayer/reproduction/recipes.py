@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from onelayer.frontends.base import name_of
 from onelayer.pipelines import Pipeline
 from onelayer.records import PipelineSummary, Shape
 from onelayer.reproduction.learning.directions import COVARIANCE_IMAGES, Directions
-from onelayer.reproduction.learning.fit_result import FitResult
+from onelayer.reproduction.learning.fit_interface import FitOptions, FitResult
 from onelayer.reproduction.learning.least_squares import ImageSums, fit_least_squares
 from onelayer.reproduction.learning.whitening import max_whitened_images
 from onelayer.reproduction.records import (
@@ -42,9 +42,6 @@ from onelayer.reproduction.records import (
 from onelayer.reproduction.run_folder import RunFolder
 from onelayer.verification import verify
 from onelayer.verification.certificate import Certificate
-
-if TYPE_CHECKING:
-    from onelayer.reproduction.learning.callbacks import EpochFile
 
 # Lightning, an optional dependency, is imported only where gradient descent begins.
 
@@ -138,7 +135,7 @@ def learn(
         warnings.warn(problem, stacklevel=2)
     with visible_progress(progress), tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
-        fitted = fit_by(recipe, pipeline, train, held_out, settings, run, "cpu")
+        fitted = fit_by(recipe, pipeline, train, held_out, FitOptions(settings, run, "cpu"))
         history = read_history(run.history)
         operator = fitted.layer.to_operator()
         certificate = verify(fitted.layer.float(), pipeline, float_images(held_out))
@@ -150,29 +147,24 @@ def fit_by(
     pipeline: Pipeline,
     train: NDArray[np.uint8],
     validation: NDArray[np.uint8],
-    settings: TrainingSettings,
-    folder: RunFolder,
-    device: Device,
-    *,
-    resume: bool = False,
-    epoch_files: Sequence[EpochFile[Any]] = (),
+    options: FitOptions,
 ) -> FitResult:
     """Learn in a run folder by a recipe.
 
     Arguments, files and errors are those of :func:`onelayer.reproduction.learning.gradient_descent.fit`. Only the
-    report's recipe takes ``epoch_files``.
+    report's recipe writes ``options.epoch_files``, and least squares takes the folder alone.
 
     Returns:
         The layer, of float32 for the report's recipe and of float64 for the others, and the course of learning.
     """
     if recipe == "least-squares":
-        return fit_least_squares(ImageSums(pipeline, train), validation, folder)
+        return fit_least_squares(ImageSums(pipeline, train), validation, options.folder)
     require_gradient_descent()
     from onelayer.reproduction.learning.gradient_descent import fit, fit_whitened
 
     if recipe == "report":
-        return fit(pipeline, train, validation, settings, folder, device, resume=resume, epoch_files=epoch_files)
-    return fit_whitened(ImageSums(pipeline, train), validation, settings, folder, device, resume=resume)
+        return fit(pipeline, train, validation, options)
+    return fit_whitened(ImageSums(pipeline, train), validation, options)
 
 
 def require_gradient_descent() -> None:
@@ -291,7 +283,7 @@ def learn_other_recipes(
     for other in missing:
         own = folder.other_recipe_folder(other.name)
         own.path.mkdir(parents=True, exist_ok=True)
-        fitted = _fit_other(other, sums, validation, whitened, own, device)
+        fitted = _fit_other(other, sums, validation, FitOptions(whitened, own, device, resume=True))
         if fitted.summary.stop_reason == "interrupted":
             raise Interrupted(f"Learning by {other.recipe} stopped after {fitted.summary.epochs_run} whole epochs.")
         layer_files.save(fitted.layer, own.layer, pipeline=sums.pipeline.name)
@@ -310,21 +302,14 @@ def learn_other_recipes(
             shutil.rmtree(unneeded, ignore_errors=True)
 
 
-def _fit_other(
-    other: OtherRecipe,
-    sums: ImageSums,
-    validation: NDArray[np.uint8],
-    whitened: TrainingSettings,
-    folder: RunFolder,
-    device: Device,
-) -> FitResult:
+def _fit_other(other: OtherRecipe, sums: ImageSums, validation: NDArray[np.uint8], options: FitOptions) -> FitResult:
     if other.recipe == "least-squares":
-        return fit_least_squares(sums, validation, folder, images=other.images)
+        return fit_least_squares(sums, validation, options.folder, images=other.images)
     require_gradient_descent()
     from onelayer.reproduction.learning.gradient_descent import fit_whitened
 
     held_out = validation[: max_whitened_images(sums.pipeline)]
-    return fit_whitened(sums, held_out, whitened, folder, device, images=other.images, resume=True)
+    return fit_whitened(sums, held_out, options, images=other.images)
 
 
 def _pipeline_of(transform: Callable[[torch.Tensor], torch.Tensor], shape: Shape) -> Pipeline:

@@ -25,7 +25,7 @@ from onelayer.reproduction.benchmark import REPEATS, benchmark_run
 from onelayer.reproduction.comparison import compare
 from onelayer.reproduction.learn_request import DeviceChoice, LearnRequest
 from onelayer.reproduction.learning.directions import SharedImageStatistics
-from onelayer.reproduction.learning.fit_result import loss_not_finite
+from onelayer.reproduction.learning.fit_interface import FitOptions, loss_not_finite
 from onelayer.reproduction.recipes import (
     WHITENED_SETTINGS,
     check_batches,
@@ -206,11 +206,7 @@ def _learn(
         pipeline,
         images.train,
         images.validation,
-        record.settings,
-        folder,
-        device,
-        resume=resume,
-        epoch_files=epoch_files,
+        FitOptions(record.settings, folder, device, resume, epoch_files),
     )
     layer_files.save(fitted.layer, folder.layer, pipeline=pipeline.name)
     record = record.model_copy(update={"training": fitted.summary})

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 from onelayer import DenseLayer, Pipeline
 from onelayer.reproduction.learning.callbacks import DirectionsFile
 from onelayer.reproduction.learning.directions import Directions, affine_map, directions_of
-from onelayer.reproduction.learning.fit_result import FitResult
+from onelayer.reproduction.learning.fit_interface import FitOptions, FitResult
 from onelayer.reproduction.learning.gradient_descent import fit
 from onelayer.reproduction.learning.least_squares import ImageSums
 from onelayer.reproduction.records import DirectionsRecord, TrainingSettings
@@ -118,7 +118,8 @@ def learn(tmp_path: Path) -> Callable[..., tuple[FitResult, RunFolder]]:
         files = [DirectionsFile(folder.directions, directions(), "report")] if with_file else []
         settings = TrainingSettings(epochs=epochs, batch_size=64)
         held_out = images(20, 1)
-        return fit(pipeline, TRAIN[:128], held_out, settings, folder, "cpu", epoch_files=files, **options), folder
+        how = FitOptions(settings, folder, "cpu", epoch_files=files, **options)
+        return fit(pipeline, TRAIN[:128], held_out, how), folder
 
     return run
 

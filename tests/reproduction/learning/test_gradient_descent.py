@@ -17,7 +17,7 @@ from onelayer import DenseLayer, OnelayerError, Pipeline, pipelines
 from onelayer.console import visible_progress
 from onelayer.errors import Interrupted
 from onelayer.reproduction.learning.callbacks import WholeCheckpoints
-from onelayer.reproduction.learning.fit_result import FitResult
+from onelayer.reproduction.learning.fit_interface import FitOptions, FitResult
 from onelayer.reproduction.learning.gradient_descent import fit, fit_whitened
 from onelayer.reproduction.learning.least_squares import ImageSums
 from onelayer.reproduction.learning.regression import ImageBatches
@@ -43,7 +43,7 @@ def learn(tmp_path: Path, flip: Pipeline, random_pixels: Pixels) -> Fit:
         folder.path.mkdir(exist_ok=True)
         options = TrainingSettings.model_validate({"batch_size": 32, "epochs": 5} | settings)
         pixels, held_out = random_pixels(train, flip.input_shape), random_pixels(VALIDATION, flip.input_shape, 1)
-        return fit(pipeline, pixels, held_out, options, folder, "cpu", resume=resume), folder
+        return fit(pipeline, pixels, held_out, FitOptions(options, folder, "cpu", resume)), folder
 
     return run
 
@@ -86,7 +86,7 @@ def test_takes_the_steps_of_a_bare_loop_on_whitened_images(
 ) -> None:
     pixels, held_out = random_pixels(70, flip.input_shape), random_pixels(VALIDATION, flip.input_shape, 1)
     settings = TrainingSettings(epochs=2, batch_size=32, seed=3)
-    learned = fit_whitened(ImageSums(flip, pixels), held_out, settings, RunFolder(tmp_path), "cpu")
+    learned = fit_whitened(ImageSums(flip, pixels), held_out, FitOptions(settings, RunFolder(tmp_path), "cpu"))
 
     summed = ImageSums(flip, pixels).over()
     whitening = Whitening.of(summed)
@@ -284,8 +284,11 @@ def test_two_processes_learn_together(tmp_path: Path, random_pixels: Pixels) -> 
     for folder in folders:
         folder.path.mkdir()
     # Two processes with batches of 8 average their gradients: the steps of one process with the same 16 images.
-    two = fit(report, train, validation, TrainingSettings(epochs=2, batch_size=8, devices=2), folders[0], "cpu")
-    one = fit(report, train, validation, TrainingSettings(epochs=2, batch_size=16), folders[1], "cpu")
+    settings = TrainingSettings(epochs=2, batch_size=8, devices=2), TrainingSettings(epochs=2, batch_size=16)
+    two, one = (
+        fit(report, train, validation, FitOptions(each, folder, "cpu"))
+        for each, folder in zip(settings, folders, strict=True)
+    )
     # A step of Adam is as long as its rate, 1e-3, however small the gradient: where that is nearly zero, the rounding
     # of its sum shows.
     torch.testing.assert_close(two.layer.weight, one.layer.weight, rtol=0, atol=1e-5)
@@ -311,7 +314,7 @@ def test_training_does_not_write_to_the_images(flip: Pipeline, tmp_path: Path, r
     before = copy.deepcopy(np.asarray(mapped))
     folder = RunFolder(tmp_path / "mapped")
     folder.path.mkdir()
-    fit(flip, mapped, mapped[:10], TrainingSettings(epochs=1), folder, "cpu")
+    fit(flip, mapped, mapped[:10], FitOptions(TrainingSettings(epochs=1), folder, "cpu"))
     np.testing.assert_array_equal(mapped, before)
 
 

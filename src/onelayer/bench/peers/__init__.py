@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from onelayer.bench.names import check_peers
 from onelayer.bench.peers import (
     albumentationsx,
     dali,
@@ -98,16 +95,6 @@ PEERS: tuple[Peer[Work], ...] = (
         dense_weights.refuse,
     ),
 )  # fmt: skip
-
-
-def named(names: Sequence[str]) -> list[Peer[Work]]:
-    """Return the peers of those names, in the order of :data:`PEERS`.
-
-    Raises:
-        OnelayerError: If no peer has one of the names.
-    """
-    check_peers(names)
-    return [peer for peer in PEERS if peer.name in names]
 
 
 def peers_table() -> Table:

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,63 +23,40 @@ from onelayer.console import progress_is_visible
 from onelayer.dense_layer import DenseLayer
 from onelayer.errors import Interrupted, OnelayerError
 from onelayer.pipelines import Pipeline
-from onelayer.reproduction.learning.callbacks import EpochBar, EpochFile, HistoryFile, RunCheckpoint, WholeCheckpoints
-from onelayer.reproduction.learning.fit_result import FitResult, loss_not_finite
+from onelayer.reproduction.learning.callbacks import EpochBar, HistoryFile, RunCheckpoint, WholeCheckpoints
+from onelayer.reproduction.learning.fit_interface import FitOptions, FitResult, loss_not_finite
 from onelayer.reproduction.learning.least_squares import ImageSums
 from onelayer.reproduction.learning.regression import VALIDATION_MSE, ImageBatches, Regression, WhitenedRegression
 from onelayer.reproduction.learning.whitening import Whitening, whitened_rows
-from onelayer.reproduction.records import Device, Epoch, StopReason, TrainingSettings, TrainingSummary
-from onelayer.reproduction.run_folder import RunFolder
+from onelayer.reproduction.records import Epoch, StopReason, TrainingSettings, TrainingSummary
 
 
-def fit(
-    pipeline: Pipeline,
-    train: NDArray[np.uint8],
-    validation: NDArray[np.uint8],
-    settings: TrainingSettings,
-    folder: RunFolder,
-    device: Device,
-    *,
-    resume: bool = False,
-    epoch_files: Sequence[EpochFile[Any]] = (),
-) -> FitResult:
+def fit(pipeline: Pipeline, train: NDArray[np.uint8], validation: NDArray[np.uint8], options: FitOptions) -> FitResult:
     """Learn a dense layer in place of a pipeline.
 
     Writes ``history.csv``, ``checkpoints/`` (the best epoch and the last) and ``logs/`` (CSV and TensorBoard). The
     layer kept is that of the epoch with the smallest validation MSE, not the last one. Ctrl-C and SIGTERM end learning
-    early; the layer of the whole epochs before is kept, and ``resume`` goes on from there.
+    early; the layer of the whole epochs before is kept, and ``options.resume`` goes on from there.
 
     Args:
         pipeline: Ground truth.
         train: uint8 [N, C, H, W].
         validation: uint8 [M, C, H, W].
-        settings: Options of learning.
-        folder: Run folder; it must exist.
-        device: Device to learn on.
-        resume: Whether to go on from the last checkpoint of the folder, if there is one.
-        epoch_files: Further files with a row per epoch. The time that they take is no part of the epoch's.
+        options: Settings, run folder and device.
 
     Raises:
-        OnelayerError: If the loss became infinite or NaN before the first epoch ended; if ``resume`` finds a checkpoint
-            that cannot be read.
+        OnelayerError: If the loss became infinite or NaN before the first epoch ended, or the checkpoint to go on from
+            cannot be read.
         Interrupted: If a signal came before the first epoch ended.
     """
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(options.settings.seed)
     layer = DenseLayer(pipeline.input_shape, pipeline.output_shape, generator)
-    module = Regression(layer, pipeline, settings.lr)
-    summary = _fit_module(module, train, validation, settings, folder, device, resume=resume, epoch_files=epoch_files)
-    return FitResult(layer, summary)
+    module = Regression(layer, pipeline, options.settings.lr)
+    return FitResult(layer, _fit_module(module, train, validation, options))
 
 
 def fit_whitened(
-    sums: ImageSums,
-    validation: NDArray[np.uint8],
-    settings: TrainingSettings,
-    folder: RunFolder,
-    device: Device,
-    *,
-    images: int | None = None,
-    resume: bool = False,
+    sums: ImageSums, validation: NDArray[np.uint8], options: FitOptions, *, images: int | None = None
 ) -> FitResult:
     """Learn a dense layer from whitened images: files, interruption and errors are those of :func:`fit`.
 
@@ -88,11 +65,8 @@ def fit_whitened(
     Args:
         sums: Sums over the training images.
         validation: uint8 [M, C, H, W].
-        settings: Options of learning.
-        folder: Run folder; it must exist.
-        device: Device to learn on; images are whitened on the CPU.
+        options: Settings, run folder and device; images are whitened on the CPU.
         images: Number of the summed images to learn from, the first; None for all.
-        resume: Whether to go on from the last checkpoint of the folder, if there is one.
 
     Returns:
         The layer for images as they are, in float64; its seconds include summing, whenever that was, and whitening.
@@ -100,7 +74,7 @@ def fit_whitened(
     Raises:
         OnelayerError: As :func:`fit`, and if the images are too many to be held in memory whitened.
     """
-    pipeline = sums.pipeline
+    pipeline, settings = sums.pipeline, options.settings
     summed = sums.over(images)
     started = time.perf_counter()
     whitening = Whitening.of(summed)
@@ -113,39 +87,31 @@ def fit_whitened(
         layer.bias.copy_(torch.from_numpy(summed.mean_output))
     before = sums.seconds + time.perf_counter() - started
     module = WhitenedRegression(layer, pipeline, settings.lr)
-    summary = _fit_module(module, train, held_out, settings, folder, device, resume=resume)
+    summary = _fit_module(module, train, held_out, options)
     summary = summary.model_copy(update={"seconds": summary.seconds + before})
     return FitResult(DenseLayer.from_operator(whitening.undone(layer), torch.float64), summary)
 
 
 def _fit_module(
-    module: Regression,
-    train: NDArray[np.uint8],
-    validation: NDArray[np.uint8],
-    settings: TrainingSettings,
-    folder: RunFolder,
-    device: Device,
-    *,
-    resume: bool = False,
-    epoch_files: Sequence[EpochFile[Any]] = (),
+    module: Regression, train: NDArray[np.uint8], validation: NDArray[np.uint8], options: FitOptions
 ) -> TrainingSummary:
     """Learn a module's layer; arguments, files and errors are those of :func:`fit`.
 
     Returns:
         The course of learning. The module's layer is that of the best epoch, on the CPU, in evaluation mode.
     """
-    layer = module.layer
+    layer, settings, folder = module.layer, options.settings, options.folder
     history = HistoryFile(folder.history)
     stopping = EarlyStopping(
         VALIDATION_MSE, min_delta=settings.min_delta, patience=settings.patience, check_on_train_epoch_end=True
     )
     last = folder.checkpoints / "last.ckpt"
-    checkpoint = last if resume and last.is_file() else None
+    checkpoint = last if options.resume and last.is_file() else None
     # Lightning would learn one epoch more before it saw that patience had run out already.
     patience_ran_out = checkpoint is not None and _patience_ran_out(_read_fitting(checkpoint, layer), stopping)
     with _quiet_lightning():
         trainer = pl.Trainer(
-            accelerator="gpu" if device == "cuda" else "cpu",
+            accelerator="gpu" if options.device == "cuda" else "cpu",
             devices=settings.devices,
             # Processes started from here, not the command run again per device: only one may write the run.
             strategy="auto" if settings.devices == 1 else "ddp_spawn",
@@ -153,7 +119,7 @@ def _fit_module(
             callbacks=[
                 # First, so that its clock stops before the others begin.
                 history,
-                *epoch_files,
+                *options.epoch_files,
                 stopping,
                 RunCheckpoint(folder.checkpoints, "best", VALIDATION_MSE),
                 # After the best, so that it carries the best's score.
@@ -176,7 +142,7 @@ def _fit_module(
     # A signal may also fall between the two checkpoints.
     checkpoints = [saved for saved in (best_saved, last_saved) if saved is not None]
     latest = max(checkpoints, key=lambda saved: len(history.saved_in(saved)), default=None)
-    for file in (history, *epoch_files):
+    for file in (history, *options.epoch_files):
         file.go_back_to(latest)
     epochs = history.rows
     stop_reason = _stop_reason(
@@ -191,7 +157,7 @@ def _fit_module(
     layer.cpu().eval()
     last_mse = epochs[-1].validation_mse
     return TrainingSummary(
-        device=device,
+        device=options.device,
         epochs_run=len(epochs),
         best_epoch=best.epoch,
         best_validation_mse=best.validation_mse,

@@ -19,7 +19,7 @@ from onelayer.data import float_images
 from onelayer.dense_layer import DenseLayer
 from onelayer.errors import OnelayerError
 from onelayer.pipelines import Pipeline
-from onelayer.reproduction.learning.fit_result import FitResult
+from onelayer.reproduction.learning.fit_interface import FitResult
 from onelayer.reproduction.records import Epoch, TrainingSummary, write_history
 from onelayer.reproduction.run_folder import RunFolder
 
