@@ -14,6 +14,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from float_programs import normal
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_tensors
 from scipy import sparse
@@ -163,10 +164,6 @@ def test_gives_the_same_layer_back(tmp_path: Path, name: str) -> None:
 
 def resize(n_in: int, n_out: int) -> AxisMap:
     return AxisMap.resample(n_in, n_out, "bicubic", True)
-
-
-def normal(*shape: int) -> np.ndarray:
-    return np.random.default_rng(shape).normal(size=shape)
 
 
 TAPS = Taps(9, np.array([0, 3, 5]), np.array([2, 3, 4]), normal(3, 4).astype(np.float32))

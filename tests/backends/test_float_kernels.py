@@ -8,6 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from float_programs import (
+    BYTES,
+    CPU,
+    FLOAT32,
+    check_gradients_are_pytorchs,
+    interleaved,
+    memories,
+    normal,
+    resize,
+    separable_programs,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
@@ -29,21 +40,9 @@ from onelayer.algebra import (
 from onelayer.backends import Apply, LoweringTarget, choose
 from onelayer.backends.cpu import program as cpu_program
 
-CPU = torch.device("cpu")
-FLOAT32 = LoweringTarget(CPU, torch.float32, torch.float32)
-BYTES = LoweringTarget(CPU, torch.float32, torch.uint8)
-
 
 def lower(program: Program, target: LoweringTarget) -> Apply:
     return choose("numba", program, target).lower()
-
-
-def normal(*shape: int) -> np.ndarray:
-    return np.random.default_rng(shape).normal(size=shape)
-
-
-def resize(n_in: int, n_out: int, kind: Any = "bilinear") -> AxisMap:
-    return AxisMap.resample(n_in, n_out, kind, True)
 
 
 def scattered(
@@ -123,20 +122,6 @@ STAGES: dict[str, tuple[tuple[int, int, int], list[Stage]]] = {
 }
 
 
-def memories(images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The same images in every layout that memory has them in."""
-    apart = torch.zeros(*(2 * size for size in images.shape), dtype=images.dtype)[tuple([slice(None, None, 2)] * 4)]
-    apart.copy_(images)
-    return {
-        "CHW": images,
-        "HWC": images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
-        "WHC": images.permute(0, 3, 2, 1).contiguous().permute(0, 3, 2, 1),
-        "every second": apart,
-        "a window": torch.nn.functional.pad(images, (1, 2, 3, 0))[..., 3:, 1:-2],
-        "one for all": images[:1].expand(len(images), -1, -1, -1),
-    }
-
-
 # Compiled for float16 nowhere else.
 @pytest.mark.parametrize(
     "dtype", [torch.float32, torch.uint8, pytest.param(torch.float16, marks=pytest.mark.exhaustive)]
@@ -178,21 +163,10 @@ def test_bytes_are_rounded_and_saturate() -> None:
         np.testing.assert_array_equal(outputs.numpy(), program.apply(images.numpy()), err_msg=rounding)
 
 
-@given(
-    st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.integers(1, 40), st.integers(1, 4),
-    st.integers(1, 4), st.sampled_from(["box", "bilinear", "bicubic", "lanczos"]), st.booleans(), st.booleans(),
-)  # fmt: skip
-def test_any_shape(
-    height: int, width: int, rows: int, cols: int, channels: int, mixed: int, kind: str, flip: bool, interleaved: bool
-) -> None:
-    axes = resize(height, rows, kind), resize(width, cols, kind)
-    if flip:
-        axes = AxisMap.flip(rows) @ axes[0], axes[1] @ AxisMap.flip(width)
-    program = Program((channels, height, width), (Separable(normal(mixed, channels), *axes, normal(mixed)),))
-    images = torch.rand(2, channels, height, width)
-    if interleaved:
-        images = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    outputs = lower(program, FLOAT32)(images)
+@given(separable_programs((60, 60), (40, 40), (4, 4), ["box", "bilinear", "bicubic", "lanczos"]), st.booleans())
+def test_any_shape(program: Program, interleave: bool) -> None:
+    images = torch.rand(2, *program.in_shape)
+    outputs = lower(program, FLOAT32)(interleaved(images) if interleave else images)
     np.testing.assert_allclose(outputs.numpy(), program.apply(images.numpy()), rtol=0, atol=3e-5)
 
 
@@ -212,14 +186,7 @@ def test_nan_and_infinity_stay_where_they_are_read() -> None:
 def test_gradients_are_left_to_pytorch() -> None:
     in_shape, stages = STAGES["all at once"]
     program = Program(in_shape, tuple(stages))
-    images = torch.rand(*in_shape, requires_grad=True)
-    lower(program, FLOAT32)(images).sum().backward()
-    (stage,) = stages
-    assert images.grad is not None
-    expected = stage.apply_transposed(np.ones(program.out_shape))  # type: ignore[union-attr]
-    np.testing.assert_allclose(images.grad.numpy(), expected, rtol=0, atol=1e-5)
-    with torch.no_grad():
-        assert not lower(program, FLOAT32)(images).requires_grad
+    check_gradients_are_pytorchs(lower(program, FLOAT32), program)
 
 
 def test_images_that_are_no_numbers_in_memory_are_left_to_pytorch() -> None:

@@ -9,20 +9,15 @@ import numba
 import numpy as np
 import pytest
 import torch
+from float_programs import CPU, resize
 from torchvision.transforms import v2
 
 import onelayer
-from onelayer.algebra import AxisMap, Program, Separable
+from onelayer.algebra import Program, Separable
 from onelayer.backends import LoweringTarget, choose
 from onelayer.backends.cpu import launch, memory
 from onelayer.backends.cpu.launch import KernelLaunch
 from onelayer.backends.cpu.warmup import compilations
-
-CPU = torch.device("cpu")
-
-
-def resize(n_in: int, n_out: int) -> AxisMap:
-    return AxisMap.resample(n_in, n_out, "bilinear", True)
 
 
 def lowered(program: Program, threads: int | None = None) -> Any:

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from float_programs import CPU, FLOAT32, normal, resize
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
@@ -33,18 +34,8 @@ from onelayer.backends.pytorch.lowering import lower
 from onelayer.backends.pytorch.separable import BLOCK
 from onelayer.backends.target import LoweringTarget
 
-CPU = torch.device("cpu")
 FLOAT64 = LoweringTarget(CPU, torch.float64, torch.float64)
-FLOAT32 = LoweringTarget(CPU, torch.float32, torch.float32)
 GENERATOR = np.random.default_rng(0)
-
-
-def normal(*shape: int) -> np.ndarray:
-    return np.random.default_rng(shape).normal(size=shape)
-
-
-def resize(n_in: int, n_out: int) -> AxisMap:
-    return AxisMap.resample(n_in, n_out, "bilinear", True)
 
 
 STAGES: dict[str, tuple[tuple[int, int, int], list[Stage]]] = {

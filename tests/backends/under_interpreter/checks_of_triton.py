@@ -9,6 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from float_programs import (
+    BYTES,
+    CPU,
+    FLOAT32,
+    check_gradients_are_pytorchs,
+    interleaved,
+    memories,
+    normal,
+    resize,
+    separable_programs,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models import ResNet50_Weights
@@ -19,21 +30,9 @@ from onelayer import pipelines
 from onelayer.algebra import AxisMap, Clamp, Program, Quantize, Separable, Stage
 from onelayer.backends import Apply, LoweringTarget, choose
 
-CPU = torch.device("cpu")
-FLOAT32 = LoweringTarget(CPU, torch.float32, torch.float32)
-BYTES = LoweringTarget(CPU, torch.float32, torch.uint8)
-
 
 def lower(program: Program, target: LoweringTarget) -> Apply:
     return choose("triton", program, target).lower()
-
-
-def normal(*shape: int) -> np.ndarray:
-    return np.random.default_rng(shape).normal(size=shape)
-
-
-def resize(n_in: int, n_out: int, kind: Any = "bilinear") -> AxisMap:
-    return AxisMap.resample(n_in, n_out, kind, True)
 
 
 def pixels(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -74,19 +73,6 @@ PROGRAMS: dict[str, tuple[tuple[int, int, int], list[Stage]]] = {
         ],
     ),
 }
-
-
-def memories(images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The same images in every layout that memory has them in."""
-    strided = torch.zeros(*(2 * size for size in images.shape), dtype=images.dtype)[tuple([slice(None, None, 2)] * 4)]
-    strided.copy_(images)
-    return {
-        "CHW": images,
-        "HWC": images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2),
-        "every second": strided,
-        "a window": torch.nn.functional.pad(images, (1, 2, 3, 0))[..., 3:, 1:-2],
-        "one for all": images[:1].expand(len(images), -1, -1, -1),
-    }
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -177,21 +163,10 @@ def test_memory_that_is_given(result: torch.dtype) -> None:
         assert torch.equal(memory, expected)
 
 
-@given(
-    st.integers(1, 40), st.integers(1, 90), st.integers(1, 20), st.integers(1, 50), st.integers(1, 3),
-    st.integers(1, 2), st.sampled_from(["box", "bilinear", "bicubic"]), st.booleans(), st.booleans(),
-)  # fmt: skip
-def test_any_shape(
-    height: int, width: int, rows: int, cols: int, channels: int, mixed: int, kind: str, flip: bool, interleaved: bool
-) -> None:
-    axes = resize(height, rows, kind), resize(width, cols, kind)
-    if flip:
-        axes = AxisMap.flip(rows) @ axes[0], axes[1] @ AxisMap.flip(width)
-    program = Program((channels, height, width), (Separable(normal(mixed, channels), *axes, normal(mixed)),))
-    images = pixels(1, channels, height, width)
-    if interleaved:
-        images = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    outputs = lower(program, FLOAT32)(images)
+@given(separable_programs((40, 90), (20, 50), (3, 2), ["box", "bilinear", "bicubic"]), st.booleans())
+def test_any_shape(program: Program, interleave: bool) -> None:
+    images = pixels(1, *program.in_shape)
+    outputs = lower(program, FLOAT32)(interleaved(images) if interleave else images)
     np.testing.assert_allclose(outputs.numpy(), program.apply(images.numpy()), rtol=0, atol=3e-5)
 
 
@@ -239,11 +214,11 @@ SMALL = v2.Compose(
 )
 
 
-@pytest.mark.parametrize("interleaved", [False, True])
-def test_the_report_is_torchvisions(interleaved: bool) -> None:
+@pytest.mark.parametrize("interleave", [False, True])
+def test_the_report_is_torchvisions(interleave: bool) -> None:
     images = pixels(3, 3, 32, 32)
-    if interleaved:
-        images = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    if interleave:
+        images = interleaved(images)
     layer = onelayer.compile(REPORT, rounding="fused", backend="triton")
     # A few roundings of float32 on either side.
     torch.testing.assert_close(layer(images), REPORT(images), rtol=0, atol=2e-6)
@@ -251,11 +226,11 @@ def test_the_report_is_torchvisions(interleaved: bool) -> None:
 
 @pytest.mark.parametrize("size", [(17, 11), (1, 1), (37, 51)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.float16])
-@pytest.mark.parametrize("interleaved", [False, True])
-def test_evaluation_of_photographs(size: tuple[int, int], dtype: torch.dtype, interleaved: bool) -> None:
+@pytest.mark.parametrize("interleave", [False, True])
+def test_evaluation_of_photographs(size: tuple[int, int], dtype: torch.dtype, interleave: bool) -> None:
     photographs = pixels(1, 3, *size, dtype=dtype)
-    if interleaved:
-        photographs = photographs.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    if interleave:
+        photographs = interleaved(photographs)
     outputs = onelayer.compile(SMALL, rounding="fused", backend="triton")(photographs)
     if dtype == torch.float32:
         # Values divided by a deviation of 0.22, whose range is 4.6.
@@ -275,14 +250,7 @@ def test_imagenets_evaluation() -> None:
 def test_gradients_are_left_to_pytorch() -> None:
     in_shape, stages = PROGRAMS["mixed, a bias image"]
     program = Program(in_shape, tuple(stages))
-    images = pixels(*in_shape).requires_grad_()
-    lower(program, FLOAT32)(images).sum().backward()
-    (stage,) = stages
-    assert images.grad is not None
-    expected = stage.apply_transposed(np.ones(program.out_shape))  # type: ignore[union-attr]
-    np.testing.assert_allclose(images.grad.numpy(), expected, rtol=0, atol=1e-5)
-    with torch.no_grad():
-        assert not lower(program, FLOAT32)(images).requires_grad
+    check_gradients_are_pytorchs(lower(program, FLOAT32), program)
 
 
 # PyTorch's own, when it first makes a dual number.
