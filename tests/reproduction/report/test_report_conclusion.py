@@ -290,5 +290,12 @@ def test_one_epoch_is_no_plural(make):
     assert "after 1 epoch in" in training(make, epochs_run=1, best_epoch=1, stop_reason="interrupted")
 
 
+def test_least_squares_has_no_epochs_to_speak_of(make):
+    run = make.run(recipe="least-squares")
+    text = " ".join(conclusion.training(run))
+    assert "in one pass, in 12 min 3 s" in text
+    assert "epoch" not in text
+
+
 def test_says_that_learning_has_not_ended(make):
     assert conclusion.training(make.run(training=None)) == ["Learning has not ended yet."]

@@ -123,6 +123,16 @@ def test_the_page_holds_the_numbers_of_the_records(usual):
     assert ["learned", "1.90×10⁻⁵", "47.2 dB", "0.9987", "23.1", "–", "4711"] in page.rows
 
 
+def test_the_page_says_by_which_recipe_the_layer_was_learned(page_of, make):
+    one_pass = page_of(make.parts(run=make.run(recipe="least-squares")), "one-pass")
+    assert "least squares, in one pass over the training images" in one_pass.text
+    assert "validation MSE 2.00×10⁻⁵" in one_pass.section("training")
+    for words in ("at most 200", "Adam", "Best epoch", "best epoch", "Why it ended"):
+        assert words not in one_pass.text
+    whitened = page_of(make.parts(run=make.run(recipe="adam-whitened")), "whitened")
+    assert "Adam on whitened images, learning rate 0.001, falling to zero" in whitened.text
+
+
 def test_the_benchmark_table(usual):
     page = usual
     header = next(row for row in page.rows if "Batch size" in row)

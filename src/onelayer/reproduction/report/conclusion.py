@@ -165,6 +165,12 @@ def training(run: RunRecord) -> list[str]:
     summary, settings = run.training, run.settings
     if summary is None:
         return ["Learning has not ended yet."]
+    if run.recipe == "least-squares":
+        return [
+            f"Least squares found the layer of least mean squared error on the training images in one pass, in "
+            f"{duration(summary.seconds)}.",
+            f"Its validation MSE is {mse_with_psnr(summary.best_validation_mse)}.",
+        ]
     epochs = f"{summary.epochs_run} epoch" if summary.epochs_run == 1 else f"{summary.epochs_run} epochs"
     took = f"{epochs} in {duration(summary.seconds)}"
     ending = {
