@@ -340,7 +340,8 @@ def test_any_warp_of_tensors(transform: Callable[..., Any], fill: float | None, 
     # where copies of pixels are recognised the rounding of places is left out (see test_whole_pixels_of_floats).
     copies = all(isinstance(stage, Separable) for stage in derived.program.stages)
     roundings = 3 * 4 * max(*shape, *expected.shape) if copies else 16
-    # A matrix leaves out weights that could be the rounding of a zero: at most three of an output's four, of values up to 2.
+    # A matrix leaves out weights that could be the rounding of a zero: at most three of an output's four, of values up
+    # to 2.
     left_out = 0.0 if copies else 3 * 2 * ROUNDING
     np.testing.assert_allclose(found, expected, rtol=0, atol=roundings * np.finfo(dtype).eps + left_out)
 
