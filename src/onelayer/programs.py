@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from onelayer.algebra import Range, Simplified, simplify
 from onelayer.errors import OnelayerError
 from onelayer.frontends import DerivedOutputs, ImageSpec, RoundingMode, Transform, derive_outputs, transforms_of
+from onelayer.frontends.structure import Structure, structure_of
 
 _ANY_FLOAT = 1e30
 """Float images may hold any value; this stands for infinity where ranges are computed."""
@@ -61,6 +62,13 @@ class Outputs:
 class Source(Protocol):
     """A source of a layer's programs."""
 
+    def structure(self, spec: ImageSpec) -> Structure | str:
+        """State the pipeline for images of every size, or return the reason why each takes a program of its own.
+
+        Args:
+            spec: The image, of which the height and the width mean nothing.
+        """
+
     def outputs(self, spec: ImageSpec) -> Outputs:
         """Find what comes out for an image of this spec.
 
@@ -86,6 +94,10 @@ class Transforms:
         if self.rounding is not None:
             return self.rounding
         return "fused" if spec.is_float else "exact"
+
+    def structure(self, spec: ImageSpec) -> Structure | str:
+        """State the pipeline for images of every size; see :class:`Source`."""
+        return structure_of(transforms_of(self.transform), spec, self.rounding_for(spec))
 
     def derived(self, spec: ImageSpec) -> DerivedOutputs:
         """Derive programs from the transforms, without simplifying them.
@@ -141,6 +153,10 @@ class SavedPrograms:
     def __init__(self, programs: Mapping[ImageSpec, Outputs], origin: Origin = "saved") -> None:
         self.programs = dict(programs)
         self.origin = origin
+
+    def structure(self, spec: ImageSpec) -> str:  # noqa: ARG002 - there is none for any image
+        """Return the reason why each size has a program of its own; see :class:`Source`."""
+        return f"the programs were {self.origin} for certain sizes"
 
     def outputs(self, spec: ImageSpec) -> Outputs:
         """Look up what comes out for an image of this spec.

@@ -65,7 +65,8 @@ def test_layers_need_no_other_signatures_than_warmup_compiles(monkeypatch: pytes
     found: defaultdict[str, set[Any]] = defaultdict(set)
 
     def note(self: KernelLaunch, images: torch.Tensor, out: torch.Tensor, threads: int) -> bool:
-        arguments = self.arguments(self._readable(launch.as_batch(images)), out, threads)
+        pixels, shared = self._readable(launch.as_batch(images)), np.zeros(3, np.uint64)
+        arguments = self.arguments(pixels, out, launch.shares_of(len(pixels), self.shared_rows, threads), shared)
         found[self.kernel.__name__].add(tuple(numba.typeof(argument) for argument in arguments))
         out.zero_()
         return False

@@ -11,14 +11,26 @@ from onelayer.algebra import Program
 from onelayer.backends import reference
 from onelayer.backends.cpu import program as cpu
 from onelayer.backends.pytorch import lowering as pytorch
-from onelayer.backends.target import Apply, LoweringTarget
+from onelayer.backends.target import Apply, ApplyAnySize, LoweringTarget
 from onelayer.backends.triton import launch as triton
 from onelayer.errors import OnelayerError
+from onelayer.frontends.structure import Structure
 
 BackendName = Literal["auto", "numba", "triton", "torch", "reference"]
 Chosen = Literal["numba", "triton", "torch", "reference"]
 
-__all__ = ["DESCRIPTIONS", "Apply", "BackendName", "Choice", "Chosen", "LoweringTarget", "check_name", "choose"]
+__all__ = [
+    "DESCRIPTIONS",
+    "Apply",
+    "ApplyAnySize",
+    "BackendName",
+    "Choice",
+    "Chosen",
+    "LoweringTarget",
+    "check_name",
+    "choose",
+    "lower_any_size",
+]
 
 
 def _prepare_torch(program: Program, target: LoweringTarget) -> Callable[[], Apply]:
@@ -81,6 +93,24 @@ def choose(name: BackendName, program: Program, target: LoweringTarget) -> Choic
             hint="Use backend='auto', which then takes PyTorch, or backend='torch'.",
         )
     return Choice(name, "", lower)
+
+
+def lower_any_size(name: BackendName, structure: Structure, target: LoweringTarget) -> ApplyAnySize | str:
+    """Lower a pipeline for images of any size, or return the reason why each size takes a program of its own.
+
+    Args:
+        name: Backend.
+        structure: The pipeline.
+        target: What it is lowered for.
+    """
+    if name not in ("auto", "numba"):
+        return f"the backend {name!r} computes programs for one size"
+    if target.device.type != "cpu":
+        return f"on {target.device.type} kernels compute programs for one size"
+    # Only here, because it takes half a second to import Numba.
+    from onelayer.backends.cpu.any_size import lower_any_size as lower
+
+    return lower(structure, target)
 
 
 def check_name(name: str) -> None:

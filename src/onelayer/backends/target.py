@@ -8,6 +8,8 @@ from typing import Protocol
 
 import torch
 
+from onelayer.frontends.placement import Placement
+
 
 @dataclass(frozen=True)
 class LoweringTarget:
@@ -45,6 +47,24 @@ class Apply(Protocol):
 
         Returns:
             [..., C', H', W'] of the target's result dtype; ``out``, if that was given.
+        """
+
+
+class ApplyAnySize(Protocol):
+    """A structure that was lowered: a pipeline for images of any size."""
+
+    def __call__(
+        self, images: torch.Tensor, placement: Placement, out: torch.Tensor | None = None
+    ) -> torch.Tensor | None:
+        """Compute.
+
+        Args:
+            images: [..., C, H, W], as in :class:`Apply`.
+            placement: Place of images of this size in the result.
+            out: Memory for the result, of its shape and dtype.
+
+        Returns:
+            [..., C', H', W'] of the target's result dtype, or None where only a program for one size can compute it.
         """
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeVar
 
 from onelayer.algebra import Stage
 from onelayer.errors import OnelayerError
+from onelayer.frontends.placement import Step
 from onelayer.image_spec import ImageSpec, RoundingMode
 
 Derivation = tuple[list[Stage], ImageSpec]
@@ -34,6 +35,15 @@ H = TypeVar("H", bound=Handler)
 
 HANDLERS: dict[Hashable, RoundingHandler] = {}
 """Handlers by the class of a transform, or by the function that is one."""
+
+ANY_SIZE: set[Hashable] = set()
+"""Kinds of transforms whose stages act on each pixel alone and are the same for images of every size."""
+
+STEPS: dict[Hashable, Callable[[Any, ImageSpec], Step]] = {}
+"""For kinds of transforms that move and resize rows and columns, functions that state them for images of any size."""
+
+SEQUENCES: dict[Hashable, Callable[[Any, ImageSpec], Sequence[Any]]] = {}
+"""For kinds of transforms that are a sequence of others, functions that list these."""
 
 LEAVE = "Or compile with fullgraph=False, which leaves this transform to its library."
 REGISTER = "Register a handler for it with onelayer.register, or compile with fullgraph=False, which calls it as it is."
@@ -60,7 +70,7 @@ def not_bit_exact(problem: str, expected: str) -> UnsupportedTransformError:
     )
 
 
-def register(*kinds: type | Callable[..., Any]) -> Callable[[H], H]:
+def register(*kinds: type | Callable[..., Any], any_size: bool = False) -> Callable[[H], H]:
     """Decorate the handler of one or more kinds of transforms; a handler that was registered before is replaced.
 
     A handler of two arguments states real arithmetic; one with a third, named ``rounding``, states both roundings. See
@@ -69,6 +79,8 @@ def register(*kinds: type | Callable[..., Any]) -> Callable[[H], H]:
     Args:
         kinds: Classes of transforms, each of which serves its subclasses too as long as they only differ in how they
             are built; or functions that take the image first and, through ``functools.partial``, keywords.
+        any_size: Whether the stages act on each pixel alone, and are the same for images of every height and width.
+            Only then can pipelines with the transform run without a plan for each size.
 
     Raises:
         OnelayerError: If the handler takes other arguments.
@@ -82,10 +94,70 @@ def register(*kinds: type | Callable[..., Any]) -> Callable[[H], H]:
                 expected="handler(transform, spec) or handler(transform, spec, rounding)",
             )
         complete: Any = handler if len(parameters) == 3 else _of_real_arithmetic(handler)  # type: ignore[arg-type]
-        HANDLERS.update(dict.fromkeys(kinds, complete))
+        for kind in kinds:
+            _forget(kind)
+            HANDLERS[kind] = complete
+        if any_size:
+            ANY_SIZE.update(kinds)
         return handler
 
     return keep
+
+
+MakeStep = TypeVar("MakeStep", bound=Callable[[Any, ImageSpec], Step])
+MakeSequence = TypeVar("MakeSequence", bound=Callable[[Any, ImageSpec], Sequence[Any]])
+
+
+def register_step(*kinds: type | Callable[..., Any]) -> Callable[[MakeStep], MakeStep]:
+    """Decorate a function that states kinds of transforms as a :class:`~onelayer.frontends.placement.Step`.
+
+    It takes the transform and the spec of an image of which the height and the width mean nothing.
+
+    Args:
+        kinds: As in :func:`register`.
+    """
+
+    def keep(make: MakeStep) -> MakeStep:
+        def handle(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
+            return make(transform, spec).stages(spec, rounding)
+
+        for kind in kinds:
+            _forget(kind)
+            HANDLERS[kind], STEPS[kind] = handle, make
+        return make
+
+    return keep
+
+
+def register_sequence(*kinds: type | Callable[..., Any]) -> Callable[[MakeSequence], MakeSequence]:
+    """Decorate a function that lists the transforms that kinds of transforms consist of, in order.
+
+    It takes the transform and the spec of an image of which the height and the width mean nothing.
+
+    Args:
+        kinds: As in :func:`register`.
+    """
+
+    def keep(expand: MakeSequence) -> MakeSequence:
+        def handle(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
+            stages: list[Stage] = []
+            for part in expand(transform, spec):
+                added, spec = stages_of(part, spec, rounding)
+                stages += added
+            return stages, spec
+
+        for kind in kinds:
+            _forget(kind)
+            HANDLERS[kind], SEQUENCES[kind] = handle, expand
+        return expand
+
+    return keep
+
+
+def _forget(kind: Hashable) -> None:
+    ANY_SIZE.discard(kind)
+    for registry in (HANDLERS, STEPS, SEQUENCES):
+        registry.pop(kind, None)
 
 
 def _of_real_arithmetic(handler: RealHandler) -> RoundingHandler:
@@ -113,7 +185,7 @@ def stages_of(transform: Callable[..., Any], spec: ImageSpec, rounding: Rounding
     Raises:
         OnelayerError: If it has no handler, or the handler cannot derive it for such images, or not bit for bit.
     """
-    return handler_for(transform)(transform, spec, rounding)
+    return HANDLERS[kind_of(transform)](transform, spec, rounding)
 
 
 def function_of(transform: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,8 +232,8 @@ def nearest_kind(transform: Callable[..., Any], kinds: Callable[[type], bool]) -
     return None
 
 
-def handler_for(transform: Callable[..., Any]) -> RoundingHandler:
-    """Find the handler of a transform.
+def kind_of(transform: Callable[..., Any]) -> Hashable:
+    """Find the kind of a transform: the class, or the function, that a handler is registered for.
 
     Raises:
         UnsupportedTransformError: If there is none.
@@ -169,7 +241,7 @@ def handler_for(transform: Callable[..., Any]) -> RoundingHandler:
     refuse_class(transform)
     function = function_of(transform)
     if isinstance(function, Hashable) and function in HANDLERS:
-        return HANDLERS[function]
+        return function
     patched = [name for name in _BEHAVIOUR if name in getattr(transform, "__dict__", {})]
     if patched or getattr(transform, "_forward_hooks", None) or getattr(transform, "_forward_pre_hooks", None):
         raise UnsupportedTransformError(
@@ -179,7 +251,7 @@ def handler_for(transform: Callable[..., Any]) -> RoundingHandler:
     kind = nearest_kind(transform, HANDLERS.__contains__)
     if kind is None:
         raise UnsupportedTransformError(f"{name_of(transform)} is not a transform that onelayer knows", hint=REGISTER)
-    return HANDLERS[kind]
+    return kind
 
 
 def arguments(transform: Callable[..., Any], *names: str) -> tuple[Any, ...]:

@@ -93,7 +93,7 @@ def derive_sequence(transforms: Sequence[Any], spec: ImageSpec, rounding: Roundi
     for index, transform in enumerate(transforms):
         try:
             added, output = stages_of(transform, current, rounding)
-            if added and output.container == "image" and _returns_plain_tensors(transform):
+            if added and output.container == "image" and returns_plain_tensors(transform):
                 output = replace(output, container="tensor")
             _check_shape(added, current, output)
             if rounding == "fused":
@@ -135,7 +135,8 @@ def _flattened(transform: Transform) -> Iterator[Transform]:
         yield from _flattened(part)
 
 
-def _returns_plain_tensors(transform: Transform) -> bool:
+def returns_plain_tensors(transform: Transform) -> bool:
+    """Whether a transform makes a plain tensor of a ``tv_tensors.Image``."""
     # The functions of v1 work through tensor operations, which do not keep the subclass.
     module = getattr(function_of(transform), "__module__", None) or type(transform).__module__
     return module.startswith("torchvision.transforms.") and not module.startswith("torchvision.transforms.v2")

@@ -1,7 +1,7 @@
 """Compute programs for bytes that round between their passes, every bit as Pillow and PyTorch have it.
 
 A pass along columns, a pass along rows, a mix of the channels, a table and a frame, in one go over the image;
-each may be missing. Arguments, memory and threads are as in :mod:`onelayer.backends.cpu.float_kernel`.
+each may be missing. Memory and threads are as in :mod:`onelayer.backends.cpu.float_kernel`.
 
 Rows that went through the pass along columns lie in a ring, from which the pass along rows takes them: row r is at
 place r modulo its length. Four new rows are computed at a time, as they share the loads of their weights.
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from onelayer.backends.cpu import byte_call as field
+from onelayer.backends.cpu.byte_call import COPIED, FLOAT32, FLOAT32_UNFUSED, HALF_UP, NEAR, NO_MIX, WIDE
 from onelayer.backends.cpu.compilation import exact_inlined, exact_kernel
 from onelayer.backends.cpu.counters import DONE, TAKEN, add, take
 from onelayer.backends.cpu.float32_sums import (
@@ -33,23 +35,17 @@ from onelayer.backends.cpu.integer_sums import (
 )
 from onelayer.backends.cpu.simd import (
     ROW_OUTPUTS,
+    bytes_at,
     copy_bytes,
     fetch_line,
+    floats_at,
+    longs_at,
     memory_at,
+    shorts_at,
     split_pixels_of_3,
     split_pixels_of_4,
 )
 from onelayer.backends.cpu.tables import BYTES, FAR_OUTPUTS, LANES, NEAR_OUTPUTS
-
-NARROW, WIDE, FLOAT32, FLOAT32_UNFUSED = range(4)
-"""Arithmetic of sums: integer weights of 16 bits; wider ones, in two parts; float32 with fused products; float32 with
-some products that are rounded before they are added."""
-
-NO_MIX, CUT_OFF, HALF_UP = range(3)
-"""Mix of the channels: none, one whose fraction is cut off, one that is rounded half up."""
-
-COPIED, NEAR, FAR = range(3)
-"""Columns: copied as they are, or summed in one of the layouts of :mod:`onelayer.backends.cpu.tables`."""
 
 _f32, _u8, _uint = np.float32, np.uint8, np.uint64
 
@@ -164,80 +160,59 @@ def _mixed(values, at, width, weights, channels, d, is_fused, mix, out, to):
 
 
 @exact_kernel
-def resized_bytes(
-    of, address, of_image, of_channel, of_row, of_column,
-    sources, first_column, length, col_kind, col_starts, col_places, col_weights, col_arithmetic, col_bits, width,
-    between, row_taps, descends, row_starts, row_weights, row_arithmetic, row_bits, height,
-    channel, is_fused, mix, table, top, left, whole_height, whole_width, around,
-    into, out_address, images, pieces, piece_rows, at_once, shared,
-):  # fmt: skip
+def resized_bytes(call, into):
     """Run a segment for the images and rows that the counter gives out; see the module.
 
-    Integers are unsigned, as in :mod:`onelayer.backends.cpu.float_kernel`.
-
     Args:
-        of: Array of uint8.
-        address: Address of the first element of the first image.
-        of_image: Elements from one image to the next.
-        of_channel: Elements from one channel to the next.
-        of_row: Elements from one row to the next.
-        of_column: Elements from one column to the next.
-        sources: uint64 [C], channel of the image that each channel is.
-        first_column: First column that is read.
-        length: Columns from there on that are read.
-        col_kind: COPIED, NEAR or FAR.
-        col_starts: uint64, ``starts`` of :class:`onelayer.backends.cpu.tables.Windows`.
-        col_places: uint8, ``places`` of the same.
-        col_weights: int16 [blocks, steps, parts, …], ``weights`` of the same in parts; float32 weights as int16.
-        col_arithmetic: One of the four kinds of arithmetic of this module.
-        col_bits: Fractional bits of the weights.
-        width: W'.
-        between: uint64 [rows], row of the image that each row before the pass along rows is.
-        row_taps: Number of these rows that an output reads.
-        descends: Whether later outputs read earlier rows.
-        row_starts: uint64 [H'], first of these rows that each output reads.
-        row_weights: int16 [H', pairs, parts, 2], empty where rows are copies; float32 [H', taps, 2] as int16.
-        row_arithmetic: Arithmetic as in ``col_arithmetic``; both are of float32 or neither is.
-        row_bits: Fractional bits of the weights.
-        height: H'.
-        channel: float32 [C'·C], weights of the mix.
-        is_fused: Whether products of the mix are added with one rounding.
-        mix: NO_MIX, CUT_OFF or HALF_UP.
-        table: [C'·256] of the dtype of the results, empty for none.
-        top: Rows of the frame above the image.
-        left: Columns of the frame to the left of it.
-        whole_height: H' and the frame.
-        whole_width: W' and the frame.
-        around: [C'] of the dtype of the results, values of the frame.
-        into: Array of the dtype of the results.
-        out_address: Address of memory for [N, C', H', W'] with the frame, contiguous.
-        images: N.
-        pieces: Number of pieces, of whole rows, that an image is divided into.
-        piece_rows: Rows of a piece.
-        at_once: Number of pieces to take at a time.
-        shared: Counters, uint64 [3], zeros at first: see :mod:`onelayer.backends.cpu.counters`.
+        call: uint64 [FIELDS], arguments, images and results, as :mod:`onelayer.backends.cpu.byte_call` lays them out.
+            Nothing is written to it, so that threads can share it.
+        into: Array of the dtype of the results, of any length.
     """
-    x, out, out_bytes = memory_at(address, of), memory_at(out_address, into), memory_at(out_address, of)
-    address = _uint(address)
-    # Numba converts the sum of a signed and an unsigned integer to floating point.
-    of_image, of_channel, of_row, of_column = _uint(of_image), _uint(of_channel), _uint(of_row), _uint(of_column)
-    images, pieces, piece_rows, at_once = _uint(images), _uint(pieces), _uint(piece_rows), _uint(at_once)
-    col_bits, row_bits = _uint(col_bits), _uint(row_bits)
-    channels, rows_between = _uint(len(sources)), _uint(len(between))
-    channels_out = _uint(len(channel)) // channels if mix != NO_MIX else channels
+    address = call[field.IMAGES]
+    x, out, out_bytes = bytes_at(address), memory_at(call[field.RESULTS], into), bytes_at(call[field.RESULTS])
+    of_image, of_channel, of_row, of_column = (
+        call[field.OF_IMAGE],
+        call[field.OF_CHANNEL],
+        call[field.OF_ROW],
+        call[field.OF_COLUMN],
+    )
+    images, pieces, piece_rows, at_once = (
+        call[field.COUNT],
+        call[field.PIECES],
+        call[field.PIECE_ROWS],
+        call[field.AT_ONCE],
+    )
+    shared = longs_at(call[field.SHARED])
+    channels, channel_of = call[field.CHANNELS], longs_at(call[field.SOURCES])
+    first_column, length, width = call[field.FIRST_COLUMN], call[field.LENGTH], call[field.WIDTH]
+    col_kind, col_arithmetic, col_bits = call[field.COL_KIND], call[field.COL_ARITHMETIC], call[field.COL_BITS]
+    steps, blocks = call[field.COL_STEPS], call[field.COL_BLOCKS]
+    starts, orders, weights = (
+        longs_at(call[field.COL_STARTS]),
+        bytes_at(call[field.COL_PLACES]),
+        shorts_at(call[field.COL_WEIGHTS]),
+    )
+    between, rows_between = longs_at(call[field.BETWEEN]), call[field.ROWS_BETWEEN]
+    taps, descends, row_starts = call[field.ROW_TAPS], call[field.DESCENDS] != 0, longs_at(call[field.ROW_STARTS])
+    row_steps, row_pairs = call[field.ROW_STEPS], shorts_at(call[field.ROW_WEIGHTS])
+    row_arithmetic, row_bits, height = call[field.ROW_ARITHMETIC], call[field.ROW_BITS], call[field.HEIGHT]
+    mixing, is_fused, mix = floats_at(call[field.MIX_WEIGHTS]), call[field.MIX_FUSED] != 0, call[field.MIX]
+    tables, has_table = memory_at(call[field.TABLE], into), call[field.TABLE] != 0
+    top, left, around = call[field.TOP], call[field.LEFT], memory_at(call[field.AROUND], into)
+    whole_height, whole_width = call[field.WHOLE_HEIGHT], call[field.WHOLE_WIDTH]
+    channels_out = call[field.CHANNELS_OUT]
     line = channels * width
     is_framed = whole_height != height or whole_width != width
-    sums_rows = row_weights.size > 0
+    sums_rows = row_steps > 0
     is_interleaved = channels == 3 and of_channel == 1 and (of_column == 3 or of_column == 4)
     for c in range(channels):
-        is_interleaved = is_interleaved and sources[c] == c
+        is_interleaved = is_interleaved and channel_of[c] == c
     # Rows whose columns are not side by side are laid so first. Windows of sixteen fit in all lines.
     in_place = of_column == 1 and length >= BYTES
     # Rows so short that the processor sees too late which comes next are fetched one image ahead.
     fetches = pieces == 1 and in_place and length <= _SHORT
     of_line = length + _uint(BYTES)
     all_lines = _uint(0) if col_kind == COPIED or in_place else channels * of_line * _uint(_GROUP)
-    row_steps, taps = _uint(row_weights.shape[1]), _uint(row_taps)
     element = _uint(4) if row_arithmetic in (FLOAT32, FLOAT32_UNFUSED) else _uint(1)
     # Rows of a group beyond those that are needed must not overwrite rows that are still read.
     # A power of two, because a division takes as long as a block of sums.
@@ -256,18 +231,10 @@ def resized_bytes(
     scratch_numbers = np.zeros(_uint(2 * _GROUP) + taps, np.uint64)
     numbers_address = _uint(scratch_numbers.ctypes.data)
     # Numba counts how often an array is in use, in every inlined function, which takes longer than a short row.
-    ring, grey, lines = memory_at(ring_address, of), memory_at(grey_address, of), memory_at(lines_address, of)
-    line_addresses = memory_at(numbers_address, sources)
-    places = memory_at(numbers_address + _uint(8 * _GROUP), sources)
-    origins = memory_at(numbers_address + _uint(2 * 8 * _GROUP), sources)
-    steps, blocks = _uint(col_starts.shape[1]), _uint(col_starts.shape[0])
-    starts = memory_at(_uint(col_starts.ctypes.data), sources)
-    orders = memory_at(_uint(col_places.ctypes.data), of)
-    weights = memory_at(_uint(col_weights.ctypes.data), col_weights)
-    row_pairs = memory_at(_uint(row_weights.ctypes.data), col_weights)
-    channel_of = memory_at(_uint(sources.ctypes.data), sources)
-    tables, mixing = memory_at(_uint(table.ctypes.data), into), memory_at(_uint(channel.ctypes.data), channel)
-    has_table = len(table) > 0
+    ring, grey, lines = bytes_at(ring_address), bytes_at(grey_address), bytes_at(lines_address)
+    line_addresses = longs_at(numbers_address)
+    places = longs_at(numbers_address + _uint(8 * _GROUP))
+    origins = longs_at(numbers_address + _uint(2 * 8 * _GROUP))
     all_pieces = images * pieces
     taken = take(shared, TAKEN, at_once)
     begin_taken, end_taken = taken, min(taken + at_once, all_pieces)

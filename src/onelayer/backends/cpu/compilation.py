@@ -25,7 +25,16 @@ from numba.core.runtime.nrt import rtsys
 
 from onelayer.cache_folder import cache_folder
 
-WITHOUT_KERNELS = {"__init__.py", "launch.py", "memory.py", "program.py", "split.py", "threads.py", "warmup.py"}
+WITHOUT_KERNELS = {
+    "__init__.py",
+    "any_size.py",
+    "launch.py",
+    "memory.py",
+    "program.py",
+    "split.py",
+    "threads.py",
+    "warmup.py",
+}
 """Files of this package that kernels are not made of. All others count, so that a new file is not forgotten."""
 
 OLD_FOLDERS = 3
@@ -50,6 +59,10 @@ exact_inlined = numba.njit(nogil=True, forceinline=True)
 """Decorate a part of a kernel whose every operation is done as it is written."""
 
 
+inlined_table = numba.njit(nogil=True, forceinline=True, error_model="numpy")
+"""Decorate a part of a table kernel."""
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Decorate a kernel."""
     return _kept(numba.njit(fastmath=_FAST, nogil=True)(function))
@@ -58,6 +71,11 @@ def kernel(function: Callable[..., Any]) -> Any:
 def exact_kernel(function: Callable[..., Any]) -> Any:
     """Decorate a kernel whose every operation is done as it is written."""
     return _kept(numba.njit(nogil=True)(function))
+
+
+def table_kernel(function: Callable[..., Any]) -> Any:
+    """Decorate a kernel that fills tables: exact, and without a check of each division, which LLVM vectorises not."""
+    return _kept(numba.njit(nogil=True, error_model="numpy")(function))
 
 
 def _kept(dispatcher: Any) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from functools import cache
-from typing import Any
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 
 from onelayer.algebra import Separable, Shape, SpatialSparse
 from onelayer.algebra.operator import IntArray
-from onelayer.backends.cpu import byte_kernel, float_kernel, gather_kernel
+from onelayer.backends.cpu import byte_call, byte_kernel, float_kernel, gather_kernel
+from onelayer.backends.cpu import byte_call as field
 from onelayer.backends.cpu.counters import HAS_NAN, wait_a_little
 from onelayer.backends.cpu.integer_sums import LOW_BITS
 from onelayer.backends.cpu.split import ByteSegment, Float32Pass, Pass
@@ -40,7 +42,7 @@ _SHARES = 4
 _ROWS = 16
 """Rows of which a piece of a single image has a multiple: two blocks of the separable kernel."""
 
-_SAMPLE = {
+SAMPLE = {
     torch.uint8: np.empty(0, np.uint8),
     torch.float32: np.empty(0, np.float32),
     torch.float16: np.empty(0, np.int16),
@@ -81,10 +83,6 @@ class KernelLaunch(ABC):
         self.shared_rows = out_shape[1]
 
     @abstractmethod
-    def _constants(self, out: torch.dtype) -> tuple[Any, ...]:
-        """Return the kernel's constants, for results of a dtype."""
-
-    @abstractmethod
     def _readable(self, images: torch.Tensor) -> torch.Tensor:
         """Return the images in a layout that the kernel can read, copied only if they are in another."""
 
@@ -103,46 +101,77 @@ class KernelLaunch(ABC):
             return False
         images = self._readable(as_batch(images))
         threads = min(threads, 1 + len(images) * self.multiplications // MULTIPLICATIONS_PER_THREAD)
-        arguments = self.arguments(images, out, threads)
+        shared = np.zeros(3, np.uint64)
+        shares = shares_of(len(images), self.shared_rows, threads)
+        run = partial(self.kernel, *self.arguments(images, out, shares, shared))
         # Where machine code is still to be loaded, or compiled, other threads would only wait for it.
         if threads == 1 or (self.kernel, images.dtype, out.dtype) not in _LOADED:
-            self.kernel(*arguments)
+            run()
             _LOADED.add((self.kernel, images.dtype, out.dtype))
         else:
-            self._run_in_threads(arguments, threads, (images, out))
-        return bool(arguments[-1][HAS_NAN])
+            run_in_threads(run, threads, shares, shared, (images, out))
+        return bool(shared[HAS_NAN])
 
-    def arguments(self, images: torch.Tensor, out: torch.Tensor, threads: int) -> tuple[Any, ...]:
+    @abstractmethod
+    def arguments(
+        self, images: torch.Tensor, out: torch.Tensor, shares: Shares, shared: NDArray[np.uint64]
+    ) -> tuple[Any, ...]:
         """Return the kernel's arguments.
 
         Args:
             images: [N, C, H, W] in a layout and dtype that the kernel can read.
             out: As in :meth:`__call__`.
-            threads: Number of threads to divide the work for.
+            shares: Division of the work.
+            shared: Counters of the work, uint64 [3], zeros.
         """
-        count, rows = len(images), self.shared_rows
-        if count >= threads:
-            shares = (count, 1, rows, 1 + count // (_SHARES * threads))
-        else:
-            # Fewer images than threads: shared by rows.
-            rows_of_share = _ROWS * (1 + rows // (_ROWS * _SHARES * threads))
-            shares = (count, -(-rows // rows_of_share), rows_of_share, 1)
-        return (
-            _SAMPLE[images.dtype], images.data_ptr(), *images.stride(), *self._constants(out.dtype),
-            _SAMPLE[out.dtype], out.data_ptr(), *shares, np.zeros(3, np.uint64),
-        )  # fmt: skip
 
-    def _run_in_threads(self, arguments: tuple[Any, ...], threads: int, memory: object) -> None:
-        def work() -> object:
-            self.kernel(*arguments)
-            # Held until here: addresses keep no memory alive.
-            return memory
 
-        share(work, threads - 1)
-        self.kernel(*arguments)
-        *_, images, pieces, _, _, shared = arguments
-        while not wait_a_little(shared, images * pieces):
-            time.sleep(0)
+class Shares(NamedTuple):
+    """A division of the work on some images into shares that threads take.
+
+    Args:
+        images: Number of images.
+        pieces: Pieces of whole rows that an image is divided into.
+        piece_rows: Rows of a piece.
+        at_once: Number of pieces to take at a time.
+    """
+
+    images: int
+    pieces: int
+    piece_rows: int
+    at_once: int
+
+
+def shares_of(count: int, rows: int, threads: int) -> Shares:
+    """Divide the work on ``count`` images of some rows for a number of threads."""
+    if count >= threads:
+        return Shares(count, 1, rows, 1 + count // (_SHARES * threads))
+    # Fewer images than threads: shared by rows.
+    rows_of_share = _ROWS * (1 + rows // (_ROWS * _SHARES * threads))
+    return Shares(count, -(-rows // rows_of_share), rows_of_share, 1)
+
+
+def run_in_threads(
+    run: Callable[[], object], threads: int, shares: Shares, shared: NDArray[np.uint64], memory: object
+) -> None:
+    """Run a kernel in this thread and in others, until all shares of the work are done.
+
+    Args:
+        run: Runs the kernel until nothing is left to take.
+        threads: Number of threads.
+        shares: Division of the work.
+        shared: Counters of the work.
+        memory: What the kernel reads and writes: addresses keep no memory alive.
+    """
+
+    def work() -> object:
+        run()
+        return memory
+
+    share(work, threads - 1)
+    run()
+    while not wait_a_little(shared, shares.images * shares.pieces):
+        time.sleep(0)
 
 
 def launch_of(segment: Segment | ByteSegment) -> KernelLaunch:
@@ -161,7 +190,7 @@ class FloatLaunch(KernelLaunch):
 
     def __init__(self, segment: Segment) -> None:
         super().__init__(segment.operator.out_shape, segment.rounding is not None)
-        self._all_constants = (
+        self._constants = (
             *self._taps(segment),
             np.uint64(self.out_shape[2]),
             _float32(segment.channel),
@@ -175,8 +204,14 @@ class FloatLaunch(KernelLaunch):
     def _taps(self, segment: Segment) -> tuple[Any, ...]:
         """Return the kernel's own constants."""
 
-    def _constants(self, out: torch.dtype) -> tuple[Any, ...]:  # noqa: ARG002 - the same for all dtypes
-        return self._all_constants
+    def arguments(
+        self, images: torch.Tensor, out: torch.Tensor, shares: Shares, shared: NDArray[np.uint64]
+    ) -> tuple[Any, ...]:
+        """Return the kernel's arguments; see :meth:`KernelLaunch.arguments`."""
+        return (
+            SAMPLE[images.dtype], images.data_ptr(), *images.stride(), *self._constants,
+            SAMPLE[out.dtype], out.data_ptr(), *shares, shared,
+        )  # fmt: skip
 
 
 class SeparableLaunch(FloatLaunch):
@@ -246,100 +281,130 @@ class ByteLaunch(KernelLaunch):
     def __init__(self, segment: ByteSegment) -> None:
         super().__init__(segment.out_shape, segment.is_rounded)
         self.shared_rows = height = len(segment.between) if segment.rows is None else segment.rows.n_out
-        cols, rows = _columns(segment), _rows(segment, height)
-        before = segment.channels.astype(np.uint64), *cols, *rows, *_mix(segment)
+        self._segment = segment
         frame = segment.frame
-        place = (0, 0, *segment.out_shape[1:]) if frame is None else (frame.top, frame.left, *frame.size)
-        around = tuple(np.uint64(number) for number in place)
-
-        @cache
-        def constants(out: torch.dtype) -> tuple[Any, ...]:
-            table, frame_values = _values(segment, out)
-            return *before, table, *around, frame_values
-
-        self._constants_for = constants
-        of_columns = len(segment.between) * cols[5].size // BYTES
-        of_rows = height * segment.cols.n_out * int(rows[1]) // LANES
+        top, left, whole_height, whole_width = (0, 0, *self.out_shape[1:]) if frame is None else (
+            frame.top, frame.left, *frame.size
+        )  # fmt: skip
+        self._fields: dict[int, Any] = {
+            field.CHANNELS: len(segment.channels),
+            field.SOURCES: segment.channels.astype(np.uint64),
+            field.CHANNELS_OUT: self.out_shape[0],
+            field.WIDTH: segment.cols.n_out,
+            field.HEIGHT: height,
+            field.TOP: top,
+            field.LEFT: left,
+            field.WHOLE_HEIGHT: whole_height,
+            field.WHOLE_WIDTH: whole_width,
+            **_columns(segment),
+            **_rows(segment),
+            **_mix(segment),
+        }
+        self.call_for = cache(self._new_call)
+        of_columns = len(segment.between) * getattr(self._fields.get(field.COL_WEIGHTS), "size", 0) // BYTES
+        of_rows = height * segment.cols.n_out * self._fields[field.ROW_TAPS] // LANES
         stored = height * segment.cols.n_out // LANES
         self.multiplications = len(segment.channels) * (of_columns + of_rows + stored)
 
-    def _constants(self, out: torch.dtype) -> tuple[Any, ...]:
-        return self._constants_for(out)
+    def _new_call(self, out: torch.dtype) -> tuple[NDArray[np.uint64], list[NDArray[Any]]]:
+        """Return a call without images and results, and the arrays that it has the addresses of."""
+        segment, fields = self._segment, self._fields.copy()
+        if segment.table is not None:
+            fields[field.TABLE] = in_dtype(segment.table, out)
+        frame_values = np.zeros(self.out_shape[0]) if segment.frame is None else segment.frame.values
+        fields[field.AROUND] = in_dtype(frame_values, out)
+        arrays = {place: np.ascontiguousarray(each) for place, each in fields.items() if isinstance(each, np.ndarray)}
+        call = np.zeros(byte_call.FIELDS, np.uint64)
+        for place, value in fields.items():
+            call[place] = arrays[place].ctypes.data if place in arrays else value
+        return call, list(arrays.values())
+
+    def arguments(
+        self, images: torch.Tensor, out: torch.Tensor, shares: Shares, shared: NDArray[np.uint64]
+    ) -> tuple[Any, ...]:
+        """Return the kernel's arguments; see :meth:`KernelLaunch.arguments`."""
+        constants, _ = self.call_for(out.dtype)
+        call = constants.copy()
+        call[: field.SHARED + 1] = (
+            images.data_ptr(), *images.stride(), shares.images, out.data_ptr(), *shares[1:], shared.ctypes.data
+        )  # fmt: skip
+        return call, SAMPLE[out.dtype]
 
     def _readable(self, images: torch.Tensor) -> torch.Tensor:
         return images
 
 
-def _columns(segment: ByteSegment) -> tuple[Any, ...]:
-    """Return the arguments of the pass along columns, from ``first_column`` to ``width``."""
-    width = np.uint64(segment.cols.n_out)
+def _columns(segment: ByteSegment) -> dict[int, Any]:
+    """Return the fields of the pass along columns."""
     match segment.cols:
         case Float32Pass() as sums:
-            windows, bits = float32_windows(sums.taps, sums.unfused), 0
-            arithmetic, weights = _arithmetic(sums), windows.weights.view(np.int16)
+            windows, bits, weights = float32_windows(sums.taps, sums.unfused), 0, None
         case Pass() as sums:
             windows, bits = byte_windows(sums.axis, sums.weights), sums.bits
-            arithmetic, weights = _arithmetic(sums), _parts(windows.weights, sums.is_wide, axis=-2)
+            weights = _parts(windows.weights, sums.is_wide, axis=-2)
         case copies:
-            first, nothing = np.uint64(copies.starts[0]), np.zeros((0, 0, 4), np.uint64)
-            no_places, no_weights = np.zeros(0, np.uint8), np.zeros(0, np.int16)
-            narrow = byte_kernel.NARROW
-            return first, width, byte_kernel.COPIED, nothing, no_places, no_weights, narrow, 0, width
-    return (
-        np.uint64(windows.first),
-        np.uint64(windows.length),
-        byte_kernel.NEAR if windows.near else byte_kernel.FAR,
-        windows.starts,
-        windows.places.ravel(),
-        weights.ravel(),
-        arithmetic,
-        bits,
-        width,
-    )
+            return {field.FIRST_COLUMN: copies.starts[0], field.LENGTH: copies.n_out, field.COL_KIND: byte_call.COPIED}
+    return {
+        field.FIRST_COLUMN: windows.first,
+        field.LENGTH: windows.length,
+        field.COL_KIND: byte_call.NEAR if windows.near else byte_call.FAR,
+        field.COL_ARITHMETIC: _arithmetic(sums),
+        field.COL_BITS: bits,
+        field.COL_BLOCKS: windows.starts.shape[0],
+        field.COL_STEPS: windows.starts.shape[1],
+        field.COL_STARTS: windows.starts,
+        field.COL_PLACES: windows.places,
+        field.COL_WEIGHTS: windows.weights if weights is None else weights,
+    }
 
 
-def _rows(segment: ByteSegment, height: int) -> tuple[Any, ...]:
-    """Return the arguments of the pass along rows, from ``between`` to ``height``."""
-    between = segment.between.astype(np.uint64)
-    arithmetic = byte_kernel.NARROW if segment.rows is None else _arithmetic(segment.rows)
+def _rows(segment: ByteSegment) -> dict[int, Any]:
+    """Return the fields of the pass along rows."""
+    between = {field.BETWEEN: segment.between.astype(np.uint64), field.ROWS_BETWEEN: len(segment.between)}
     match segment.rows:
         case Float32Pass() as sums:
             starts, bits, taps = sums.taps.starts, 0, sums.taps.weights.shape[1]
-            weights = fused_and_unfused(sums.taps, sums.unfused).view(np.int16)
+            weights: NDArray[Any] = fused_and_unfused(sums.taps, sums.unfused)
         case Pass() as sums:
             starts, bits = sums.axis.starts, sums.bits
             weights = _parts(_in_pairs(sums.weights), sums.is_wide, axis=2)
             taps = 2 * weights.shape[1]
         case None:
-            starts, bits, taps = np.arange(len(between)), 0, 1
-            weights = np.zeros((0, 0, 0), np.int16)
-    descends = bool((np.diff(starts) <= 0).all()) and len(starts) > 1
-    by_step = weights.reshape(*weights.shape[:2], -1) if weights.size else np.zeros((0, 0, 0), np.int16)
-    return between, np.uint64(taps), descends, starts.astype(np.uint64), by_step, arithmetic, bits, np.uint64(height)
+            return {**between, field.ROW_TAPS: 1, field.ROW_STARTS: np.arange(len(segment.between), dtype=np.uint64)}
+    return {
+        **between,
+        field.ROW_TAPS: taps,
+        field.DESCENDS: bool((np.diff(starts) <= 0).all()) and len(starts) > 1,
+        field.ROW_STARTS: starts.astype(np.uint64),
+        field.ROW_ARITHMETIC: _arithmetic(sums),
+        field.ROW_BITS: bits,
+        field.ROW_STEPS: weights.shape[1],
+        field.ROW_WEIGHTS: weights,
+    }
 
 
-def _mix(segment: ByteSegment) -> tuple[Any, ...]:
-    """Return the arguments of the mix of channels, from ``channel`` to ``mix``."""
+def _mix(segment: ByteSegment) -> dict[int, Any]:
+    """Return the fields of the mix of channels."""
     if segment.mix is None:
-        return np.zeros(0, np.float32), False, byte_kernel.NO_MIX
-    rounding = byte_kernel.HALF_UP if segment.mix.half_up else byte_kernel.CUT_OFF
-    # A copy: for arrays that must not be written to Numba would compile the kernel once more.
-    return segment.mix.weights.flatten(), segment.mix.is_fused, rounding
+        return {field.MIX: byte_call.NO_MIX}
+    return {
+        field.MIX: byte_call.HALF_UP if segment.mix.half_up else byte_call.CUT_OFF,
+        field.MIX_FUSED: segment.mix.is_fused,
+        field.MIX_WEIGHTS: segment.mix.weights,
+    }
 
 
 def _arithmetic(sums: Pass | Float32Pass) -> int:
     if isinstance(sums, Float32Pass):
-        return byte_kernel.FLOAT32_UNFUSED if sums.has_unfused else byte_kernel.FLOAT32
-    return byte_kernel.WIDE if sums.is_wide else byte_kernel.NARROW
+        return byte_call.FLOAT32_UNFUSED if sums.has_unfused else byte_call.FLOAT32
+    return byte_call.WIDE if sums.is_wide else byte_call.NARROW
 
 
-def _values(segment: ByteSegment, dtype: torch.dtype) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the table, and the values of the frame, in a dtype that the kernel writes."""
-    numpy_dtype = {torch.uint8: np.uint8, torch.float32: np.float32, torch.float16: np.float16}[dtype]
-    table = np.zeros(0) if segment.table is None else segment.table.ravel()
-    frame = np.zeros(segment.out_shape[0]) if segment.frame is None else segment.frame.values
-    values = table.astype(numpy_dtype), frame.astype(numpy_dtype)
-    return (values[0].view(np.int16), values[1].view(np.int16)) if dtype == torch.float16 else values
+def in_dtype(values: NDArray[np.float64], dtype: torch.dtype) -> NDArray[Any]:
+    """Return values in a dtype that the kernel writes, in memory that belongs together."""
+    if dtype == torch.float16:
+        return values.astype(np.float16).view(np.int16).ravel()
+    return values.astype({torch.uint8: np.uint8, torch.float32: np.float32}[dtype]).ravel()
 
 
 def _in_pairs(weights: IntArray) -> IntArray:

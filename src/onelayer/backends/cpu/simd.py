@@ -12,6 +12,7 @@ from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 from onelayer.backends.cpu.tables import BYTES, LANES
 
@@ -249,6 +250,33 @@ def memory_at(_typing, address, like):
         return array._getvalue()
 
     return signature, generate
+
+
+def _memory_of(kind):
+    array = types.Array(kind, 1, "C")
+
+    @intrinsic
+    def memory(_typing, address):
+        def generate(context, builder, _signature, arguments):
+            result = context.make_array(array)(context, builder)
+            data = builder.inttoptr(arguments[0], result.data.type)
+            size = constant(kind.bitwidth // 8)
+            length = (constant(1 << 48),)
+            populate_array(result, data=data, shape=length, strides=(size,), itemsize=size, meminfo=None)
+            return result._getvalue()
+
+        return array(address), generate
+
+    return memory
+
+
+bytes_at, shorts_at = _memory_of(types.uint8), _memory_of(types.int16)
+ints_at, longs_at = _memory_of(types.int32), _memory_of(types.uint64)
+floats_at, doubles_at = _memory_of(types.float32), _memory_of(types.float64)
+"""Return the memory at an address as an array of uint8, int16, int32, uint64, float32 or float64.
+
+Its length is that of all memory, so that a part of it can be taken.
+"""
 
 
 @intrinsic

@@ -44,14 +44,14 @@ def mix_channels(spec: ImageSpec, channel: Any, bias: Any) -> Derivation:
     return [operator], replace(spec, shape=operator.out_shape)
 
 
-@register(v2.Grayscale, f2.rgb_to_grayscale)
+@register(v2.Grayscale, f2.rgb_to_grayscale, any_size=True)
 def grayscale_v2(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Derive luma in one channel or in three."""
     (channels,) = arguments(transform, "num_output_channels")
     return _luma(spec, channels, rounding, "v2")
 
 
-@register(v1.Grayscale, f1.rgb_to_grayscale)
+@register(v1.Grayscale, f1.rgb_to_grayscale, any_size=True)
 def grayscale_v1(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Derive luma of v1, of which a tensor of one channel keeps one."""
     (channels,) = arguments(transform, "num_output_channels")
@@ -59,14 +59,14 @@ def grayscale_v1(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Der
     return _luma(spec, 1 if stays else channels, rounding, "v1")
 
 
-@register(v1.RandomGrayscale, v2.RandomGrayscale)
+@register(v1.RandomGrayscale, v2.RandomGrayscale, any_size=True)
 @deterministic
 def random_grayscale(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Derive luma in as many channels as the image has."""
     return _luma(spec, spec.shape[0], rounding, "v2" if isinstance(transform, v2.Transform) else "v1")
 
 
-@register(v2.RGB, f2.grayscale_to_rgb)
+@register(v2.RGB, f2.grayscale_to_rgb, any_size=True)
 def rgb(_: Any, spec: ImageSpec) -> Derivation:
     """Derive three copies of one channel; three channels or more stay."""
     if spec.shape[0] >= 3:
@@ -102,7 +102,7 @@ def _luma_weights(spec: ImageSpec) -> tuple[float, float, float]:
     return PILLOW_LUMA if spec.container == "pil" else TENSOR_LUMA
 
 
-@register(v1.Normalize, v2.Normalize, f1.normalize, f2.normalize)
+@register(v1.Normalize, v2.Normalize, f1.normalize, f2.normalize, any_size=True)
 def normalize(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Derive ``(x − mean) / std`` per channel, of float tensors; both operations round."""
     mean, std = arguments(transform, "mean", "std")
@@ -144,7 +144,7 @@ def arithmetic_type(spec: ImageSpec) -> FloatType:
     raise not_bit_exact(f"arithmetic in {spec.dtype}", "float32 or float64")
 
 
-@register(f2.permute_channels)
+@register(f2.permute_channels, any_size=True)
 def permute_channels(transform: Any, spec: ImageSpec) -> Derivation:
     """Derive another order of channels."""
     (permutation,) = arguments(transform, "permutation")
@@ -157,7 +157,7 @@ def permute_channels(transform: Any, spec: ImageSpec) -> Derivation:
     return mix_channels(spec, np.eye(channels)[list(permutation)], np.zeros(channels))
 
 
-@register(f1.adjust_brightness, f2.adjust_brightness)
+@register(f1.adjust_brightness, f2.adjust_brightness, any_size=True)
 def adjust_brightness(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Derive a multiplication of every value, clamped to black and white."""
     (factor,) = arguments(transform, "brightness_factor")
@@ -165,7 +165,7 @@ def adjust_brightness(transform: Any, spec: ImageSpec, rounding: RoundingMode) -
     return (stages if rounding == "fused" else _table_of_itself(transform, spec)), output
 
 
-@register(f1.adjust_saturation, f2.adjust_saturation)
+@register(f1.adjust_saturation, f2.adjust_saturation, any_size=True)
 def adjust_saturation(transform: Any, spec: ImageSpec) -> Derivation:
     """Derive an increase of each pixel's distance to its luma, clamped to black and white; gray images stay."""
     (factor,) = arguments(transform, "saturation_factor")
@@ -185,7 +185,7 @@ def _enhanced(spec: ImageSpec, name: str, factor: float, degenerate: FloatArray)
     return [*stages, Clamp(0.0, spec.white)], output
 
 
-@register(f1.invert, f2.invert)
+@register(f1.invert, f2.invert, any_size=True)
 def invert(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Derive white minus every value."""
     if rounding == "exact":
@@ -194,7 +194,7 @@ def invert(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivatio
     return mix_channels(spec, -np.eye(channels), np.full(channels, spec.white))
 
 
-@register(f1.solarize, f2.solarize)
+@register(f1.solarize, f2.solarize, any_size=True)
 def solarize(transform: Any, spec: ImageSpec) -> Derivation:
     """Derive an inversion of the values from a threshold on; of uint8 images."""
     (threshold,) = arguments(transform, "threshold")
@@ -203,7 +203,7 @@ def solarize(transform: Any, spec: ImageSpec) -> Derivation:
     return _step_function(transform, spec)
 
 
-@register(f1.posterize, f2.posterize)
+@register(f1.posterize, f2.posterize, any_size=True)
 def posterize(transform: Any, spec: ImageSpec) -> Derivation:
     """Derive a reduction of each value to its highest bits; of uint8 images."""
     (bits,) = arguments(transform, "bits")
@@ -222,7 +222,7 @@ def _step_function(transform: Any, spec: ImageSpec) -> Derivation:
     return byte_table(transform, spec, spec), spec
 
 
-@register(f1.adjust_gamma, f2.adjust_gamma)
+@register(f1.adjust_gamma, f2.adjust_gamma, any_size=True)
 def adjust_gamma(transform: Any, spec: ImageSpec) -> Derivation:
     """Derive ``gain · x ** gamma`` of values 0 … 1; of uint8 images a look-up table."""
     gamma, gain = arguments(transform, "gamma", "gain")
@@ -235,9 +235,9 @@ def adjust_gamma(transform: Any, spec: ImageSpec) -> Derivation:
     return [Gamma(gain, gamma), *([Clamp(0.0, 1.0)] if clamps else [])], spec
 
 
-register(v1.RandomInvert, v2.RandomInvert)(deterministic(invert))
-register(v1.RandomSolarize, v2.RandomSolarize)(deterministic(solarize))
-register(v1.RandomPosterize, v2.RandomPosterize)(deterministic(posterize))
+register(v1.RandomInvert, v2.RandomInvert, any_size=True)(deterministic(invert))
+register(v1.RandomSolarize, v2.RandomSolarize, any_size=True)(deterministic(solarize))
+register(v1.RandomPosterize, v2.RandomPosterize, any_size=True)(deterministic(posterize))
 
 
 @register(v1.LinearTransformation, v2.LinearTransformation)

@@ -24,44 +24,44 @@ _WHITE_TO_INTEGER = 255.999
 """What torchvision multiplies 0 … 1 by before it cuts the fraction off: 256 − 1e-3."""
 
 
-@register(v2.Identity, nn.Identity)
+@register(v2.Identity, nn.Identity, any_size=True)
 def identity(_: Any, spec: ImageSpec) -> Derivation:
     """Leave every image as it is."""
     return [], spec
 
 
-@register(v2.ToImage, f2.to_image)
+@register(v2.ToImage, f2.to_image, any_size=True)
 def to_image(_: Any, spec: ImageSpec) -> Derivation:
     """Wrap any image as a ``tv_tensors.Image`` of the same values."""
     return [], replace(spec, container="image")
 
 
-@register(v2.ToPureTensor)
+@register(v2.ToPureTensor, any_size=True)
 def to_pure_tensor(_: Any, spec: ImageSpec) -> Derivation:
     """Unwrap a ``tv_tensors.Image``; any other image stays."""
     return [], replace(spec, container="tensor") if spec.container == "image" else spec
 
 
-@register(v2.PILToTensor)
+@register(v2.PILToTensor, any_size=True)
 def pil_to_tensor_v2(_: Any, spec: ImageSpec) -> Derivation:
     """Convert a PIL image to a tensor; any other image stays."""
     return [], replace(spec, container="tensor") if spec.container == "pil" else spec
 
 
-@register(v1.PILToTensor, f1.pil_to_tensor)
+@register(v1.PILToTensor, f1.pil_to_tensor, any_size=True)
 def pil_to_tensor_v1(_: Any, spec: ImageSpec) -> Derivation:
     """Convert a PIL image to a tensor; any other image is refused."""
     _require(spec, "pil")
     return [], replace(spec, container="tensor")
 
 
-@register(v2.ToTensor)
+@register(v2.ToTensor, any_size=True)
 def to_tensor_v2(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Convert a PIL image or an array to a float tensor, 0 … 1; a tensor stays."""
     return ([], spec) if spec.container in ("tensor", "image") else _to_tensor(transform, spec, rounding)
 
 
-@register(v1.ToTensor, f1.to_tensor, f2.to_tensor)
+@register(v1.ToTensor, f1.to_tensor, f2.to_tensor, any_size=True)
 def to_tensor_v1(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Convert a PIL image or an array to a float tensor, 0 … 1; a tensor is refused."""
     _require(spec, "pil", "numpy")
@@ -75,13 +75,13 @@ def _to_tensor(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Deriv
     return _converted(transform, spec, output, scale=True, rounding=rounding)
 
 
-@register(v2.ToPILImage)
+@register(v2.ToPILImage, any_size=True)
 def to_pil_v2(transform: Any, spec: ImageSpec) -> Derivation:
     """Convert a uint8 tensor to a PIL image; a PIL image stays."""
     return ([], spec) if spec.container == "pil" else _to_pil(transform, spec)
 
 
-@register(v1.ToPILImage, f1.to_pil_image)
+@register(v1.ToPILImage, f1.to_pil_image, any_size=True)
 def to_pil_v1(transform: Any, spec: ImageSpec) -> Derivation:
     """Convert a uint8 tensor to a PIL image; a PIL image is refused."""
     _require(spec, "tensor", "image", "numpy")
@@ -100,7 +100,7 @@ def _to_pil(transform: Any, spec: ImageSpec) -> Derivation:
     return [], replace(spec, container="pil")
 
 
-@register(v2.ToDtype, f2.to_dtype)
+@register(v2.ToDtype, f2.to_dtype, any_size=True)
 def to_dtype(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Convert to another dtype, with or without scaling between 0 … 255 and 0 … 1."""
     dtype, scale = arguments(transform, "dtype", "scale")
@@ -109,7 +109,7 @@ def to_dtype(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivat
     return _to_dtype(transform, spec, _dtype_of_images(dtype), scale, rounding)
 
 
-@register(v2.ConvertImageDtype)
+@register(v2.ConvertImageDtype, any_size=True)
 def convert_image_dtype_v2(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Convert to another dtype, scaled; a PIL image stays."""
     if spec.container == "pil":
@@ -118,7 +118,7 @@ def convert_image_dtype_v2(transform: Any, spec: ImageSpec, rounding: RoundingMo
     return _to_dtype(transform, spec, dtype, True, rounding)
 
 
-@register(v1.ConvertImageDtype, f1.convert_image_dtype, f2.convert_image_dtype)
+@register(v1.ConvertImageDtype, f1.convert_image_dtype, f2.convert_image_dtype, any_size=True)
 def convert_image_dtype_v1(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Convert to another dtype, scaled; a PIL image is refused."""
     _require(spec, "tensor", "image", "numpy")

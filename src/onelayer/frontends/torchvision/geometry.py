@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from onelayer.algebra import AxisMap, ChannelMap, Clamp, Separable, SpatialSpars
 from onelayer.algebra.filters import Padding
 from onelayer.algebra.sampling import refuse_too_many_taps
 from onelayer.errors import OnelayerError
-from onelayer.frontends.base import Derivation, arguments, register
-from onelayer.frontends.torchvision.random import deterministic, single_value
-from onelayer.image_spec import ImageSpec
+from onelayer.frontends.base import Derivation, arguments, register, register_sequence, register_step
+from onelayer.frontends.placement import Placement, Step
+from onelayer.frontends.torchvision.random import deterministic, happens, single_value
+from onelayer.image_spec import ImageSpec, RoundingMode
 
 
 def map_axes(spec: ImageSpec, rows: AxisMap, cols: AxisMap) -> Derivation:
@@ -30,81 +31,160 @@ def map_axes(spec: ImageSpec, rows: AxisMap, cols: AxisMap) -> Derivation:
     return [operator], replace(spec, shape=operator.out_shape)
 
 
-@register(v1.CenterCrop, v2.CenterCrop)
-def center_crop(transform: Any, spec: ImageSpec) -> Derivation:
-    """Derive a crop from the middle, padded with zeros where the image is smaller."""
-    return cropped_to_center(spec, *arguments(transform, "size"))
+@dataclass(frozen=True)
+class CenterCrop(Step):
+    """A crop from the middle, with zeros around images that are smaller.
 
-
-@register(f1.center_crop, f2.center_crop)
-def center_crop_function(transform: Any, spec: ImageSpec) -> Derivation:
-    """Derive the function behind ``CenterCrop``."""
-    return cropped_to_center(spec, *arguments(transform, "output_size"))
-
-
-def cropped_to_center(spec: ImageSpec, size: int | Sequence[int]) -> Derivation:
-    """Derive a center crop to one length for both axes, or to height and width."""
-    numbers = [size] if isinstance(size, int) else list(size)
-    lengths = numbers * 2 if len(numbers) == 1 else numbers
-    rows, cols = (_middle(n, length) for n, length in zip(spec.shape[1:], lengths, strict=True))
-    return map_axes(spec, rows, cols)
-
-
-def _middle(n: int, length: int) -> AxisMap:
-    # Padding rounds down, cropping rounds half to even: both are torchvision's.
-    start = -((length - n) // 2) if length > n else round((n - length) / 2.0)
-    return AxisMap.crop(n, start, length)
-
-
-@register(f1.crop, f2.crop)
-def crop(transform: Any, spec: ImageSpec) -> Derivation:
-    """Derive a crop to a window, filled with zeros where it leaves the image."""
-    return cropped_to_window(spec, *arguments(transform, "top", "left", "height", "width"))
-
-
-def cropped_to_window(spec: ImageSpec, top: int, left: int, height: int, width: int) -> Derivation:
-    """Derive a crop to a window that holds some of the image.
-
-    Raises:
-        OnelayerError: If it holds none.
+    Args:
+        height: Rows to keep.
+        width: Columns to keep.
     """
-    _, rows, cols = spec.shape
-    if top >= rows or left >= cols or top + height <= 0 or left + width <= 0:
-        raise OnelayerError("the window lies beside the image", expected="a window with some of the image in it")
-    return map_axes(spec, AxisMap.crop(rows, top, height), AxisMap.crop(cols, left, width))
+
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, size: int | Sequence[int]) -> CenterCrop:
+        """Make a crop to one length for both axes, or to height and width."""
+        numbers = [size] if isinstance(size, int) else list(size)
+        return cls(*(numbers * 2 if len(numbers) == 1 else numbers))
+
+    def place(self, placement: Placement) -> bool:
+        """Crop; see :meth:`Step.place`."""
+        top, left = _middle(placement.rows.size, self.height), _middle(placement.cols.size, self.width)
+        return placement.crop(self, top, left, self.height, self.width)
+
+    def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - it only copies
+        """Derive the crop; see :meth:`Step.stages`."""
+        _, height, width = spec.shape
+        rows = AxisMap.crop(height, _middle(height, self.height), self.height)
+        cols = AxisMap.crop(width, _middle(width, self.width), self.width)
+        return map_axes(spec, rows, cols)
 
 
-@register(v2.Pad, f2.pad)
-def pad_v2(transform: Any, spec: ImageSpec) -> Derivation:
-    """Derive a padding of all four sides."""
-    return _padded(spec, *arguments(transform, "padding", "fill", "padding_mode"))
+def _middle(n: int, length: int) -> int:
+    # Padding rounds down, cropping rounds half to even: both are torchvision's.
+    return -((length - n) // 2) if length > n else round((n - length) / 2.0)
 
 
-@register(v1.Pad, f1.pad)
-def pad_v1(transform: Any, spec: ImageSpec) -> Derivation:
-    """Derive a padding of v1, which fills tensors with one number only."""
+@register_step(v1.CenterCrop, v2.CenterCrop)
+def center_crop(transform: Any, _: ImageSpec) -> CenterCrop:
+    """State a crop from the middle."""
+    return CenterCrop.of(*arguments(transform, "size"))
+
+
+@register_step(f1.center_crop, f2.center_crop)
+def center_crop_function(transform: Any, _: ImageSpec) -> CenterCrop:
+    """State the function behind ``CenterCrop``."""
+    return CenterCrop.of(*arguments(transform, "output_size"))
+
+
+@dataclass(frozen=True)
+class WindowCrop(Step):
+    """A crop to a window that holds some of the image, with zeros where it leaves it.
+
+    Args:
+        top: First row.
+        left: First column.
+        height: Number of rows.
+        width: Number of columns.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def place(self, placement: Placement) -> bool:
+        """Crop; see :meth:`Step.place`."""
+        return placement.crop(self, self.top, self.left, self.height, self.width)
+
+    def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - it only copies
+        """Derive the crop; see :meth:`Step.stages`."""
+        _, rows, cols = spec.shape
+        if self.top >= rows or self.left >= cols or self.top + self.height <= 0 or self.left + self.width <= 0:
+            raise OnelayerError("the window lies beside the image", expected="a window with some of the image in it")
+        return map_axes(
+            spec, AxisMap.crop(rows, self.top, self.height), AxisMap.crop(cols, self.left, self.width)
+        )  # fmt: skip
+
+
+@register_step(f1.crop, f2.crop)
+def crop(transform: Any, _: ImageSpec) -> WindowCrop:
+    """State a crop to a window."""
+    return WindowCrop(*arguments(transform, "top", "left", "height", "width"))
+
+
+@dataclass(frozen=True)
+class Pad(Step):
+    """A padding of all four sides.
+
+    Args:
+        sides: Samples added at the left, the top, the right and the bottom; negative to take some away.
+        fill: Fill as torchvision takes it.
+        mode: Padding mode as torchvision names it.
+    """
+
+    sides: tuple[int, int, int, int]
+    fill: Any
+    mode: str
+
+    @classmethod
+    def of(cls, padding: int | Sequence[int], fill: Any, mode: str) -> Pad:
+        """Make a padding from torchvision's arguments.
+
+        Raises:
+            OnelayerError: If ``padding`` is no such argument.
+        """
+        sides = [padding] if isinstance(padding, int) else list(padding)
+        if len(sides) not in (1, 2, 4):
+            raise OnelayerError(f"the padding {padding} was given", expected="1, 2 or 4 numbers")
+        left, top, right, bottom = sides * (4 // len(sides))
+        return cls((left, top, right, bottom), fill, mode)
+
+    def place(self, placement: Placement) -> bool:
+        """Pad with a constant; see :meth:`Step.place`."""
+        left, top, right, bottom = self.sides
+        if self.mode != "constant" or min(self.sides) < 0:
+            return False
+        height, width = placement.rows.size + top + bottom, placement.cols.size + left + right
+        return placement.crop(self, -top, -left, height, width)
+
+    def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - it only copies
+        """Derive the padding; see :meth:`Step.stages`."""
+        left, top, right, bottom = self.sides
+        if self.mode != "constant":
+            _refuse_unlike_torchvision(spec, self.sides, self.fill, self.mode)
+        elif spec.container == "pil" and min(self.sides) < 0:
+            raise OnelayerError(
+                "negative padding of a PIL image", expected="padding of at least 0", hint="Crop instead."
+            )
+        kind: Padding = "zero" if self.mode == "constant" else self.mode  # type: ignore[assignment]  # AxisMap.pad refuses others
+        _, height, width = spec.shape
+        stages, output = map_axes(spec, AxisMap.pad(height, top, bottom, kind), AxisMap.pad(width, left, right, kind))
+        fills = self.fills(spec)
+        if self.mode == "constant" and any(fills):
+            stages = [stage.with_fill(fills) if isinstance(stage, Separable) else stage for stage in stages]
+        return stages, output
+
+    def fills(self, spec: ImageSpec) -> list[float]:
+        """Read one number per channel as torchvision does: whole numbers, cut off, for uint8."""
+        return _fills(spec, self.fill)
+
+
+@register_step(v2.Pad, f2.pad)
+def pad_v2(transform: Any, _: ImageSpec) -> Pad:
+    """State a padding of v2."""
+    return Pad.of(*arguments(transform, "padding", "fill", "padding_mode"))
+
+
+@register_step(v1.Pad, f1.pad)
+def pad_v1(transform: Any, spec: ImageSpec) -> Pad:
+    """State a padding of v1, which fills tensors with one number only."""
     padding, fill, mode = arguments(transform, "padding", "fill", "padding_mode")
     if spec.container != "pil" and isinstance(fill, (tuple, list)):
         raise OnelayerError(f"a v1 Pad of tensors was given the fill {fill}", expected="one number", hint="Use v2.Pad.")
-    return _padded(spec, padding, fill, mode)
-
-
-def _padded(spec: ImageSpec, padding: int | Sequence[int], fill: Any, mode: str) -> Derivation:
-    sides = [padding] if isinstance(padding, int) else list(padding)
-    if len(sides) not in (1, 2, 4):
-        raise OnelayerError(f"the padding {padding} was given", expected="1, 2 or 4 numbers")
-    left, top, right, bottom = sides * (4 // len(sides))
-    if mode != "constant":
-        _refuse_unlike_torchvision(spec, (left, top, right, bottom), fill, mode)
-    elif spec.container == "pil" and min(left, top, right, bottom) < 0:
-        raise OnelayerError("negative padding of a PIL image", expected="padding of at least 0", hint="Crop instead.")
-    kind: Padding = "zero" if mode == "constant" else mode  # type: ignore[assignment]  # AxisMap.pad refuses others
-    _, height, width = spec.shape
-    stages, output = map_axes(spec, AxisMap.pad(height, top, bottom, kind), AxisMap.pad(width, left, right, kind))
-    fills = _fills(spec, fill)
-    if mode == "constant" and any(fills):
-        stages = [stage.with_fill(fills) if isinstance(stage, Separable) else stage for stage in stages]
-    return stages, output
+    return Pad.of(padding, fill, mode)
 
 
 def _refuse_unlike_torchvision(spec: ImageSpec, sides: tuple[int, int, int, int], fill: Any, mode: str) -> None:
@@ -139,22 +219,51 @@ def _fills(spec: ImageSpec, fill: Any) -> list[float]:
     return numbers
 
 
-@register(f1.hflip, f2.horizontal_flip)
-def flip_columns(_: Any, spec: ImageSpec) -> Derivation:
-    """Derive a horizontal flip."""
-    _, height, width = spec.shape
-    return map_axes(spec, AxisMap.identity(height), AxisMap.flip(width))
+@dataclass(frozen=True)
+class Flip(Step):
+    """A reversal of the rows or of the columns.
+
+    Args:
+        of_rows: Whether rows are reversed, which turns the image upside down; columns otherwise.
+    """
+
+    of_rows: bool
+
+    def place(self, placement: Placement) -> bool:
+        """Flip; see :meth:`Step.place`."""
+        (placement.rows if self.of_rows else placement.cols).reverse()
+        return True
+
+    def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - it only copies
+        """Derive the flip; see :meth:`Step.stages`."""
+        _, height, width = spec.shape
+        if self.of_rows:
+            return map_axes(spec, AxisMap.flip(height), AxisMap.identity(width))
+        return map_axes(spec, AxisMap.identity(height), AxisMap.flip(width))
 
 
-@register(f1.vflip, f2.vertical_flip)
-def flip_rows(_: Any, spec: ImageSpec) -> Derivation:
-    """Derive a vertical flip."""
-    _, height, width = spec.shape
-    return map_axes(spec, AxisMap.flip(height), AxisMap.identity(width))
+@register_step(f1.hflip, f2.horizontal_flip)
+def flip_columns(_transform: Any, _spec: ImageSpec) -> Flip:
+    """State a horizontal flip."""
+    return Flip(of_rows=False)
 
 
-register(v1.RandomHorizontalFlip, v2.RandomHorizontalFlip)(deterministic(flip_columns))
-register(v1.RandomVerticalFlip, v2.RandomVerticalFlip)(deterministic(flip_rows))
+@register_step(f1.vflip, f2.vertical_flip)
+def flip_rows(_transform: Any, _spec: ImageSpec) -> Flip:
+    """State a vertical flip."""
+    return Flip(of_rows=True)
+
+
+@register_sequence(v1.RandomHorizontalFlip, v2.RandomHorizontalFlip)
+def certain_flip_of_columns(transform: Any, _: ImageSpec) -> list[Any]:
+    """Take a horizontal flip that always or never happens."""
+    return [f1.hflip if isinstance(transform, v1.RandomHorizontalFlip) else f2.horizontal_flip] * happens(transform)
+
+
+@register_sequence(v1.RandomVerticalFlip, v2.RandomVerticalFlip)
+def certain_flip_of_rows(transform: Any, _: ImageSpec) -> list[Any]:
+    """Take a vertical flip that always or never happens."""
+    return [f1.vflip if isinstance(transform, v1.RandomVerticalFlip) else f2.vertical_flip] * happens(transform)
 
 
 @register(v1.GaussianBlur, v2.GaussianBlur)

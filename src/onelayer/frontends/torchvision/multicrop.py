@@ -16,7 +16,7 @@ from onelayer.algebra import AxisMap
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import Derivation, UnsupportedTransformError, arguments, function_of, register
 from onelayer.frontends.derivation import Derived, Step, Transform, derive_sequence
-from onelayer.frontends.torchvision.geometry import cropped_to_center, cropped_to_window, map_axes
+from onelayer.frontends.torchvision.geometry import CenterCrop, WindowCrop, map_axes
 from onelayer.image_spec import CONTAINER_NAMES, ImageSpec, RoundingMode
 
 Corner = Literal["top left", "top right", "bottom left", "bottom right", "center"]
@@ -149,11 +149,11 @@ def corner_crop(crop: CornerCrop, spec: ImageSpec) -> Derivation:
             hint="Resize before it, or choose smaller crops.",
         )
     if crop.corner == "center":
-        stages, output = cropped_to_center(spec, (rows, cols))
+        stages, output = CenterCrop(rows, cols).stages(spec, "exact")
     else:
         top = 0 if crop.corner.startswith("top") else height - rows
         left = 0 if crop.corner.endswith("left") else width - cols
-        stages, output = cropped_to_window(spec, top, left, rows, cols)
+        stages, output = WindowCrop(top, left, rows, cols).stages(spec, "exact")
     flips = {
         "no": (AxisMap.identity(height), AxisMap.identity(width)),
         "horizontal": (AxisMap.identity(height), AxisMap.flip(width)),

@@ -23,15 +23,22 @@ def deterministic(handler: H) -> H:
 
     @wraps(handler)
     def handle(transform: Any, spec: ImageSpec, *rounding: Any) -> Derivation:
-        if transform.p == 0:
-            return [], spec
-        if transform.p != 1:
-            raise is_random(
-                f"it acts with probability {transform.p}", "Use p of 0 or 1, or leave it out of what is derived."
-            )
-        return call(transform, spec, *rounding)
+        return call(transform, spec, *rounding) if happens(transform) else ([], spec)
 
     return handle  # type: ignore[return-value]  # it takes what the handler takes
+
+
+def happens(transform: Any) -> bool:
+    """Whether a transform with a probability always acts; it never does at ``p=0``.
+
+    Raises:
+        UnsupportedTransformError: If it acts now and then.
+    """
+    if transform.p not in (0, 1):
+        raise is_random(
+            f"it acts with probability {transform.p}", "Use p of 0 or 1, or leave it out of what is derived."
+        )
+    return bool(transform.p)
 
 
 def single_value(name: str, ends: Sequence[float], hint: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
@@ -20,10 +21,12 @@ from onelayer.algebra.filters import Precision
 from onelayer.algebra.fixed_point import in_fixed_point
 from onelayer.algebra.float32_sum import resized_in_float32
 from onelayer.errors import OnelayerError
-from onelayer.frontends.base import Derivation, arguments, not_bit_exact, register
+from onelayer.frontends.base import Derivation, arguments, not_bit_exact, register_step
+from onelayer.frontends.placement import Placement, Step, Sums, SumsName
 from onelayer.frontends.torchvision.geometry import map_axes
 from onelayer.frontends.torchvision.rounding_rules import (
     FixedPoint,
+    columns_first,
     fuses_places,
     pillow_resize,
     tensors_have_lanczos,
@@ -39,13 +42,97 @@ _NEAREST = ("nearest", "nearest_exact")
 
 _WIDENING = ("bilinear", *_OVERSHOOTING)
 
+_NARROW: dict[Interpolation, SumsName] = {
+    "bilinear": "bilinear_without_antialiasing",
+    "bicubic": "bicubic_without_antialiasing",
+}
+_FLOAT32: dict[Interpolation, SumsName] = {"bilinear": "float32_bilinear", "bicubic": "float32_bicubic"}
+"""PyTorch's sums of bytes without antialiasing, and its sums in float32."""
 
-@register(v2.Resize, f2.resize)
-def resize_v2(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
-    """Derive a resize of v2; of uint8 tensors PyTorch's for bytes, where that is fast, or that for float32."""
+
+@dataclass(frozen=True)
+class Resize(Step):
+    """A resize with the arguments of ``v2.Resize``.
+
+    Args:
+        size: See ``v2.Resize``.
+        max_size: See ``v2.Resize``.
+        kind: Filter.
+        widens: Whether the filter widens with the reduction, as that of PIL images always does.
+        for_bytes: Whether PyTorch resizes uint8 tensors in fixed point; in float32 otherwise.
+    """
+
+    size: int | Sequence[int] | None
+    max_size: int | None
+    kind: Interpolation
+    widens: bool
+    for_bytes: bool
+
+    def place(self, placement: Placement) -> bool:
+        """Resize; see :meth:`Step.place`."""
+        before = placement.rows.size, placement.cols.size
+        after = resized_size(before, self.size, self.max_size)
+        # PyTorch computes some resizes to a width of 1 wrongly, which the stages know.
+        if after[1] == 1:
+            return False
+        for axis, old, new in zip((placement.rows, placement.cols), before, after, strict=True):
+            if new != old and not axis.resize(new):
+                return False
+        return True
+
+    def sums(self, spec: ImageSpec) -> Sums | None:
+        """Return the arithmetic with which images of a spec are resized exactly, or None if that is not known.
+
+        Args:
+            spec: The image, of which the height and the width mean nothing.
+        """
+        kind = self.kind
+        if spec.is_float:
+            return None
+        if spec.container == "pil":
+            rules = pillow_resize()
+            return Sums("pillow_nearest" if kind in _NEAREST else kind, rules.limit or 0, 0, rules.first)
+        if kind in _NEAREST:
+            return Sums(kind, 0, 0, columns_first)
+        if self.for_bytes:
+            name = kind if self.widens else _NARROW.get(kind)
+            return None if name is None else Sums(name, torch_bytes().limit or 0, 0, torch_bytes().first)
+        rules32 = torch_float32()
+        if not self.widens or kind not in _FLOAT32 or not rules32.weights_fused:
+            return None
+        return Sums(_FLOAT32[kind], 0, rules32.resize_unfused, columns_first)
+
+    def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
+        """Derive the resize; see :meth:`Step.stages`."""
+        is_pil, kind, widens = spec.container == "pil", self.kind, self.widens
+        lengths = list(zip(spec.shape[1:], resized_size(spec.shape[1:], self.size, self.max_size), strict=True))
+        if is_pil and kind in _NEAREST:
+            rows, cols = (_pillow_nearest(n_in, n_out) for n_in, n_out in lengths)
+        else:
+            if spec.is_float and widens and kind in _WIDENING:
+                _refuse_width_of_one(rows=lengths[0], cols=lengths[1])
+            precision: Precision = "float32" if spec.is_float and spec.dtype != "float64" else "float64"
+            fused = precision == "float32" and not widens and fuses_places()
+            rows, cols = (
+                AxisMap.resample(n_in, n_out, kind, widens, precision=precision, fused=fused) for n_in, n_out in lengths
+            )
+        stages, output = map_axes(spec, rows, cols)
+        if not stages or kind in _NEAREST:
+            return stages, output
+        if rounding == "exact":
+            return _rounded(spec, rows, cols, kind, widens, self.for_bytes), output
+        if spec.dtype == "uint8" and kind in _OVERSHOOTING:
+            stages.append(Clamp(0, 255))
+        return stages, output
+
+
+@register_step(v2.Resize, f2.resize)
+def resize_v2(transform: Any, spec: ImageSpec) -> Resize:
+    """State a resize of v2; of uint8 tensors PyTorch's for bytes, where that is fast, or that for float32."""
     size, interpolation, max_size, antialias = arguments(transform, "size", "interpolation", "max_size", "antialias")
-    kind = _interpolation(interpolation)
-    return _resized(spec, size, kind, max_size, antialias, rounding, for_bytes=resizes_bytes(kind))
+    kind = _interpolation(interpolation, spec)
+    widens = spec.container == "pil" or bool(antialias)
+    return Resize(size, max_size, kind, widens, for_bytes=resizes_bytes(kind))
 
 
 def resizes_bytes(kind: str) -> bool:
@@ -53,18 +140,22 @@ def resizes_bytes(kind: str) -> bool:
     return kind in _WIDENING and bool(_geometry._do_native_uint8_resize_on_cpu(v2.InterpolationMode(kind)))
 
 
-@register(v1.Resize, f1.resize)
-def resize_v1(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
-    """Derive a resize of v1; of uint8 tensors always that for float32. Lanczos is refused for tensors."""
+@register_step(v1.Resize, f1.resize)
+def resize_v1(transform: Any, spec: ImageSpec) -> Resize:
+    """State a resize of v1; of uint8 tensors always that for float32. Lanczos is refused for tensors."""
     size, interpolation, max_size, antialias = arguments(transform, "size", "interpolation", "max_size", "antialias")
-    kind = _interpolation(interpolation)
+    kind = _interpolation(interpolation, spec)
     if spec.container != "pil" and kind == "lanczos":
         raise OnelayerError("a v1 Resize of tensors has no interpolation lanczos", hint="Use v2.Resize.")
-    return _resized(spec, size, kind, max_size, antialias, rounding, for_bytes=False)
+    return Resize(size, max_size, kind, spec.container == "pil" or bool(antialias), for_bytes=False)
 
 
-def _interpolation(interpolation: Any) -> Interpolation:
-    """Name an ``InterpolationMode``, its value, or Pillow's number for it."""
+def _interpolation(interpolation: Any, spec: ImageSpec) -> Interpolation:
+    """Name an ``InterpolationMode``, its value, or Pillow's number for it.
+
+    Raises:
+        OnelayerError: If there is none, or torchvision does not have it for such images.
+    """
     try:
         if isinstance(interpolation, int):
             name = Image.Resampling(interpolation).name.lower()
@@ -75,69 +166,24 @@ def _interpolation(interpolation: Any) -> Interpolation:
             f"there is no interpolation {interpolation!r}", expected=", ".join(get_args(Interpolation))
         ) from error
     kind: Interpolation = name  # type: ignore[assignment]  # these are all the names there are
+    is_pil = spec.container == "pil"
+    if not is_pil and kind in ("box", "hamming"):
+        raise OnelayerError(
+            f"a resize of tensors has no interpolation {kind}", expected="a PIL image", hint="Choose another one."
+        )
+    if not is_pil and kind == "lanczos" and not tensors_have_lanczos():
+        raise OnelayerError(
+            "the torchvision that is installed resizes no tensors with lanczos",
+            expected="a PIL image, or torchvision 0.27 or later",
+            hint="Choose another interpolation.",
+        )
     return kind
 
 
-def _resized(
-    spec: ImageSpec,
-    size: int | Sequence[int] | None,
-    kind: Interpolation,
-    max_size: int | None,
-    antialias: bool | None,
-    rounding: RoundingMode,
-    for_bytes: bool,
-) -> Derivation:
-    """Derive a resize with the arguments of ``v2.Resize``.
-
-    Args:
-        spec: The image.
-        size: See ``v2.Resize``.
-        kind: The filter.
-        max_size: See ``v2.Resize``.
-        antialias: See ``v2.Resize``; PIL images are antialiased always.
-        rounding: ``fused`` or ``exact``.
-        for_bytes: Whether PyTorch resizes uint8 tensors in fixed point; in float32 otherwise.
-
-    Raises:
-        OnelayerError: For sizes or an interpolation that torchvision refuses for such an image.
-    """
-    is_pil = spec.container == "pil"
-    lengths = list(zip(spec.shape[1:], _resized_size(spec, size, max_size), strict=True))
-    widens = is_pil or bool(antialias)
-    if is_pil and kind in _NEAREST:
-        rows, cols = (_pillow_nearest(n_in, n_out) for n_in, n_out in lengths)
-    else:
-        if not is_pil and kind in ("box", "hamming"):
-            raise OnelayerError(
-                f"a resize of tensors has no interpolation {kind}", expected="a PIL image", hint="Choose another one."
-            )
-        if not is_pil and kind == "lanczos" and not tensors_have_lanczos():
-            raise OnelayerError(
-                "the torchvision that is installed resizes no tensors with lanczos",
-                expected="a PIL image, or torchvision 0.27 or later",
-                hint="Choose another interpolation.",
-            )
-        if spec.is_float and widens and kind in _WIDENING:
-            _refuse_width_of_one(rows=lengths[0], cols=lengths[1])
-        precision: Precision = "float32" if spec.is_float and spec.dtype != "float64" else "float64"
-        fused = precision == "float32" and not widens and fuses_places()
-        rows, cols = (
-            AxisMap.resample(n_in, n_out, kind, widens, precision=precision, fused=fused) for n_in, n_out in lengths
-        )
-    stages, output = map_axes(spec, rows, cols)
-    if not stages or kind in _NEAREST:
-        return stages, output
-    if rounding == "exact":
-        return _rounded(spec, rows, cols, kind, widens, for_bytes), output
-    if spec.dtype == "uint8" and kind in _OVERSHOOTING:
-        stages.append(Clamp(0, 255))
-    return stages, output
-
-
-def _resized_size(spec: ImageSpec, size: int | Sequence[int] | None, max_size: int | None) -> tuple[int, int]:
-    """Compute height and width after a resize. Source: torchvision."""
+def resized_size(before: tuple[int, int], size: int | Sequence[int] | None, max_size: int | None) -> tuple[int, int]:
+    """Compute height and width after a resize, from those before it. Source: torchvision."""
     try:
-        height, width = _compute_resized_output_size(spec.shape[1:], size, max_size)
+        height, width = _compute_resized_output_size(before, size, max_size)
     except ValueError as error:
         raise OnelayerError(
             f"a resize to {size} with max_size {max_size} was asked for",
@@ -146,7 +192,7 @@ def _resized_size(spec: ImageSpec, size: int | Sequence[int] | None, max_size: i
         ) from error
     if min(height, width) < 1:
         raise OnelayerError(
-            f"a resize from {spec.shape[1]}×{spec.shape[2]} to {height}×{width} pixels was asked for",
+            f"a resize from {before[0]}×{before[1]} to {height}×{width} pixels was asked for",
             expected="a height and a width of at least 1",
             hint="Choose a larger size or max_size.",
         )

@@ -12,17 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Literal
 
 import torch
 
+from onelayer.frontends.placement import FirstPass, Size
 from onelayer.frontends.torchvision import passed_here
 from onelayer.frontends.torchvision.comparisons import TESTED, release
-
-Size = tuple[int, int]
-"""Height and width."""
-
-Axis = Literal["rows", "cols"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class FixedPoint:
     """
 
     limit: int | None
-    first: Callable[[Size, Size], Axis]
+    first: Callable[[Size, Size], FirstPass]
 
 
 @dataclass(frozen=True)
@@ -55,25 +50,26 @@ class Float32Rules:
     luma_unfused: int
 
 
-def _columns_first(before: Size, after: Size) -> Axis:  # noqa: ARG001 - for all sizes
+def columns_first(before: Size, after: Size) -> FirstPass:  # noqa: ARG001 - for all sizes
+    """Choose the columns for the first pass, whatever the sizes."""
     return "cols"
 
 
-def _rows_first_of_very_tall(before: Size, after: Size) -> Axis:
+def _rows_first_of_very_tall(before: Size, after: Size) -> FirstPass:
     (height, width), (new_height, _) = before, after
     return "rows" if height > 100 * width and new_height < height else "cols"
 
 
-def _rows_first_where_that_is_quicker(before: Size, after: Size) -> Axis:
+def _rows_first_where_that_is_quicker(before: Size, after: Size) -> FirstPass:
     shorter, narrower = (old - new for old, new in zip(before, after, strict=True))
     return "rows" if shorter > 0 and shorter > 2 * narrower else "cols"
 
 
-TORCH_BYTES = FixedPoint(1 << 15, _columns_first)
+TORCH_BYTES = FixedPoint(1 << 15, columns_first)
 """PyTorch's resize of uint8 tensors on the CPU, with antialiasing and without."""
 
 _PILLOW = (
-    ((0, 0), FixedPoint(None, _columns_first)),
+    ((0, 0), FixedPoint(None, columns_first)),
     ((12, 2), FixedPoint(None, _rows_first_of_very_tall)),
     ((13, 0), FixedPoint(None, _rows_first_where_that_is_quicker)),
 )

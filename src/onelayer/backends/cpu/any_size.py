@@ -1,0 +1,261 @@
+"""Run pipelines on images of any size, without a plan for each: sizes are computed, tables filled, the kernel run.
+
+Tables lie in memory that each thread has for itself and uses again. As long as sizes and windows are those of the image
+before, they stay as they are.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from threading import local
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onelayer.algebra import AxisMap, Range, simplify
+from onelayer.backends.cpu import byte_call as field
+from onelayer.backends.cpu import fill, memory, taps
+from onelayer.backends.cpu.byte_kernel import resized_bytes
+from onelayer.backends.cpu.launch import (
+    MULTIPLICATIONS_PER_THREAD,
+    SAMPLE,
+    ByteLaunch,
+    in_dtype,
+    run_in_threads,
+    shares_of,
+)
+from onelayer.backends.cpu.split import ByteSegment, byte_segments_of
+from onelayer.backends.cpu.tables import BYTES, LANES
+from onelayer.backends.kernel_memory import as_batch, delivered, memory_for, only_for_pytorch, written_dtype
+from onelayer.backends.target import ApplyAnySize, LoweringTarget
+from onelayer.frontends.placement import Axis, Placement, Sums, SumsName, Window
+from onelayer.frontends.structure import Structure
+
+KINDS: dict[SumsName, int] = {
+    "box": taps.BOX,
+    "bilinear": taps.BILINEAR,
+    "hamming": taps.HAMMING,
+    "bicubic": taps.BICUBIC,
+    "lanczos": taps.LANCZOS,
+    "bilinear_without_antialiasing": taps.LINEAR_PAIRS,
+    "bicubic_without_antialiasing": taps.CUBIC_FOURS,
+    "float32_bilinear": taps.FLOAT32_BILINEAR,
+    "float32_bicubic": taps.FLOAT32_BICUBIC,
+    "nearest": taps.NEAREST,
+    "nearest_exact": taps.NEAREST_EXACT,
+    "pillow_nearest": taps.PILLOW_NEAREST,
+}
+"""Kernels' numbers of the filters."""
+
+_SUPPORT = {taps.BOX: 0.5, taps.BICUBIC: 2.0, taps.FLOAT32_BICUBIC: 2.0, taps.LANCZOS: 3.0}
+"""Distance that a filter reaches, in output samples, where it is not 1."""
+
+_Frame = tuple[int, int, int, int, int]
+"""Rows above, columns to the left, height and width of the whole, address of the values around."""
+
+
+class _Workspace:
+    """Memory for the tables of one call at a time.
+
+    Args:
+        outputs: Number of outputs of an axis that there is room for.
+        taps: Number of taps that there is room for.
+        lines: Length of an axis of an image that there is room for.
+    """
+
+    def __init__(self, outputs: int, taps: int, lines: int) -> None:
+        self.outputs, self.taps, self.lines = outputs, taps, lines
+        long = outputs + 2 * BYTES
+        all_taps = (taps + 2 * BYTES) * long
+        self._arrays: dict[int, NDArray[Any]] = {
+            fill.FIRST: np.empty(long, np.int32),
+            fill.NUMBERS: np.empty(long, np.int32),
+            fill.REAL: np.empty(all_taps, np.float64),
+            fill.WHOLE: np.empty(all_taps, np.int32),
+            fill.STARTS: np.empty(all_taps, np.uint64),
+            fill.PLACES: np.empty(all_taps, np.int32),
+            fill.COL_WEIGHTS: np.empty(2 * all_taps, np.int32),
+            fill.ROW_STARTS: np.empty(long, np.uint64),
+            fill.ROW_WEIGHTS: np.empty(2 * all_taps, np.int32),
+            fill.COPIES: np.empty(long, np.uint64),
+            fill.NATURAL: np.arange(max(lines, long), dtype=np.uint64),
+        }
+        self.addresses = np.array([self._arrays[place].ctypes.data for place in range(fill.ADDRESSES)], np.uint64)
+        self.call = np.zeros(field.FIELDS, np.uint64)
+        self.filled_for: object = None
+
+    def has_room(self, outputs: int, taps: int, lines: int) -> bool:
+        """Whether tables of a size fit."""
+        return outputs <= self.outputs and taps <= self.taps and lines <= self.lines
+
+
+class _OfThread(local):
+    """What each thread has for itself."""
+
+    def __init__(self) -> None:
+        self.workspace = _Workspace(512, 32, 1024)
+        self.counters = np.zeros(3, np.uint64)
+        self.counters_address = self.counters.ctypes.data
+
+
+_OF_THREAD = _OfThread()
+
+
+class _Kernel:
+    """The byte kernel with the channels, mix, table and filter of a pipeline.
+
+    Args:
+        segment: What happens to each pixel, as a segment for images of 1×1.
+        sums: Arithmetic of the resize; None without one.
+        out: Dtype of the results.
+    """
+
+    def __init__(self, segment: ByteSegment, sums: Sums | None, out: torch.dtype) -> None:
+        # The arrays keep the memory alive that the call has the addresses of.
+        self._template, self._arrays = ByteLaunch(segment).call_for(out)
+        self._into = SAMPLE[out]
+        self._channels = len(segment.channels)
+        self._kind = taps.BILINEAR if sums is None else KINDS[sums.name]
+        self._limit, self._unfused = (0, 0) if sums is None else (sums.limit, sums.unfused)
+        self.support = _SUPPORT.get(self._kind, 1.0)
+
+    def __call__(
+        self, images: torch.Tensor, rows: Window, cols: Window, frame: _Frame, results: torch.Tensor, threads: int
+    ) -> bool:
+        """Compute images [N, C, H, W]; False where sums could exceed 32 bits."""
+        mine = _OF_THREAD
+        taps_of_rows, taps_of_cols = self._most_taps(rows), self._most_taps(cols)
+        outputs, most = max(rows[2], cols[2]), max(taps_of_rows, taps_of_cols)
+        workspace = mine.workspace
+        if not workspace.has_room(outputs, most, images.shape[2]):
+            workspace = mine.workspace = _Workspace(2 * outputs, 2 * most, 2 * images.shape[2])
+        filled_for = self, rows, cols
+        call = workspace.call
+        if workspace.filled_for != filled_for:
+            call[:] = self._template
+            workspace.filled_for = None
+            if not fill.filled(call, workspace.addresses, self._kind, self._limit, self._unfused, rows, cols):
+                return False
+            workspace.filled_for = filled_for
+        count = len(images)
+        if threads > 1:
+            read = cols[4] * taps_of_cols * rows[1] // BYTES
+            summed = rows[4] * cols[4] * (taps_of_rows + 1) // LANES
+            threads = min(threads, 1 + count * self._channels * (read + summed) // MULTIPLICATIONS_PER_THREAD)
+        shares = shares_of(count, rows[4], threads)
+        call[: field.SHARED + 1] = (
+            images.data_ptr(), *images.stride(), count, results.data_ptr(), *shares[1:], mine.counters_address
+        )  # fmt: skip
+        call[field.TOP : field.AROUND + 1] = frame
+        if threads == 1:
+            mine.counters[:] = 0
+            resized_bytes(call, self._into)
+            return True
+        # Threads that come late still read the call, and find nothing left to do.
+        call, counters = call.copy(), np.zeros(3, np.uint64)
+        call[field.SHARED] = counters.ctypes.data
+        run = partial(resized_bytes, call, self._into)
+        run_in_threads(run, threads, shares, counters, (images, results, self._arrays, workspace))
+        return True
+
+    def _most_taps(self, window: Window) -> int:
+        """Return an upper bound for the samples that an output reads."""
+        _, length, resized, *_ = window
+        if resized == length:
+            return 1
+        return min(int(self.support * max(length / resized, 1.0)) * 2 + 3, max(length, 4))
+
+
+class AnySize:
+    """A pipeline of bytes on the CPU, for images of any size.
+
+    Args:
+        structure: The pipeline.
+        segment: What it does to each pixel, as a segment for images of 1×1.
+        out: Dtype of the results: uint8, float16 or float32.
+    """
+
+    def __init__(self, structure: Structure, segment: ByteSegment, out: torch.dtype) -> None:
+        sums = structure.sums
+        self._kernel = _Kernel(segment, sums, out)
+        self._rows_alone = _Kernel(_copies(structure.input_spec.shape[0]), sums, torch.uint8)
+        self._first = None if sums is None or KINDS[sums.name] >= taps.NEAREST else sums.first
+        self._fills = {
+            id(step): in_dtype(values, out) for step, values in zip(structure.steps, structure.fills, strict=True)
+        }
+        self._no_fill = np.zeros(4, np.uint64)
+
+    def __call__(self, images: torch.Tensor, placement: Placement, results: torch.Tensor, threads: int) -> bool:
+        """Compute.
+
+        Args:
+            images: uint8 [..., C, H, W] of any strides, at least one image.
+            placement: Place of images of this size in the result.
+            results: Contiguous memory for the results, [..., C', H', W'].
+            threads: Maximum number of threads.
+
+        Returns:
+            Whether it was computed; False where sums could exceed 32 bits.
+        """
+        images = as_batch(images)
+        rows, cols = placement.rows, placement.cols
+        around = self._no_fill if placement.fill is None else self._fills[id(placement.fill)]
+        frame = rows.before, cols.before, rows.size, cols.size, around.ctypes.data
+        if self._first is not None and rows.resized != rows.length and cols.resized != cols.length:
+            before, after = (rows.length, cols.length), (rows.resized, cols.resized)
+            if self._first(before, after) == "rows":
+                return self._rows_first(images, rows, cols, frame, results, threads)
+        return self._kernel(images, rows.window, cols.window, frame, results, threads)
+
+    def _rows_first(
+        self, images: torch.Tensor, rows: Axis, cols: Axis, frame: _Frame, results: torch.Tensor, threads: int
+    ) -> bool:
+        """Resize rows to bytes, and then columns; only those columns that are read."""
+        scale = cols.length / cols.resized
+        reach = self._kernel.support * max(scale, 1.0) + 1
+        begin = max(int((cols.low + 0.5) * scale - reach), 0)
+        end = min(int((cols.high - 0.5) * scale + reach) + 1, cols.length)
+        height, width = rows.high - rows.low, end - begin
+        between = memory.empty((len(images), images.shape[1], height, width), torch.uint8)
+        whole = 0, 0, height, width, self._no_fill.ctypes.data
+        copied = cols.start + begin, width, width, 0, width, 0
+        if not self._rows_alone(images, rows.window, copied, whole, between, threads):
+            return False
+        remaining = -begin, *cols.window[1:]
+        return self._kernel(between, (0, height, height, 0, height, 0), remaining, frame, results, threads)
+
+
+def _copies(channels: int) -> ByteSegment:
+    """Return a segment that copies images of 1×1."""
+    one = np.zeros(1, np.int64)
+    return ByteSegment((channels, 1, 1), np.arange(channels), AxisMap.identity(1), one, None, None, None, None, True)
+
+
+def lower_any_size(structure: Structure, target: LoweringTarget) -> ApplyAnySize | str:
+    """Lower a structure to the byte kernel, or return the reason why that cannot be."""
+    pixels = structure.pixels
+    program = simplify(pixels, Range.of(pixels.in_shape[0], 0.0, 255.0)).program
+    segments = byte_segments_of(program) if program.stages else [_copies(pixels.in_shape[0])]
+    if isinstance(segments, str):
+        return segments
+    if len(segments) > 1:
+        return "what happens to each pixel takes several kernels"
+    (segment,) = segments
+    written = written_dtype(target, segment.is_rounded)
+    if written == torch.uint8 and any((np.clip(np.rint(fill), 0, 255) != fill).any() for fill in structure.fills):
+        return "its padding is no byte"
+    compute = AnySize(structure, segment, written)
+    channels = segment.out_shape[0]
+
+    def run(images: torch.Tensor, placement: Placement, out: torch.Tensor | None = None) -> torch.Tensor | None:
+        if only_for_pytorch(images):
+            return None
+        shape = (*images.shape[:-3], channels, placement.rows.size, placement.cols.size)
+        results = memory_for(shape, written, out, memory.empty)
+        if results.numel() and not compute(images, placement, results, target.threads or torch.get_num_threads()):
+            return None
+        return delivered(results, out, target)
+
+    return run

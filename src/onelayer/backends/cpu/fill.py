@@ -1,0 +1,378 @@
+"""Fill the tables of a call of the byte kernel in compiled code, for an image size that was never seen before.
+
+:mod:`onelayer.backends.cpu.tables` fills the same tables with NumPy, from any map of an axis, a hundred times slower;
+tests hold the two to each other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onelayer.backends.cpu import byte_call as field
+from onelayer.backends.cpu.byte_call import COPIED, FAR, FLOAT32, FLOAT32_UNFUSED, NARROW, NEAR, WIDE
+from onelayer.backends.cpu.compilation import inlined_table, table_kernel
+from onelayer.backends.cpu.simd import doubles_at, floats_at, ints_at, longs_at, shorts_at
+from onelayer.backends.cpu.tables import BYTES, FAR_OUTPUTS, LANES, NEAR_OUTPUTS
+from onelayer.backends.cpu.taps import (
+    FLOAT32_BILINEAR,
+    NEAREST,
+    copied_samples,
+    fixed_point_taps,
+    float32_taps,
+)
+
+(
+    FIRST,  # Address of int32, first sample of each output.
+    NUMBERS,  # Address of int32, number of samples of each output.
+    REAL,  # Address of float64, scratch memory of taps.
+    WHOLE,  # Address of int32 or float32, weights tap by tap.
+    STARTS,  # Address of uint64, starts of the columns' windows.
+    PLACES,  # Address of int32, places in the columns' windows.
+    COL_WEIGHTS,  # Address of int32, weights of the columns.
+    ROW_STARTS,  # Address of uint64, first row of each output.
+    ROW_WEIGHTS,  # Address of int32, weights of the rows.
+    COPIES,  # Address of uint64, rows that are copied.
+    NATURAL,  # Address of uint64, the numbers from 0 on.
+) = range(11)
+"""Places of the addresses in a workspace, uint64 each."""
+
+ADDRESSES = 11
+"""Length of a workspace."""
+
+_f32, _int, _uint = np.float32, np.int32, np.uint64
+
+_LOW = np.int32(32767)
+"""Lower part of a weight of more than 16 bits."""
+
+_NO_PLACE = np.int32(0x80008000 - (1 << 32))
+"""Two places of a register that stand for zeros, with a zero behind each."""
+
+
+@inlined_table
+def _bounds(outputs, first, count):
+    """Return the first sample that is read, and how many are from there to the last."""
+    low, high = first[0], first[0] + count[0]
+    for j in range(outputs):
+        low = min(low, first[j])
+        high = max(high, first[j] + count[j])
+    return low, high - low
+
+
+@inlined_table
+def _parts_of_pair(weights, at, between, low, high, is_wide):
+    """Store two weights as a pair of 16 bits each, or in two such parts."""
+    if is_wide:
+        weights[at] = (low & _LOW) | (high & _LOW) << _int(16)
+        weights[at + between] = ((low >> _int(15)) & _int(65535)) | (high >> _int(15)) << _int(16)
+    else:
+        weights[at] = (low & _int(65535)) | high << _int(16)
+
+
+@table_kernel
+def _near(outputs, taps, first, whole, origin, last, is_wide, starts, places, weights):
+    """Fill the near layout of :func:`onelayer.backends.cpu.tables.byte_windows`; False if samples lie too far apart."""
+    steps = (taps + _uint(1)) // _uint(2)
+    last_block = outputs - min(outputs, _uint(NEAR_OUTPUTS))
+    of_step = _uint(2 * NEAR_OUTPUTS if is_wide else NEAR_OUTPUTS)
+    is_far = False
+    for block in range((outputs + _uint(NEAR_OUTPUTS - 1)) // _uint(NEAR_OUTPUTS)):
+        base = min(block * _uint(NEAR_OUTPUTS), last_block)
+        for step in range(steps):
+            at = block * steps + step
+            even, odd = _uint(2) * step * outputs, (_uint(2) * step + _uint(1)) * outputs
+            has_odd = _uint(2) * step + _uint(1) < taps
+            sample = _int(2) * _int(step) - origin
+            for half in range(_uint(4)):
+                # Packing two registers to bytes leaves fours in the order 0 2 1 3.
+                four = base + _uint(4) * (half >> _uint(1) | (half & _uint(1)) << _uint(1))
+                begin = first[min(four, outputs - _uint(1))]
+                for o in range(_uint(1), _uint(4)):
+                    begin = min(begin, first[min(four + o, outputs - _uint(1))])
+                begin = min(begin + sample, last)
+                starts[at * _uint(4) + half] = _uint(begin)
+                for o in range(_uint(4)):
+                    j = four + o
+                    to = at * _uint(NEAR_OUTPUTS) + half * _uint(4) + o
+                    low, high, both = _int(0), _int(0), _NO_PLACE
+                    if j < outputs:
+                        low = whole[even + j]
+                        high = whole[odd + j] if has_odd else _int(0)
+                        place = first[j] + sample - begin
+                        # What has no weight may be read from anywhere.
+                        is_far |= (low != 0 and place > BYTES - 1) or (high != 0 and place > BYTES - 2)
+                        both |= ((place + _int(1)) << _int(16) | place) & _int(0x007F007F)
+                    places[to] = both
+                    at_weight = at * of_step + half * _uint(4) + o
+                    _parts_of_pair(weights, at_weight, _uint(NEAR_OUTPUTS), low, high, is_wide)
+    return not is_far
+
+
+@table_kernel
+def _far(outputs, first, count, whole, steps, origin, last, is_wide, starts, weights):
+    """Fill the far layout of :func:`onelayer.backends.cpu.tables.byte_windows`; weights are int16."""
+    last_block = outputs - min(outputs, _uint(FAR_OUTPUTS))
+    blocks = (outputs + _uint(FAR_OUTPUTS - 1)) // _uint(FAR_OUTPUTS)
+    of_output = _uint(2 * BYTES if is_wide else BYTES)
+    for i in range(blocks * steps * _uint(FAR_OUTPUTS) * of_output):
+        weights[i] = 0
+    for block in range(blocks):
+        base = min(block * _uint(FAR_OUTPUTS), last_block)
+        for step in range(steps):
+            for o in range(_uint(FAR_OUTPUTS)):
+                j = min(base + o, outputs - _uint(1))
+                at = (block * steps + step) * _uint(FAR_OUTPUTS) + o
+                # A window that would begin too late begins earlier, and its weights stand later in it.
+                begin = min(first[j] - origin + _int(BYTES) * _int(step), last)
+                starts[at] = _uint(begin)
+                if base + o >= outputs:
+                    continue
+                for k in range(_uint(BYTES) * step, min(_uint(BYTES) * (step + _uint(1)), _uint(count[j]))):
+                    w = whole[k * outputs + j]
+                    to = at * of_output + _uint(first[j] - origin + _int(k) - begin)
+                    if is_wide:
+                        weights[to], weights[to + _uint(BYTES)] = w & _LOW, w >> _int(15)
+                    else:
+                        weights[to] = w
+
+
+@table_kernel
+def _row_pairs(outputs, taps, whole, is_wide, weights):
+    """Fill the weights of a pass along rows, [outputs, pairs, parts]; return the number of pairs."""
+    pairs = (taps + _uint(1)) // _uint(2)
+    parts = _uint(2 if is_wide else 1)
+    for pair in range(pairs):
+        even, odd = _uint(2) * pair * outputs, (_uint(2) * pair + _uint(1)) * outputs
+        has_odd = _uint(2) * pair + _uint(1) < taps
+        for i in range(outputs):
+            high = whole[odd + i] if has_odd else _int(0)
+            _parts_of_pair(weights, (i * pairs + pair) * parts, _uint(1), whole[even + i], high, is_wide)
+    return pairs
+
+
+@inlined_table
+def _is_unfused(k, count, unfused):
+    """Whether the product of a tap is rounded before it is added; see :class:`onelayer.algebra.Float32Sum`."""
+    return unfused > 0 and 0 < k < 1 + (count - 1) // unfused * unfused
+
+
+@table_kernel
+def _float32_columns(outputs, taps, first, count, values, unfused, origin, last, starts, places, weights):
+    """Fill the windows of :func:`onelayer.backends.cpu.tables.float32_windows`; return whether they are near."""
+    blocks = (outputs + _uint(LANES - 1)) // _uint(LANES)
+    last_block = outputs - min(outputs, _uint(LANES))
+    is_near = True
+    for block in range(blocks):
+        base = min(block * _uint(LANES), last_block)
+        for k in range(taps):
+            at = block * taps + k
+            for half in range(_uint(2)):
+                begin = last
+                for o in range(_uint(4)):
+                    j = min(base + _uint(4) * half + o, outputs - _uint(1))
+                    begin = min(begin, first[j] - origin + min(_int(k), count[j] - _int(1)))
+                starts[at * _uint(2) + half] = _uint(begin)
+                for o in range(_uint(4)):
+                    j = min(base + _uint(4) * half + o, outputs - _uint(1))
+                    place = first[j] - origin + min(_int(k), count[j] - _int(1)) - begin
+                    is_near &= place < BYTES
+                    # A byte, and three zeros.
+                    places[at * _uint(LANES) + _uint(4) * half + o] = place & _int(15) | _int(0x80808000 - (1 << 32))
+            for o in range(_uint(LANES)):
+                j = min(base + o, outputs - _uint(1))
+                w = values[k * outputs + j] if base + o < outputs else _f32(0)
+                to = at * _uint(2 * LANES) + o
+                apart = _is_unfused(_int(k), count[j], unfused)
+                weights[to] = _f32(0) if apart else w
+                weights[to + _uint(LANES)] = w if apart else _f32(0)
+    if not is_near:
+        for block in range(blocks):
+            base = min(block * _uint(LANES), last_block)
+            for k in range(taps):
+                for o in range(_uint(LANES)):
+                    j = min(base + o, outputs - _uint(1))
+                    to = (block * taps + k) * _uint(LANES) + o
+                    starts[to] = _uint(first[j] - origin + min(_int(k), count[j] - _int(1)))
+    return is_near
+
+
+@table_kernel
+def _float32_rows(outputs, taps, count, values, unfused, weights):
+    """Fill the weights of a pass along rows in float32, [outputs, taps, 2]."""
+    for k in range(taps):
+        for i in range(outputs):
+            w = values[k * outputs + i]
+            to = (i * taps + k) * _uint(2)
+            apart = _is_unfused(_int(k), count[i], unfused)
+            weights[to], weights[to + _uint(1)] = (_f32(0), w) if apart else (w, _f32(0))
+
+
+@inlined_table
+def _copies(kind, length, resized, low, outputs, flip, first, count):
+    """Find the samples of an axis that is only copied: as long as before, or resized to the nearest samples."""
+    if length == resized:
+        for j in range(outputs):
+            first[j] = _int(low + (outputs - _uint(1) - j if flip else j))
+    else:
+        copied_samples(length, resized, kind, low, outputs, flip, first)
+    for j in range(outputs):
+        count[j] = 1
+
+
+@inlined_table
+def _has_more_taps(count, outputs, unfused):
+    """Whether any product but the first is rounded before it is added."""
+    most = _int(0)
+    for j in range(outputs):
+        most = max(most, count[j])
+    return 0 < unfused < most
+
+
+@table_kernel
+def filled_columns(call, work, kind, limit, unfused, in_float32, start, length, resized, low, outputs, flip):
+    """Fill the fields of the pass along columns.
+
+    Args:
+        call: Call of the byte kernel.
+        work: Workspace, uint64 [ADDRESSES], with room for tables of this size.
+        kind: Filter of the resize; see :mod:`onelayer.backends.cpu.taps`.
+        limit: Bound of weights; see :func:`onelayer.backends.cpu.taps.fixed_point_taps`.
+        unfused: Size of the groups of products in float32 that are rounded before they are added.
+        in_float32: Whether sums are in float32, along both axes.
+        start: First column of the part of the image that is resized, int64 as all integers here.
+        length: Columns of that part.
+        resized: Columns that it is resized to.
+        low: First of these that is kept.
+        outputs: Number of these that are kept.
+        flip: Whether the last comes first.
+
+    Returns:
+        Whether sums of bytes fit into 32 bits.
+    """
+    start, length, resized, low, outputs = _uint(start), _uint(length), _uint(resized), _uint(low), _uint(outputs)
+    call[field.WIDTH] = outputs
+    is_summed = length != resized and kind < NEAREST
+    if length == resized and not flip and not in_float32:
+        call[field.FIRST_COLUMN], call[field.LENGTH], call[field.COL_KIND] = start + low, outputs, COPIED
+        return True
+    first, count = ints_at(work[FIRST]), ints_at(work[NUMBERS])
+    starts, places, weights = longs_at(work[STARTS]), ints_at(work[PLACES]), ints_at(work[COL_WEIGHTS])
+    fits, bits, taps, is_wide = True, 0, _uint(1), False
+    if in_float32:
+        values = floats_at(work[WHOLE])
+        if is_summed:
+            taps = float32_taps(length, resized, kind, low, outputs, flip, first, count, floats_at(work[REAL]), values)
+        else:
+            _copies(kind, length, resized, low, outputs, flip, first, count)
+            for j in range(outputs):
+                values[j] = _f32(1)
+        origin, span = _bounds(outputs, first, count)
+        last = max(span - _int(BYTES), _int(0))
+        is_near = _float32_columns(
+            outputs, taps, first, count, values, unfused, origin, last, starts, places, floats_at(work[COL_WEIGHTS])
+        )
+        has_more = _has_more_taps(count, outputs, unfused)
+        call[field.COL_ARITHMETIC] = FLOAT32_UNFUSED if has_more else FLOAT32
+        call[field.COL_BLOCKS], call[field.COL_STEPS] = (outputs + _uint(LANES - 1)) // _uint(LANES), taps
+    else:
+        whole = ints_at(work[WHOLE])
+        if is_summed:
+            is_wide = limit == 0
+            taps, bits, fits = fixed_point_taps(
+                length, resized, kind, limit, low, outputs, flip, first, count, doubles_at(work[REAL]), whole
+            )
+        else:
+            bits = 1
+            _copies(kind, length, resized, low, outputs, flip, first, count)
+            for j in range(outputs):
+                whole[j] = 2
+        origin, span = _bounds(outputs, first, count)
+        last = max(span - _int(BYTES), _int(0))
+        is_near = _near(outputs, taps, first, whole, origin, last, is_wide, starts, places, weights)
+        call[field.COL_ARITHMETIC] = WIDE if is_wide else NARROW
+        call[field.COL_BLOCKS] = (outputs + _uint(NEAR_OUTPUTS - 1)) // _uint(NEAR_OUTPUTS)
+        call[field.COL_STEPS] = (taps + _uint(1)) // _uint(2)
+        if not is_near:
+            steps = (taps + _uint(BYTES - 1)) // _uint(BYTES)
+            _far(outputs, first, count, whole, steps, origin, last, is_wide, starts, shorts_at(work[COL_WEIGHTS]))
+            call[field.COL_BLOCKS] = (outputs + _uint(FAR_OUTPUTS - 1)) // _uint(FAR_OUTPUTS)
+            call[field.COL_STEPS] = steps
+    call[field.FIRST_COLUMN], call[field.LENGTH] = start + _uint(origin), _uint(span)
+    call[field.COL_KIND], call[field.COL_BITS] = NEAR if is_near else FAR, bits
+    call[field.COL_STARTS], call[field.COL_PLACES] = work[STARTS], work[PLACES]
+    call[field.COL_WEIGHTS] = work[COL_WEIGHTS]
+    return fits
+
+
+@table_kernel
+def filled_rows(call, work, kind, limit, unfused, in_float32, start, length, resized, low, outputs, flip):
+    """Fill the fields of the pass along rows; arguments as in :func:`filled_columns`."""
+    start, length, resized, low, outputs = _uint(start), _uint(length), _uint(resized), _uint(low), _uint(outputs)
+    call[field.HEIGHT] = outputs
+    call[field.DESCENDS] = 0
+    first, count, between = ints_at(work[FIRST]), ints_at(work[NUMBERS]), longs_at(work[COPIES])
+    if length == resized or kind >= NEAREST:
+        call[field.ROWS_BETWEEN], call[field.ROW_STARTS] = outputs, work[NATURAL]
+        if length == resized and not flip:
+            call[field.BETWEEN] = work[NATURAL] + _uint(8) * (start + low)
+        else:
+            _copies(kind, length, resized, low, outputs, flip, first, count)
+            for i in range(outputs):
+                between[i] = start + _uint(first[i])
+            call[field.BETWEEN] = work[COPIES]
+        call[field.ROW_TAPS], call[field.ROW_STEPS], call[field.ROW_ARITHMETIC] = 1, 0, NARROW
+        if in_float32:
+            values = floats_at(work[ROW_WEIGHTS])
+            for i in range(outputs):
+                values[_uint(2) * i], values[_uint(2) * i + _uint(1)] = _f32(1), _f32(0)
+            call[field.ROW_STEPS], call[field.ROW_ARITHMETIC], call[field.ROW_WEIGHTS] = 1, FLOAT32, work[ROW_WEIGHTS]
+        return True
+    starts = longs_at(work[ROW_STARTS])
+    fits, bits = True, 0
+    if in_float32:
+        values = floats_at(work[WHOLE])
+        taps = float32_taps(length, resized, kind, low, outputs, flip, first, count, floats_at(work[REAL]), values)
+        _float32_rows(outputs, taps, count, values, unfused, floats_at(work[ROW_WEIGHTS]))
+        has_more = _has_more_taps(count, outputs, unfused)
+        call[field.ROW_ARITHMETIC] = FLOAT32_UNFUSED if has_more else FLOAT32
+        call[field.ROW_STEPS] = call[field.ROW_TAPS] = taps
+    else:
+        whole = ints_at(work[WHOLE])
+        is_wide = limit == 0
+        taps, bits, fits = fixed_point_taps(
+            length, resized, kind, limit, low, outputs, flip, first, count, doubles_at(work[REAL]), whole
+        )
+        pairs = _row_pairs(outputs, taps, whole, is_wide, ints_at(work[ROW_WEIGHTS]))
+        call[field.ROW_ARITHMETIC] = WIDE if is_wide else NARROW
+        call[field.ROW_STEPS], call[field.ROW_TAPS] = pairs, _uint(2) * pairs
+    origin, span = _bounds(outputs, first, count)
+    for i in range(outputs):
+        starts[i] = _uint(first[i] - origin)
+    call[field.BETWEEN], call[field.ROWS_BETWEEN] = work[NATURAL] + _uint(8) * (start + _uint(origin)), _uint(span)
+    call[field.ROW_STARTS], call[field.ROW_WEIGHTS], call[field.ROW_BITS] = work[ROW_STARTS], work[ROW_WEIGHTS], bits
+    call[field.DESCENDS] = 1 if flip else 0
+    return fits
+
+
+@table_kernel
+def filled(call, work, kind, limit, unfused, rows, cols):
+    """Fill the fields of both passes; see :func:`filled_columns`.
+
+    Args:
+        call: Call of the byte kernel.
+        work: Workspace.
+        kind: Filter.
+        limit: Bound of weights.
+        unfused: Size of groups of products.
+        rows: Start, length, resized, low, outputs and flip of the rows.
+        cols: The same of the columns.
+
+    Returns:
+        Whether sums of bytes fit into 32 bits.
+    """
+    in_float32 = FLOAT32_BILINEAR <= kind < NEAREST and (rows[1] != rows[2] or cols[1] != cols[2])
+    fits = filled_columns(
+        call, work, kind, limit, unfused, in_float32, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5] != 0
+    )
+    return fits & filled_rows(
+        call, work, kind, limit, unfused, in_float32, rows[0], rows[1], rows[2], rows[3], rows[4], rows[5] != 0
+    )

@@ -1,0 +1,126 @@
+"""State a pipeline for images of every size: how rows and columns are placed, and what happens to each pixel.
+
+That is derived once per container, dtype and number of channels. For an image, only the arithmetic of its size is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from onelayer.algebra import Program, Stage
+from onelayer.algebra.operator import FloatArray
+from onelayer.errors import OnelayerError
+from onelayer.frontends.base import ANY_SIZE, SEQUENCES, STEPS, kind_of, name_of, stages_of
+from onelayer.frontends.derivation import returns_plain_tensors
+from onelayer.frontends.placement import Placement, Step, Sums
+from onelayer.frontends.torchvision.resize import Resize
+from onelayer.image_spec import ImageSpec, RoundingMode
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A pipeline for images of every size.
+
+    Args:
+        steps: What moves and resizes rows and columns, in order; at most one of them is a resize.
+        sums: Arithmetic of the resize; None without one.
+        pixels: What happens to each pixel after the resize, as a program for images of 1×1.
+        fills: For each step float64 [C'], what lies around the image where the step leaves it, as it comes out.
+        input_spec: The image that arrives; its height and width mean nothing.
+        output_spec: The image that leaves; its height and width mean nothing.
+    """
+
+    steps: tuple[Step, ...]
+    sums: Sums | None
+    pixels: Program
+    fills: tuple[FloatArray, ...]
+    input_spec: ImageSpec
+    output_spec: ImageSpec
+
+    def place(self, height: int, width: int) -> Placement | None:
+        """Place an image in the result; None if only stages can say what becomes of one of this size.
+
+        Raises:
+            OnelayerError: If a transform refuses an image of this size.
+        """
+        placement = Placement(height, width)
+        for step in self.steps:
+            if not step.place(placement):
+                return None
+        return placement
+
+
+class _Draft:
+    def __init__(self, spec: ImageSpec, rounding: RoundingMode) -> None:
+        self.spec = spec
+        self.rounding = rounding
+        self.steps: list[tuple[Step, int, ImageSpec]] = []
+        self.stages: list[Stage] = []
+        self.sums: Sums | None = None
+
+    def add(self, transform: Any) -> str | None:
+        """Add a transform, or return the reason why it cannot be stated for every size."""
+        kind, before = kind_of(transform), self.spec
+        if kind in SEQUENCES:
+            for part in SEQUENCES[kind](transform, self.spec):
+                if (reason := self.add(part)) is not None:
+                    return reason
+            # Where nothing is done, no other container comes out; whether anything is may depend on the size.
+            plain = returns_plain_tensors(transform) and before.container == "image"
+            return f"{name_of(transform)} of a tv_tensors.Image returns another type" if plain else None
+        if kind in STEPS:
+            step = STEPS[kind](transform, self.spec)
+            if returns_plain_tensors(transform) and self.spec.container == "image":
+                return f"{name_of(transform)} of a tv_tensors.Image returns another type"
+            if isinstance(step, Resize):
+                if self.sums is not None:
+                    return "there are two resizes"
+                if self.stages:
+                    return "a resize comes after what changes values"
+                self.sums = step.sums(self.spec)
+                if self.sums is None:
+                    return f"the sums of {name_of(transform)} are not known for every size"
+            self.steps.append((step, len(self.stages), self.spec))
+            return None
+        if kind not in ANY_SIZE:
+            return f"what {name_of(transform)} does depends on the size in another way than by crops, resizes and flips"
+        added, output = stages_of(transform, self.spec, self.rounding)
+        if added and output.container == "image" and returns_plain_tensors(transform):
+            output = replace(output, container="tensor")
+        self.stages += added
+        self.spec = output
+        return None
+
+    def fill(self, step: Step, done: int, spec: ImageSpec) -> FloatArray:
+        """Find what comes out where a step puts its fill, after ``done`` stages."""
+        values = np.asarray(step.fills(spec), dtype=np.float64)[:, None, None]
+        result: FloatArray = Program(spec.shape, tuple(self.stages[done:])).apply(values)[:, 0, 0]
+        return result
+
+
+def structure_of(transforms: Sequence[Any], spec: ImageSpec, rounding: RoundingMode) -> Structure | str:
+    """State transforms for images of every size, or return the reason why that cannot be.
+
+    Args:
+        transforms: The transforms in order, none of which is a container.
+        spec: The image that arrives; its height and width mean nothing.
+        rounding: Rounding of the result.
+    """
+    if rounding != "exact" or spec.is_float:
+        return "values are computed in floating point"
+    spec = replace(spec, shape=(spec.shape[0], 1, 1))
+    draft = _Draft(spec, rounding)
+    try:
+        for transform in transforms:
+            if (reason := draft.add(transform)) is not None:
+                return reason
+        fills = tuple(draft.fill(*step) for step in draft.steps)
+    except OnelayerError as error:
+        # Derived for the size of the image that comes, it says the same with the size, or has found a way.
+        return error.problem
+    steps = tuple(step for step, _, _ in draft.steps)
+    return Structure(steps, draft.sums, Program(spec.shape, tuple(draft.stages)), fills, spec, draft.spec)
