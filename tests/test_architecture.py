@@ -17,6 +17,7 @@ ORDER = [
     {"frontends", "backends"},
     {"images"},
     {"programs"},
+    {"any_size"},
     {"layer"},
     {"explanation"},
     {"pipelines", "environment"},

@@ -11,14 +11,22 @@ from torch import nn
 from torchvision.transforms import v2
 
 from onelayer.algebra import Simplified
-from onelayer.backends import Apply, ApplyAnySize, BackendName, LoweringTarget, check_name, choose, lower_any_size
+from onelayer.any_size import AnySizePipeline, any_size_pipeline, kind_of_image
+from onelayer.backends import Apply, BackendName, LoweringTarget, check_name, choose
 from onelayer.backends.kernel_memory import only_for_pytorch
 from onelayer.backends.target import with_out
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, RoundingMode, Transform, transforms_of
 from onelayer.frontends.base import refuse_class
-from onelayer.frontends.structure import Structure
-from onelayer.images.containers import TORCH_DTYPES, check_memory, image_of, is_image, pixels_of, spec_of
+from onelayer.images.containers import (
+    TORCH_DTYPES,
+    check_memory,
+    image_of,
+    in_format_of,
+    is_image,
+    pixels_of,
+    spec_of,
+)
 from onelayer.programs import Output, Source, Transforms
 
 PLANS = 64
@@ -82,7 +90,7 @@ class OneLayer(nn.Module):
         self.backend: BackendName = backend
         self.threads = threads
         self._plan = lru_cache(maxsize=PLANS)(self._new_plan)
-        self._structures: dict[Any, tuple[Structure | None, ApplyAnySize | None]] = {}
+        self._any_size: dict[Any, AnySizePipeline | None] = {}
 
     @property
     def transforms(self) -> Transforms:
@@ -129,46 +137,22 @@ class OneLayer(nn.Module):
                     "out= was given with a list of images", expected="one image, or a batch as a tensor"
                 )
             return [self(item) for item in image]
+        any_size = self._of_any_size(image)
+        if any_size is not None and (result := any_size(image, out)) is not None:
+            return result
         spec = spec_of(image)
         pixels = pixels_of(image)
-        if (result := self._of_any_size(spec, pixels, out)) is not None:
-            return result
         return self._plan(spec, pixels.device)(pixels, out)
 
-    def _of_any_size(self, spec: ImageSpec, pixels: torch.Tensor, out: torch.Tensor | None) -> Any:
-        """Compute without a plan for the size of the image; None where it takes one."""
-        key = spec.container, spec.dtype, spec.shape[0], pixels.device
-        if key not in self._structures:
-            self._structures[key] = self._new_structure(spec, pixels.device)
-        structure, apply = self._structures[key]
-        if structure is None or apply is None:
-            return None
-        _, height, width = spec.shape
-        try:
-            placement = structure.place(height, width)
-        except OnelayerError:
-            # Derived for this size, it says which transform refuses it.
-            return None
-        if placement is None:
-            return None
-        output_spec = structure.output_spec
-        if out is not None:
-            shape = (*pixels.shape[:-3], output_spec.shape[0], placement.rows.size, placement.cols.size)
-            check_memory(out, shape, output_spec, pixels)
-        result = apply(pixels, placement, out)
-        if result is None:
-            return None
-        if spec.container == "tensor" and out is None:
-            result = _in_format_of(pixels, result)
-        return image_of(result, output_spec)
-
-    def _new_structure(self, spec: ImageSpec, device: torch.device) -> tuple[Structure | None, ApplyAnySize | None]:
-        structure = self.source.structure(spec)
-        if isinstance(structure, str):
-            return None, None
-        target = LoweringTarget(device, torch.uint8, TORCH_DTYPES[structure.output_spec.dtype], self.threads)
-        apply = lower_any_size(self.backend, structure, target)
-        return structure, None if isinstance(apply, str) else apply
+    def _of_any_size(self, image: Any) -> AnySizePipeline | None:
+        """Return the pipeline for images of every size of such a kind; None where each size takes a plan of its own."""
+        key = kind_of_image(image)
+        if key not in self._any_size:
+            pipeline = any_size_pipeline(
+                self.source, spec_of(image), pixels_of(image).device, self.backend, self.threads
+            )
+            self._any_size[key] = None if isinstance(pipeline, str) else pipeline
+        return self._any_size[key]
 
     def program(self, spec: ImageSpec) -> Simplified:
         """Return the simplified program for images of a spec, with the rules that made it.
@@ -224,12 +208,12 @@ class OneLayer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans hold functions, which cannot be pickled, and are made anew.
-        return {name: value for name, value in self.__dict__.items() if name not in ("_plan", "_structures")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_plan", "_any_size")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._plan = lru_cache(maxsize=PLANS)(self._new_plan)
-        self._structures = {}
+        self._any_size = {}
 
     def extra_repr(self) -> str:
         """Return the transforms, or the sizes that there are programs for."""
@@ -241,15 +225,9 @@ def _keeping_channels_last(apply: Apply) -> Apply:
 
     def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         result = apply(images, out)
-        return result if out is not None or only_for_pytorch(images) else _in_format_of(images, result)
+        return result if out is not None or only_for_pytorch(images) else in_format_of(images, result)
 
     return run
-
-
-def _in_format_of(images: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
-    if images.ndim != 4 or images.is_contiguous() or not images.is_contiguous(memory_format=torch.channels_last):
-        return result
-    return result.contiguous(memory_format=torch.channels_last)
 
 
 @overload

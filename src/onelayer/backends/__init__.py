@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
 
+import torch
+
 from onelayer.algebra import Program
 from onelayer.backends import reference
 from onelayer.backends.cpu import program as cpu
 from onelayer.backends.pytorch import lowering as pytorch
-from onelayer.backends.target import Apply, ApplyAnySize, LoweringTarget
+from onelayer.backends.target import Apply, ComputeAnySize, LoweringTarget
 from onelayer.backends.triton import launch as triton
 from onelayer.errors import OnelayerError
 from onelayer.frontends.structure import Structure
@@ -22,10 +24,10 @@ Chosen = Literal["numba", "triton", "torch", "reference"]
 __all__ = [
     "DESCRIPTIONS",
     "Apply",
-    "ApplyAnySize",
     "BackendName",
     "Choice",
     "Chosen",
+    "ComputeAnySize",
     "LoweringTarget",
     "check_name",
     "choose",
@@ -95,13 +97,18 @@ def choose(name: BackendName, program: Program, target: LoweringTarget) -> Choic
     return Choice(name, "", lower)
 
 
-def lower_any_size(name: BackendName, structure: Structure, target: LoweringTarget) -> ApplyAnySize | str:
-    """Lower a pipeline for images of any size, or return the reason why each size takes a program of its own.
+def lower_any_size(
+    name: BackendName, structure: Structure, target: LoweringTarget
+) -> tuple[ComputeAnySize, torch.dtype] | str:
+    """Lower a pipeline for images of any size.
 
     Args:
         name: Backend.
         structure: The pipeline.
         target: What it is lowered for.
+
+    Returns:
+        A function that computes, and the dtype that it writes; or the reason why each size takes a program of its own.
     """
     if name not in ("auto", "numba"):
         return f"the backend {name!r} computes programs for one size"

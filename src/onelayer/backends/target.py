@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
-from onelayer.frontends.placement import Placement
+from onelayer.frontends.placement import Placed
 
 
 @dataclass(frozen=True)
@@ -50,21 +50,55 @@ class Apply(Protocol):
         """
 
 
-class ApplyAnySize(Protocol):
+class PixelMemory(NamedTuple):
+    """Memory on the CPU that holds images of bytes, as a kernel addresses it.
+
+    Args:
+        address: Address of the first image; 0 with ``rows``.
+        of_image: Bytes from one image to the next.
+        of_channel: Bytes from one channel to the next.
+        of_row: Bytes from one row to the next; 0 with ``rows``.
+        of_column: Bytes from one column to the next.
+        rows: Address of a table with the address of each row of the only image; 0 where these are ``of_row`` apart.
+        images: Number of images.
+        owner: Object that keeps the memory alive.
+    """
+
+    address: int
+    of_image: int
+    of_channel: int
+    of_row: int
+    of_column: int
+    rows: int
+    images: int
+    owner: object
+
+
+class ResultMemory(NamedTuple):
+    """Memory on the CPU for results.
+
+    Args:
+        address: Address of contiguous [N, C', H', W']; 0 with ``rows``.
+        rows: Address of a table with the address of each row of the only result, an image of Pillow's; or 0.
+        owner: Object that keeps the memory alive.
+    """
+
+    address: int
+    rows: int
+    owner: object
+
+
+class ComputeAnySize(Protocol):
     """A structure that was lowered: a pipeline for images of any size."""
 
-    def __call__(
-        self, images: torch.Tensor, placement: Placement, out: torch.Tensor | None = None
-    ) -> torch.Tensor | None:
-        """Compute.
+    def __call__(self, images: PixelMemory, placed: Placed, results: ResultMemory, threads: int) -> bool:
+        """Compute; return False where only a program for one size can.
 
         Args:
-            images: [..., C, H, W], as in :class:`Apply`.
-            placement: Place of images of this size in the result.
-            out: Memory for the result, of its shape and dtype.
-
-        Returns:
-            [..., C', H', W'] of the target's result dtype, or None where only a program for one size can compute it.
+            images: Images of one size, at least one.
+            placed: Place of images of this size in the result.
+            results: Memory for the results.
+            threads: Maximum number of threads.
         """
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from onelayer.image_spec import ImageSpec, RoundingMode
 
@@ -123,6 +123,28 @@ class Axis:
         self.before, self.after = self.after, self.before
 
 
+class Placed(NamedTuple):
+    """The place of images of one size in the result.
+
+    Args:
+        rows: What becomes of the rows.
+        cols: What becomes of the columns.
+        top: Rows of the frame above the image.
+        left: Columns of the frame to the left of it.
+        height: Rows that come out, with the frame.
+        width: Columns that come out, with the frame.
+        fill: Step whose fill the frame has; None without a frame.
+    """
+
+    rows: Window
+    cols: Window
+    top: int
+    left: int
+    height: int
+    width: int
+    fill: Step | None
+
+
 class Placement:
     """Rows and columns of an image in the result, and the step whose fill their frame has.
 
@@ -149,6 +171,11 @@ class Placement:
                 return False
             self.fill = step
         return rows.crop(top, height) and cols.crop(left, width)
+
+    def placed(self) -> Placed:
+        """Return the numbers."""
+        rows, cols = self.rows, self.cols
+        return Placed(rows.window, cols.window, rows.before, cols.before, rows.size, cols.size, self.fill)
 
 
 class Step(ABC):

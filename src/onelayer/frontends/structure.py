@@ -16,7 +16,7 @@ from onelayer.algebra.operator import FloatArray
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import ANY_SIZE, SEQUENCES, STEPS, kind_of, name_of, stages_of
 from onelayer.frontends.derivation import returns_plain_tensors
-from onelayer.frontends.placement import Placement, Step, Sums
+from onelayer.frontends.placement import Placed, Placement, Step, Sums
 from onelayer.frontends.torchvision.resize import Resize
 from onelayer.image_spec import ImageSpec, RoundingMode
 
@@ -41,7 +41,7 @@ class Structure:
     input_spec: ImageSpec
     output_spec: ImageSpec
 
-    def place(self, height: int, width: int) -> Placement | None:
+    def place(self, height: int, width: int) -> Placed | None:
         """Place an image in the result; None if only stages can say what becomes of one of this size.
 
         Raises:
@@ -51,7 +51,7 @@ class Structure:
         for step in self.steps:
             if not step.place(placement):
                 return None
-        return placement
+        return placement.placed()
 
 
 class _Draft:

@@ -142,3 +142,10 @@ def image_of(pixels: torch.Tensor, spec: ImageSpec) -> Image:
             return made
         case "numpy":
             return pixels.detach().movedim(-3, -1).cpu().numpy()
+
+
+def in_format_of(images: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
+    """Keep the memory format, as torchvision does: of a batch in channels_last the result is in channels_last."""
+    if images.ndim != 4 or images.is_contiguous() or not images.is_contiguous(memory_format=torch.channels_last):
+        return result
+    return result.contiguous(memory_format=torch.channels_last)

@@ -1,65 +1,104 @@
-"""Read the memory of PIL images as tensors, without a copy."""
+"""Read and write the memory of PIL images where it lies.
+
+Pillow hands out its image structure as a capsule (``Image.getim()``, since 11.1). A table of the addresses of the rows
+is in it, whatever blocks of memory they lie in. Where the table is in the structure is no part of Pillow's interface,
+so it is found out, once, with images that are known; where it is not found, images are copied.
+"""
 
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 
 import numpy as np
 import PIL.Image
 import torch
 from torchvision.transforms.v2 import functional as F
 
+_LAYOUTS = ((16, 48), (20, 56))
+"""Offsets in the structure of the width (the height follows) and of the table of rows: since Pillow 12, and before."""
 
-class _ArrowArray(ctypes.Structure):
-    """Arrow's C data interface (https://arrow.apache.org/docs/format/CDataInterface.html), which Pillow exports."""
-
-
-_ArrowArray._fields_ = [
-    ("length", ctypes.c_int64),
-    ("null_count", ctypes.c_int64),
-    ("offset", ctypes.c_int64),
-    ("n_buffers", ctypes.c_int64),
-    ("n_children", ctypes.c_int64),
-    ("buffers", ctypes.POINTER(ctypes.c_void_p)),
-    ("children", ctypes.POINTER(ctypes.POINTER(_ArrowArray))),
-    ("dictionary", ctypes.c_void_p),
-    ("release", ctypes.c_void_p),
-    ("private_data", ctypes.c_void_p),
-]
-
-_EXPORTS = int(PIL.__version__.partition(".")[0]) >= 13
+BYTES_PER_PIXEL = {"L": 1, "RGB": 4}
+"""Bytes that a pixel takes, by the mode; of the three colors' four bytes the last one means nothing."""
 
 _pointer_of = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer_of.restype, _pointer_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+_name_of = ctypes.pythonapi.PyCapsule_GetName
+_name_of.restype, _name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+
+_address_at, _integer_at = ctypes.c_uint64.from_address, ctypes.c_int32.from_address
+
+
+def rows_of(image: PIL.Image.Image) -> int | None:
+    """Return the address of the table of the addresses of an image's rows, uint64 [height].
+
+    It is valid as long as the image lives and is not changed in place. None where it cannot be found.
+    """
+    layout = _layout()
+    if layout is None:
+        return None
+    address: int = _address_at(_structure_of(image) + layout[1]).value
+    return address
+
+
+def _structure_of(image: PIL.Image.Image) -> int:
+    capsule = image.getim()
+    address: int = _pointer_of(capsule, _capsule_name())
+    return address
+
+
+@cache
+def _capsule_name() -> bytes:
+    name: bytes = _name_of(PIL.Image.new("L", (1, 1)).getim())
+    return name
+
+
+@cache
+def _layout() -> tuple[int, int] | None:
+    """Find the layout of the structure that the installed Pillow has; None if it has none of those that are known."""
+    if not hasattr(PIL.Image.Image, "getim"):
+        return None
+    return next((layout for layout in _LAYOUTS if _describes(*layout)), None)
+
+
+def _describes(width_at: int, rows_at: int) -> bool:
+    """Whether the structure of images has their width, their height and their rows at these offsets."""
+    for mode, size in (("L", (211, 5)), ("RGB", (113, 7))):
+        pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3)[: 2 + (mode == "RGB")], dtype=np.uint8)
+        image = PIL.Image.fromarray(pixels)
+        structure = _structure_of(image)
+        if (_integer_at(structure + width_at).value, _integer_at(structure + width_at + 4).value) != size:
+            return False
+        table = _address_at(structure + rows_at).value
+        step = BYTES_PER_PIXEL[mode]
+        for row in range(size[1]):
+            line = ctypes.string_at(_address_at(table + 8 * row).value, step * size[0])
+            found = np.frombuffer(line, np.uint8).reshape(size[0], step)[:, : 3 if mode == "RGB" else 1]
+            if (found.reshape(pixels[row].shape) != pixels[row]).any():
+                return False
+    return True
 
 
 def pillow_pixels(image: PIL.Image.Image) -> torch.Tensor:
     """Return the pixels of an image of mode L or RGB, uint8 [C, H, W].
 
     They share the image's memory, and must not be written to, where Pillow has it in one piece; pixels of three colors
-    take four bytes there. An image in several pieces (of more than 16 MiB) is copied, and every image before Pillow 13.
+    take four bytes there. An image in several pieces (of more than 16 MiB) is copied.
     """
     image.load()
-    capsule = _exported(image)
-    if capsule is None:
-        copied: torch.Tensor = F.pil_to_tensor(image)
-        return copied
-    array = _ArrowArray.from_address(_pointer_of(capsule, b"arrow_array"))
-    values = array.children[0].contents if array.n_children else array
-    channels, of_column = (1, 1) if image.mode == "L" else (3, 4)
-    bytes_ = (ctypes.c_uint8 * (image.height * image.width * of_column)).from_address(values.buffers[1])
-    # Pillow keeps the memory as long as the capsule lives, NumPy keeps the bytes, and PyTorch keeps NumPy's array.
-    bytes_.capsule = capsule  # type: ignore[attr-defined]
-    pixels = torch.from_numpy(np.frombuffer(memoryview(bytes_), np.uint8).reshape(image.height, image.width, of_column))
-    return pixels.movedim(-1, 0)[:channels]
-
-
-def _exported(image: PIL.Image.Image) -> object | None:
-    # Before 13 Pillow crashes where an image lies in foreign memory, and takes rows with gaps for rows without.
-    if not _EXPORTS:
-        return None
-    try:
-        _, capsule = image.__arrow_c_array__()
-    except ValueError:
-        return None
-    return capsule
+    table = rows_of(image)
+    width, height = image.size
+    if table is not None and min(width, height) > 0:
+        of_column = BYTES_PER_PIXEL[image.mode]
+        rows = np.ctypeslib.as_array((ctypes.c_uint64 * height).from_address(table))
+        of_row = int(rows[1] - rows[0]) if height > 1 else width * of_column
+        if of_row >= width * of_column and bool((np.diff(rows) == of_row).all()):
+            size = (height - 1) * of_row + width * of_column
+            memory = (ctypes.c_uint8 * size).from_address(int(rows[0]))
+            # PyTorch keeps NumPy's array, NumPy the bytes, and these the image.
+            memory.owner = image.im  # type: ignore[attr-defined]
+            pixels = torch.from_numpy(np.frombuffer(memoryview(memory), np.uint8))
+            channels = 1 if image.mode == "L" else 3
+            return pixels.as_strided((channels, height, width), (1, of_row, of_column))
+    copied: torch.Tensor = F.pil_to_tensor(image)
+    return copied

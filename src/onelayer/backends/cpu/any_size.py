@@ -28,9 +28,9 @@ from onelayer.backends.cpu.launch import (
 )
 from onelayer.backends.cpu.split import ByteSegment, byte_segments_of
 from onelayer.backends.cpu.tables import BYTES, LANES
-from onelayer.backends.kernel_memory import as_batch, delivered, memory_for, only_for_pytorch, written_dtype
-from onelayer.backends.target import ApplyAnySize, LoweringTarget
-from onelayer.frontends.placement import Axis, Placement, Sums, SumsName, Window
+from onelayer.backends.kernel_memory import written_dtype
+from onelayer.backends.target import ComputeAnySize, LoweringTarget, PixelMemory, ResultMemory
+from onelayer.frontends.placement import Placed, Sums, SumsName, Window
 from onelayer.frontends.structure import Structure
 
 KINDS: dict[SumsName, int] = {
@@ -122,32 +122,31 @@ class _Kernel:
         self.support = _SUPPORT.get(self._kind, 1.0)
 
     def __call__(
-        self, images: torch.Tensor, rows: Window, cols: Window, frame: _Frame, results: torch.Tensor, threads: int
+        self, images: PixelMemory, rows: Window, cols: Window, frame: _Frame, results: ResultMemory, threads: int
     ) -> bool:
-        """Compute images [N, C, H, W]; False where sums could exceed 32 bits."""
+        """Compute; False where sums could exceed 32 bits."""
         mine = _OF_THREAD
-        taps_of_rows, taps_of_cols = self._most_taps(rows), self._most_taps(cols)
-        outputs, most = max(rows[2], cols[2]), max(taps_of_rows, taps_of_cols)
         workspace = mine.workspace
-        if not workspace.has_room(outputs, most, images.shape[2]):
-            workspace = mine.workspace = _Workspace(2 * outputs, 2 * most, 2 * images.shape[2])
         filled_for = self, rows, cols
-        call = workspace.call
         if workspace.filled_for != filled_for:
-            call[:] = self._template
+            outputs, most = max(rows[2], cols[2]), max(self._most_taps(rows), self._most_taps(cols))
+            lines = rows[0] + rows[1]
+            if not workspace.has_room(outputs, most, lines):
+                workspace = mine.workspace = _Workspace(2 * outputs, 2 * most, 2 * lines)
+            workspace.call[:] = self._template
             workspace.filled_for = None
-            if not fill.filled(call, workspace.addresses, self._kind, self._limit, self._unfused, rows, cols):
+            fits = fill.filled(workspace.call, workspace.addresses, self._kind, self._limit, self._unfused, rows, cols)
+            if not fits:
                 return False
             workspace.filled_for = filled_for
-        count = len(images)
+        call = workspace.call
+        count = images.images
         if threads > 1:
-            read = cols[4] * taps_of_cols * rows[1] // BYTES
-            summed = rows[4] * cols[4] * (taps_of_rows + 1) // LANES
+            read = cols[4] * self._most_taps(cols) * rows[1] // BYTES
+            summed = rows[4] * cols[4] * (self._most_taps(rows) + 1) // LANES
             threads = min(threads, 1 + count * self._channels * (read + summed) // MULTIPLICATIONS_PER_THREAD)
         shares = shares_of(count, rows[4], threads)
-        call[: field.SHARED + 1] = (
-            images.data_ptr(), *images.stride(), count, results.data_ptr(), *shares[1:], mine.counters_address
-        )  # fmt: skip
+        call[: field.SHARED + 1] = (*images[:7], *results[:2], *shares[1:], mine.counters_address)
         call[field.TOP : field.AROUND + 1] = frame
         if threads == 1:
             mine.counters[:] = 0
@@ -180,51 +179,43 @@ class AnySize:
     def __init__(self, structure: Structure, segment: ByteSegment, out: torch.dtype) -> None:
         sums = structure.sums
         self._kernel = _Kernel(segment, sums, out)
-        self._rows_alone = _Kernel(_copies(structure.input_spec.shape[0]), sums, torch.uint8)
+        self._channels = structure.input_spec.shape[0]
+        self._rows_alone = _Kernel(_copies(self._channels), sums, torch.uint8)
         self._first = None if sums is None or KINDS[sums.name] >= taps.NEAREST else sums.first
-        self._fills = {
-            id(step): in_dtype(values, out) for step, values in zip(structure.steps, structure.fills, strict=True)
-        }
-        self._no_fill = np.zeros(4, np.uint64)
+        # By the step that has them; without one there is no frame, and they are not read.
+        fills = {id(None): np.zeros(1), **dict(zip(map(id, structure.steps), structure.fills, strict=True))}
+        self._fills = {step: in_dtype(values, out) for step, values in fills.items()}
+        self._addresses = {step: values.ctypes.data for step, values in self._fills.items()}
 
-    def __call__(self, images: torch.Tensor, placement: Placement, results: torch.Tensor, threads: int) -> bool:
-        """Compute.
-
-        Args:
-            images: uint8 [..., C, H, W] of any strides, at least one image.
-            placement: Place of images of this size in the result.
-            results: Contiguous memory for the results, [..., C', H', W'].
-            threads: Maximum number of threads.
-
-        Returns:
-            Whether it was computed; False where sums could exceed 32 bits.
-        """
-        images = as_batch(images)
-        rows, cols = placement.rows, placement.cols
-        around = self._no_fill if placement.fill is None else self._fills[id(placement.fill)]
-        frame = rows.before, cols.before, rows.size, cols.size, around.ctypes.data
-        if self._first is not None and rows.resized != rows.length and cols.resized != cols.length:
-            before, after = (rows.length, cols.length), (rows.resized, cols.resized)
-            if self._first(before, after) == "rows":
-                return self._rows_first(images, rows, cols, frame, results, threads)
-        return self._kernel(images, rows.window, cols.window, frame, results, threads)
+    def __call__(self, images: PixelMemory, placed: Placed, results: ResultMemory, threads: int) -> bool:
+        """Compute; see :class:`onelayer.backends.target.ComputeAnySize`."""
+        rows, cols, top, left, height, width, step = placed
+        frame = top, left, height, width, self._addresses[id(step)]
+        before, after = (rows[1], cols[1]), (rows[2], cols[2])
+        changes_both = before[0] != after[0] and before[1] != after[1]
+        if changes_both and self._first is not None and self._first(before, after) == "rows":
+            return self._rows_first(images, rows, cols, frame, results, threads)
+        return self._kernel(images, rows, cols, frame, results, threads)
 
     def _rows_first(
-        self, images: torch.Tensor, rows: Axis, cols: Axis, frame: _Frame, results: torch.Tensor, threads: int
+        self, images: PixelMemory, rows: Window, cols: Window, frame: _Frame, results: ResultMemory, threads: int
     ) -> bool:
         """Resize rows to bytes, and then columns; only those columns that are read."""
-        scale = cols.length / cols.resized
+        start, length, resized, low, kept, flip = cols
+        scale = length / resized
         reach = self._kernel.support * max(scale, 1.0) + 1
-        begin = max(int((cols.low + 0.5) * scale - reach), 0)
-        end = min(int((cols.high - 0.5) * scale + reach) + 1, cols.length)
-        height, width = rows.high - rows.low, end - begin
-        between = memory.empty((len(images), images.shape[1], height, width), torch.uint8)
-        whole = 0, 0, height, width, self._no_fill.ctypes.data
-        copied = cols.start + begin, width, width, 0, width, 0
-        if not self._rows_alone(images, rows.window, copied, whole, between, threads):
+        begin = max(int((low + 0.5) * scale - reach), 0)
+        width = min(int((low + kept - 0.5) * scale + reach) + 1, length) - begin
+        height, channels = rows[4], self._channels
+        between = memory.empty((images.images, channels, height, width), torch.uint8)
+        written = ResultMemory(between.data_ptr(), 0, between)
+        whole = 0, 0, height, width, self._addresses[id(None)]
+        if not self._rows_alone(images, rows, (start + begin, width, width, 0, width, 0), whole, written, threads):
             return False
-        remaining = -begin, *cols.window[1:]
-        return self._kernel(between, (0, height, height, 0, height, 0), remaining, frame, results, threads)
+        of_channel = height * width
+        read = PixelMemory(between.data_ptr(), channels * of_channel, of_channel, width, 1, 0, images.images, between)
+        remaining = -begin, length, resized, low, kept, flip
+        return self._kernel(read, (0, height, height, 0, height, 0), remaining, frame, results, threads)
 
 
 def _copies(channels: int) -> ByteSegment:
@@ -233,8 +224,12 @@ def _copies(channels: int) -> ByteSegment:
     return ByteSegment((channels, 1, 1), np.arange(channels), AxisMap.identity(1), one, None, None, None, None, True)
 
 
-def lower_any_size(structure: Structure, target: LoweringTarget) -> ApplyAnySize | str:
-    """Lower a structure to the byte kernel, or return the reason why that cannot be."""
+def lower_any_size(structure: Structure, target: LoweringTarget) -> tuple[ComputeAnySize, torch.dtype] | str:
+    """Lower a structure to the byte kernel.
+
+    Returns:
+        A function that computes, and the dtype that it writes; or the reason why the kernel cannot run it.
+    """
     pixels = structure.pixels
     program = simplify(pixels, Range.of(pixels.in_shape[0], 0.0, 255.0)).program
     segments = byte_segments_of(program) if program.stages else [_copies(pixels.in_shape[0])]
@@ -246,16 +241,4 @@ def lower_any_size(structure: Structure, target: LoweringTarget) -> ApplyAnySize
     written = written_dtype(target, segment.is_rounded)
     if written == torch.uint8 and any((np.clip(np.rint(fill), 0, 255) != fill).any() for fill in structure.fills):
         return "its padding is no byte"
-    compute = AnySize(structure, segment, written)
-    channels = segment.out_shape[0]
-
-    def run(images: torch.Tensor, placement: Placement, out: torch.Tensor | None = None) -> torch.Tensor | None:
-        if only_for_pytorch(images):
-            return None
-        shape = (*images.shape[:-3], channels, placement.rows.size, placement.cols.size)
-        results = memory_for(shape, written, out, memory.empty)
-        if results.numel() and not compute(images, placement, results, target.threads or torch.get_num_threads()):
-            return None
-        return delivered(results, out, target)
-
-    return run
+    return AnySize(structure, segment, written), written

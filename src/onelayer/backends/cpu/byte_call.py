@@ -23,9 +23,11 @@ COPIED, NEAR, FAR = range(3)
     OF_CHANNEL,  # Elements from one channel to the next.
     OF_ROW,  # Elements from one row to the next.
     OF_COLUMN,  # Elements from one column to the next.
+    ROWS,  # Address of uint64 [H], address of each row of the only image; 0 where rows are OF_ROW apart.
     COUNT,  # Number of images N.
     # Results.
-    RESULTS,  # Address of memory for [N, C', H', W'] with the frame, contiguous.
+    RESULTS,  # Address of memory for [N, C', H', W'] with the frame, contiguous; 0 with RESULT_ROWS.
+    RESULT_ROWS,  # Address of uint64 [H'], address of each row of the only result, an image of Pillow's; or 0.
     # Shares of the work.
     PIECES,  # Number of pieces, of whole rows, that an image is divided into.
     PIECE_ROWS,  # Rows of a piece.
@@ -69,8 +71,8 @@ COPIED, NEAR, FAR = range(3)
     WHOLE_HEIGHT,  # H' and the frame.
     WHOLE_WIDTH,  # W' and the frame.
     AROUND,  # Address of [C'], values of the frame.
-) = range(44)
+) = range(46)
 """Places of the arguments in a call, uint64 each."""
 
-FIELDS = 44
+FIELDS = 46
 """Length of a call."""

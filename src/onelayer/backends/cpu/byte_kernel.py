@@ -39,6 +39,7 @@ from onelayer.backends.cpu.simd import (
     copy_bytes,
     fetch_line,
     floats_at,
+    join_pixels,
     longs_at,
     memory_at,
     shorts_at,
@@ -142,6 +143,35 @@ def _stored(values, at, length, has_table, table, d, out, to):
 
 
 @exact_inlined
+def _pixels_joined(planes_address, width, channels, out, to):
+    """Lay one channel, or three, as Pillow has them: three take four bytes a pixel."""
+    planes = bytes_at(planes_address)
+    if channels == 1:
+        copy_bytes(planes, _uint(0), width, out, to)
+    elif width >= BYTES:
+        for block in range((width + _uint(BYTES - 1)) // _uint(BYTES)):
+            j = min(block * _uint(BYTES), width - _uint(BYTES))
+            join_pixels(planes, j, width, out, to + _uint(4) * j)
+    else:
+        for j in range(width):
+            for d in range(_uint(3)):
+                out[to + _uint(4) * j + d] = planes[d * width + j]
+            out[to + _uint(4) * j + _uint(3)] = 255
+
+
+@exact_inlined
+def _pixels_set(out, to, begin, end, values, channels):
+    """Set pixels of a row of Pillow's from ``begin`` up to before ``end`` to one color."""
+    for j in range(begin, end):
+        if channels == 1:
+            out[to + j] = _u8(values[0])
+        else:
+            for d in range(_uint(3)):
+                out[to + _uint(4) * j + d] = _u8(values[d])
+            out[to + _uint(4) * j + _uint(3)] = 255
+
+
+@exact_inlined
 def _mixed(values, at, width, weights, channels, d, is_fused, mix, out, to):
     """Mix the channels of a row to one output channel of bytes, product after product."""
     first = d * channels
@@ -168,7 +198,8 @@ def resized_bytes(call, into):
             Nothing is written to it, so that threads can share it.
         into: Array of the dtype of the results, of any length.
     """
-    address = call[field.IMAGES]
+    address, rows, has_rows = call[field.IMAGES], longs_at(call[field.ROWS]), call[field.ROWS] != 0
+    result_rows, is_pillow = longs_at(call[field.RESULT_ROWS]), call[field.RESULT_ROWS] != 0
     x, out, out_bytes = bytes_at(address), memory_at(call[field.RESULTS], into), bytes_at(call[field.RESULTS])
     of_image, of_channel, of_row, of_column = (
         call[field.OF_IMAGE],
@@ -224,10 +255,13 @@ def resized_bytes(call, into):
     of_ring = element * (line + _uint(ROW_OUTPUTS))
     # Behind the ring lies the row that comes out of the pass along rows.
     row = ring_rows * of_ring
-    scratch_bytes = np.zeros(row + of_ring + width + all_lines, np.uint8)
+    planes = channels_out * width if is_pillow else _uint(0)
+    of_pixel = _uint(1) if channels_out == 1 else _uint(4)
+    scratch_bytes = np.zeros(row + of_ring + width + all_lines + planes, np.uint8)
     ring_address = _uint(scratch_bytes.ctypes.data)
     grey_address = ring_address + row + of_ring
     lines_address = grey_address + width
+    planes_address = lines_address + all_lines
     scratch_numbers = np.zeros(_uint(2 * _GROUP) + taps, np.uint64)
     numbers_address = _uint(scratch_numbers.ctypes.data)
     # Numba counts how often an array is in use, in every inlined function, which takes longer than a short row.
@@ -254,7 +288,8 @@ def resized_bytes(call, into):
             while have_end < end:
                 for r in range(_uint(_GROUP)):
                     # Beyond the last row it is computed once more, and kept nowhere that is read.
-                    of_image_row = origin + between[min(have_end + r, rows_between - _uint(1))] * of_row
+                    row_number = between[min(have_end + r, rows_between - _uint(1))]
+                    of_image_row = origin + (rows[row_number] if has_rows else row_number * of_row)
                     places[r] = ((have_end + r) & within) * of_ring
                     if col_kind == COPIED:
                         _row_split(
@@ -292,7 +327,9 @@ def resized_bytes(call, into):
                 at = row
             for d in range(channels_out):
                 to = ((n * channels_out + d) * whole_height + top + i) * whole_width
-                if is_framed:
+                if is_pillow:
+                    to = planes_address + d * width
+                elif is_framed:
                     for j in range(left):
                         out[to + j] = around[d]
                     for j in range(left + width, whole_width):
@@ -305,14 +342,23 @@ def resized_bytes(call, into):
                     _stored(grey, _uint(0), width, has_table, tables, d, out, to)
                 else:
                     _mixed(ring, at, width, mixing, channels, d, is_fused, mix, out_bytes, to)
+            if is_pillow:
+                to = result_rows[top + i]
+                _pixels_set(out_bytes, to, _uint(0), left, around, channels_out)
+                _pixels_joined(planes_address, width, channels_out, out_bytes, to + left * of_pixel)
+                _pixels_set(out_bytes, to, left + width, whole_width, around, channels_out)
         if is_framed:
-            for d in range(channels_out):
-                to = (n * channels_out + d) * whole_height * whole_width
-                if piece_begin == 0:
-                    for j in range(top * whole_width):
-                        out[to + j] = around[d]
-                if piece_end == height:
-                    for j in range((top + height) * whole_width, whole_height * whole_width):
+            first_row = _uint(0) if piece_begin == 0 else top + height
+            last_row = whole_height if piece_end == height else top
+            for row_number in range(first_row, last_row):
+                if top <= row_number < top + height:
+                    continue
+                if is_pillow:
+                    _pixels_set(out_bytes, result_rows[row_number], _uint(0), whole_width, around, channels_out)
+                    continue
+                for d in range(channels_out):
+                    to = ((n * channels_out + d) * whole_height + row_number) * whole_width
+                    for j in range(whole_width):
                         out[to + j] = around[d]
         taken += _uint(1)
         if taken == end_taken:

@@ -326,7 +326,8 @@ class ByteLaunch(KernelLaunch):
         constants, _ = self.call_for(out.dtype)
         call = constants.copy()
         call[: field.SHARED + 1] = (
-            images.data_ptr(), *images.stride(), shares.images, out.data_ptr(), *shares[1:], shared.ctypes.data
+            images.data_ptr(), *images.stride(), 0, shares.images,
+            out.data_ptr(), 0, *shares[1:], shared.ctypes.data,
         )  # fmt: skip
         return call, SAMPLE[out.dtype]
 

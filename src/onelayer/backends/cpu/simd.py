@@ -337,3 +337,23 @@ def _split_pixels_of(step):
 
 split_pixels_of_3, split_pixels_of_4 = _split_pixels_of(3), _split_pixels_of(4)
 """Set ``out[to + c·between + i]`` to channel c < 3 of pixel i, for sixteen pixels of 3, or of 4, bytes."""
+
+
+@intrinsic
+def join_pixels(_typing, planes, at, between, out, to):
+    """Set sixteen pixels of four bytes from ``out[to]`` on: three of planes ``between`` bytes apart, and 255."""
+    signature = types.void(planes, at, between, out, to)
+
+    def generate(context, builder, signature, arguments):
+        planes, out = (data_of(context, builder, signature.args[i], arguments[i]) for i in (0, 3))
+        _, at, between, _, to = arguments
+        channels = []
+        for _ in range(3):
+            channels.append(loaded(builder, planes, at, BYTES_16))
+            at = builder.add(at, between)
+        channels.append(ir.Constant(BYTES_16, [255] * BYTES))
+        halves = [joined(builder, *channels[i : i + 2]) for i in (0, 2)]
+        order = [pixel + BYTES * channel for pixel in range(BYTES) for channel in range(4)]
+        stored(builder, shuffled(builder, *halves, order), out, to)
+
+    return signature, generate
