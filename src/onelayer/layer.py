@@ -140,6 +140,20 @@ class OneLayer(nn.Module):
         any_size = self._of_any_size(image)
         if any_size is not None and (result := any_size(image, out)) is not None:
             return result
+        return self.apply_program(image, out=out)
+
+    def apply_program(self, image: Any, *, out: torch.Tensor | None = None) -> Any:
+        """Apply the pipeline through the program for images of this size, of which a plan is made and kept.
+
+        :meth:`forward` does so where the pipeline cannot be stated for images of every size, and gives the same pixels.
+
+        Args:
+            image: As in :meth:`forward`, but no list.
+            out: As in :meth:`forward`.
+
+        Raises:
+            OnelayerError: As in :meth:`forward`.
+        """
         spec = spec_of(image)
         pixels = pixels_of(image)
         return self._plan(spec, pixels.device)(pixels, out)

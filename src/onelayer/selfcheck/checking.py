@@ -83,13 +83,18 @@ def check(cases: int, seed: int = 0, advance: Callable[[], object] | None = None
 
 
 def _compared(case: Case) -> str | None:
-    """Describe the difference of the layer's result from the original's; None if there is none."""
+    """Describe the difference of the layer's result from the original's; None if there is none.
+
+    Both ways of the layer are compared: that for images of every size, where the pipeline has one, and the program.
+    """
     original = case.transform(case.image)
+    layer = compiled(case.transform, rounding="exact")
     try:
-        result = compiled(case.transform, rounding="exact")(case.image)
+        results = layer(case.image), layer.apply_program(case.image)
     except OnelayerError as error:
         return f"{_described(case)} is refused: {error}"
-    difference = difference_of(result, original)
+    differences = (difference_of(result, original) for result in results)
+    difference = next((each for each in differences if each is not None), None)
     return None if difference is None else f"{_described(case)}: {difference}"
 
 
