@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from onelayer.algebra import Simplified
-from onelayer.any_size import AnySizePipeline, any_size_pipeline, kind_of_image
+from onelayer.any_size import AnySizePipeline, CopyPipeline, any_size_pipeline, kind_of_image
 from onelayer.backends import Apply, BackendName, LoweringTarget, check_name, choose
 from onelayer.backends.kernel_memory import only_for_pytorch
 from onelayer.backends.target import with_out
@@ -21,8 +21,8 @@ from onelayer.frontends.base import refuse_class
 from onelayer.images.containers import (
     TORCH_DTYPES,
     check_memory,
+    format_of,
     image_of,
-    in_format_of,
     is_image,
     pixels_of,
     spec_of,
@@ -90,7 +90,7 @@ class OneLayer(nn.Module):
         self.backend: BackendName = backend
         self.threads = threads
         self._plan = lru_cache(maxsize=PLANS)(self._new_plan)
-        self._any_size: dict[Any, AnySizePipeline | None] = {}
+        self._any_size: dict[Any, AnySizePipeline | CopyPipeline | None] = {}
 
     @property
     def transforms(self) -> Transforms:
@@ -158,7 +158,7 @@ class OneLayer(nn.Module):
         pixels = pixels_of(image)
         return self._plan(spec, pixels.device)(pixels, out)
 
-    def _of_any_size(self, image: Any) -> AnySizePipeline | None:
+    def _of_any_size(self, image: Any) -> AnySizePipeline | CopyPipeline | None:
         """Return the pipeline for images of every size of such a kind; None where each size takes a plan of its own."""
         key = kind_of_image(image)
         if key not in self._any_size:
@@ -239,7 +239,9 @@ def _keeping_channels_last(apply: Apply) -> Apply:
 
     def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         result = apply(images, out)
-        return result if out is not None or only_for_pytorch(images) else in_format_of(images, result)
+        if out is not None or only_for_pytorch(images):
+            return result
+        return result.contiguous(memory_format=format_of(images))
 
     return run
 

@@ -41,6 +41,11 @@ class Structure:
     input_spec: ImageSpec
     output_spec: ImageSpec
 
+    @property
+    def only_copies(self) -> bool:
+        """Whether pixels come out as they are, but in other places, and nothing is ever resized."""
+        return self.sums is None and not self.pixels.stages and self.input_spec == self.output_spec
+
     def place(self, height: int, width: int) -> Placed | None:
         """Place an image in the result; None if only stages can say what becomes of one of this size.
 
@@ -81,6 +86,8 @@ class _Draft:
                     return "there are two resizes"
                 if self.stages:
                     return "a resize comes after what changes values"
+                if self.spec.is_float or self.rounding != "exact":
+                    return "values are computed in floating point"
                 self.sums = step.sums(self.spec)
                 if self.sums is None:
                     return f"the sums of {name_of(transform)} are not known for every size"
@@ -110,8 +117,6 @@ def structure_of(transforms: Sequence[Any], spec: ImageSpec, rounding: RoundingM
         spec: The image that arrives; its height and width mean nothing.
         rounding: Rounding of the result.
     """
-    if rounding != "exact" or spec.is_float:
-        return "values are computed in floating point"
     spec = replace(spec, shape=(spec.shape[0], 1, 1))
     draft = _Draft(spec, rounding)
     try:
@@ -123,4 +128,7 @@ def structure_of(transforms: Sequence[Any], spec: ImageSpec, rounding: RoundingM
         # Derived for the size of the image that comes, it says the same with the size, or has found a way.
         return error.problem
     steps = tuple(step for step, _, _ in draft.steps)
-    return Structure(steps, draft.sums, Program(spec.shape, tuple(draft.stages)), fills, spec, draft.spec)
+    structure = Structure(steps, draft.sums, Program(spec.shape, tuple(draft.stages)), fills, spec, draft.spec)
+    if (spec.is_float or rounding != "exact") and not structure.only_copies:
+        return "values are computed in floating point"
+    return structure

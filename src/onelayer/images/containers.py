@@ -144,8 +144,8 @@ def image_of(pixels: torch.Tensor, spec: ImageSpec) -> Image:
             return pixels.detach().movedim(-3, -1).cpu().numpy()
 
 
-def in_format_of(images: torch.Tensor, result: torch.Tensor) -> torch.Tensor:
-    """Keep the memory format, as torchvision does: of a batch in channels_last the result is in channels_last."""
+def format_of(images: torch.Tensor) -> torch.memory_format:
+    """Return the memory format that results of images have, as in torchvision: that of a batch in channels_last stays."""
     if images.ndim != 4 or images.is_contiguous() or not images.is_contiguous(memory_format=torch.channels_last):
-        return result
-    return result.contiguous(memory_format=torch.channels_last)
+        return torch.contiguous_format
+    return torch.channels_last

@@ -156,7 +156,7 @@ class _Kernel:
         call, counters = call.copy(), np.zeros(3, np.uint64)
         call[field.SHARED] = counters.ctypes.data
         run = partial(resized_bytes, call, self._into)
-        run_in_threads(run, threads, shares, counters, (images, results, self._arrays, workspace))
+        run_in_threads(run, threads, shares, counters, (self, images, results, workspace))
         return True
 
     def _most_taps(self, window: Window) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,7 +109,7 @@ class KernelLaunch(ABC):
             run()
             _LOADED.add((self.kernel, images.dtype, out.dtype))
         else:
-            run_in_threads(run, threads, shares, shared, (images, out))
+            run_in_threads(run, threads, shares, shared, (self, images, out))
         return bool(shared[HAS_NAN])
 
     @abstractmethod
@@ -161,12 +161,13 @@ def run_in_threads(
         threads: Number of threads.
         shares: Division of the work.
         shared: Counters of the work.
-        memory: What the kernel reads and writes: addresses keep no memory alive.
+        memory: Objects that own what the kernel reads and writes: addresses keep no memory alive.
     """
 
     def work() -> object:
         run()
-        return memory
+        # A thread that comes late still counts, and reads what it was called with.
+        return memory, shared
 
     share(work, threads - 1)
     run()
@@ -300,14 +301,24 @@ class ByteLaunch(KernelLaunch):
             **_rows(segment),
             **_mix(segment),
         }
-        self.call_for = cache(self._new_call)
+        self._calls: dict[torch.dtype, tuple[NDArray[np.uint64], list[NDArray[Any]]]] = {}
         of_columns = len(segment.between) * getattr(self._fields.get(field.COL_WEIGHTS), "size", 0) // BYTES
         of_rows = height * segment.cols.n_out * self._fields[field.ROW_TAPS] // LANES
         stored = height * segment.cols.n_out // LANES
         self.multiplications = len(segment.channels) * (of_columns + of_rows + stored)
 
+    def call_for(self, out: torch.dtype) -> tuple[NDArray[np.uint64], list[NDArray[Any]]]:
+        """Return a call without images and results, and the arrays that it has the addresses of.
+
+        Args:
+            out: Dtype of the results.
+        """
+        if out not in self._calls:
+            # The first of several threads decides: of what the others made, the arrays are gone with them.
+            self._calls.setdefault(out, self._new_call(out))
+        return self._calls[out]
+
     def _new_call(self, out: torch.dtype) -> tuple[NDArray[np.uint64], list[NDArray[Any]]]:
-        """Return a call without images and results, and the arrays that it has the addresses of."""
         segment, fields = self._segment, self._fields.copy()
         if segment.table is not None:
             fields[field.TABLE] = in_dtype(segment.table, out)

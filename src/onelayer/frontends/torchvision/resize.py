@@ -81,14 +81,12 @@ class Resize(Step):
         return True
 
     def sums(self, spec: ImageSpec) -> Sums | None:
-        """Return the arithmetic with which images of a spec are resized exactly, or None if that is not known.
+        """Return the arithmetic with which bytes are resized exactly, or None if that is not known.
 
         Args:
-            spec: The image, of which the height and the width mean nothing.
+            spec: The image, of uint8; its height and width mean nothing.
         """
         kind = self.kind
-        if spec.is_float:
-            return None
         if spec.container == "pil":
             rules = pillow_resize()
             return Sums("pillow_nearest" if kind in _NEAREST else kind, rules.limit or 0, 0, rules.first)
