@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import torch
 
 from onelayer.backends.cpu import memory
@@ -30,14 +32,43 @@ def test_small_and_large_results() -> None:
     small, large = memory.empty((5,), torch.uint8), memory.empty((9 << 20,), torch.uint8)
     assert (small.shape, large.shape, large.data_ptr() % 64) == ((5,), (9 << 20,), 0)
     assert large.nbytes > memory.LARGEST
-    place, free = large.data_ptr(), memory._POOL.free_bytes
-    del large
-    assert memory._POOL.free_bytes == free, place
+    assert all(block.memory.nbytes <= memory.LARGEST for block in memory._KEPT.blocks)
 
 
-def test_no_more_memory_waits_than_the_maximum() -> None:
+def test_no_more_memory_is_kept_than_the_maximum() -> None:
     results = [memory.empty((8 << 20,), torch.uint8) for _ in range(8)]
     assert len({tensor.data_ptr() for tensor in results}) == 8
     del results
-    waiting = sum(size * len(blocks) for size, blocks in memory._POOL.free.items())
-    assert waiting == memory._POOL.free_bytes <= memory.MAX_FREE
+    assert 0 < sum(block.memory.nbytes for block in memory._KEPT.blocks) <= memory.MAX_KEPT
+    several = [result(200 + n) for n in range(2 * memory.MAX_BLOCKS)]
+    assert len(several) > len(memory._KEPT.blocks) == memory.MAX_BLOCKS
+
+
+def test_memory_that_another_process_reads_is_left_to_it() -> None:
+    shared = result().fill_(3)
+    shared.share_memory_()
+    view, place = shared[:], shared.data_ptr()
+    del shared
+    # The other process holds memory, but nothing that this one could count.
+    del view
+    assert result().data_ptr() != place
+
+
+def test_each_thread_has_memory_of_its_own() -> None:
+    mine = result()
+    place = mine.data_ptr()
+    del mine
+    places: list[int] = []
+    thread = threading.Thread(target=lambda: places.append(result().data_ptr()))
+    thread.start()
+    thread.join()
+    assert places != [place]
+    assert result().data_ptr() == place
+
+
+def test_results_of_inference_mode_leave_no_trace() -> None:
+    with torch.inference_mode():
+        result(1234)
+    weight = torch.ones((), requires_grad=True)
+    (result(1234).zero_() * weight).sum().backward()
+    assert weight.grad == 0

@@ -13,7 +13,7 @@ import torch
 from torchvision.transforms import v2
 
 import onelayer
-from onelayer.backends.cpu import launch
+from onelayer.backends.cpu import any_size, launch
 from onelayer.backends.cpu.counters import DONE, TAKEN, add, take
 from onelayer.backends.cpu.threads import share
 
@@ -73,3 +73,26 @@ def test_work_that_is_shared_is_all_done_once() -> None:
     for _ in range(4):
         assert ended.acquire(timeout=30)
     assert sorted(done) == list(range(2000))
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_what_late_threads_read_is_alive(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that wakes after all is done counts on, in memory that must not be anybody else's by then."""
+    works: list[Callable[[], object]] = []
+    monkeypatch.setattr(launch, "share", lambda work, _: works.append(work))
+    for module in (launch, any_size):
+        monkeypatch.setattr(module, "MULTIPLICATIONS_PER_THREAD", 1)
+    layer = onelayer.compile(v2.Resize(40), threads=2)
+    batch = torch.stack([IMAGES[0]] * images)
+    for compute in (layer, layer.apply_program):
+        compute(batch)
+        works.clear()
+        result = compute(batch)
+        before = result.clone()
+        # Counters of later launches would lie where those of the first one were.
+        others = [np.zeros(3, np.uint64) for _ in range(200)]
+        kept = works.pop()()
+        assert kept is not None
+        assert any(isinstance(part, np.ndarray) and part.shape == (3,) for part in kept)  # type: ignore[attr-defined]
+        assert torch.equal(result, before)
+        assert not any(other.any() for other in others)

@@ -70,17 +70,13 @@ class Axis:
     ``after`` samples.
     """
 
-    __slots__ = ("after", "before", "flip", "high", "length", "low", "resized", "start")
+    __slots__ = ("after", "before", "flip", "high", "length", "low", "resized", "size", "start")
 
     def __init__(self, length: int) -> None:
         self.start = self.low = self.before = self.after = 0
-        self.length = self.resized = self.high = length
+        self.length = self.resized = self.high = self.size = length
+        """The last is the number of samples that come out."""
         self.flip = False
-
-    @property
-    def size(self) -> int:
-        """Number of samples that come out."""
-        return self.before + self.high - self.low + self.after
 
     @property
     def window(self) -> Window:
@@ -97,24 +93,29 @@ class Axis:
         if self.flip or self.before or self.after or self.resized != self.length:
             return False
         self.start += self.low
-        self.length = self.high - self.low
-        self.resized = self.high = size
+        self.length = self.size
+        self.resized = self.high = self.size = size
         self.low = 0
         return True
 
     def crop(self, start: int, size: int) -> bool:
         """Keep ``size`` samples from ``start`` on, with a frame where they leave the axis; False if none is left."""
-        kept = self.high - self.low
-        begin = min(max(start, self.before), self.before + kept)
-        end = min(max(start + size, self.before), self.before + kept)
-        if end <= begin:
+        end = start + size
+        if not (self.flip or self.before or self.after) and start >= 0 and end <= self.size:
+            self.high = self.low + end
+            self.low += start
+            self.size = size
+            return True
+        kept_from, kept_to = self.before, self.size - self.after
+        begin, last = min(max(start, kept_from), kept_to), min(max(end, kept_from), kept_to)
+        if last <= begin:
             return False
-        front, back = begin - self.before, self.before + kept - end
+        front, back = begin - kept_from, kept_to - last
         if self.flip:
             front, back = back, front
         self.low += front
         self.high -= back
-        self.before, self.after = begin - start, start + size - end
+        self.before, self.after, self.size = begin - start, end - last, size
         return True
 
     def reverse(self) -> None:

@@ -145,7 +145,7 @@ def image_of(pixels: torch.Tensor, spec: ImageSpec) -> Image:
 
 
 def format_of(images: torch.Tensor) -> torch.memory_format:
-    """Return the memory format that results of images have, as in torchvision: that of a batch in channels_last stays."""
+    """Return the memory format of results, which is torchvision's: a batch in channels_last stays so."""
     if images.ndim != 4 or images.is_contiguous() or not images.is_contiguous(memory_format=torch.channels_last):
         return torch.contiguous_format
     return torch.channels_last

@@ -145,13 +145,14 @@ class _Kernel:
             read = cols[4] * self._most_taps(cols) * rows[1] // BYTES
             summed = rows[4] * cols[4] * (self._most_taps(rows) + 1) // LANES
             threads = min(threads, 1 + count * self._channels * (read + summed) // MULTIPLICATIONS_PER_THREAD)
-        shares = shares_of(count, rows[4], threads)
-        call[: field.SHARED + 1] = (*images[:7], *results[:2], *shares[1:], mine.counters_address)
         call[field.TOP : field.AROUND + 1] = frame
         if threads == 1:
-            mine.counters[:] = 0
+            mine.counters.fill(0)
+            call[: field.SHARED + 1] = (*images[:7], *results[:2], 1, rows[4], count, mine.counters_address)
             resized_bytes(call, self._into)
             return True
+        shares = shares_of(count, rows[4], threads)
+        call[: field.SHARED] = (*images[:7], *results[:2], *shares[1:])
         # Threads that come late still read the call, and find nothing left to do.
         call, counters = call.copy(), np.zeros(3, np.uint64)
         call[field.SHARED] = counters.ctypes.data
