@@ -10,7 +10,7 @@ import torch
 
 from onelayer.backends import BackendName, LoweringTarget, lower_any_size
 from onelayer.backends.cpu import memory
-from onelayer.backends.kernel_memory import as_batch, only_for_pytorch
+from onelayer.backends.kernel_memory import as_batch
 from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory
 from onelayer.errors import OnelayerError
 from onelayer.frontends.placement import Placed
@@ -23,10 +23,13 @@ from onelayer.programs import Source
 
 def kind_of_image(image: Any) -> object:
     """Return a key that images share for which a pipeline has the same structure, whatever their sizes."""
+    if isinstance(image, torch.Tensor):
+        kind = type(image)
+        # A slice, because there may be no such dimension.
+        channels = image.shape[-3:-2]
+        return (kind, image.dtype, channels) if image.is_cpu else (kind, image.dtype, channels, image.device)
     if isinstance(image, PIL.Image.Image):
         return image.mode
-    if isinstance(image, torch.Tensor):
-        return type(image), image.dtype, image.device, image.shape[-3:-2]
     if isinstance(image, np.ndarray):
         return type(image), image.dtype, image.shape[2:][-1:]
     return type(image)
@@ -92,12 +95,15 @@ class AnySizePipeline:
         self._compute = compute
         self._written = written
         self._target = target
-        self._into, self._output = structure.input_spec.container, structure.output_spec
+        self._container, self._output = structure.input_spec.container, structure.output_spec
         self._channels = structure.output_spec.shape[0]
         self._sizes = _Sizes(structure)
 
     def __call__(self, image: Any, out: torch.Tensor | None) -> Any:
         """Compute the result of an image, or of a batch; None where only a program for its size can.
+
+        What is done here is done for every image, in caches that the image before has emptied: each call of PyTorch's
+        takes some 20 µs then.
 
         Args:
             image: Image of the container, dtype and number of channels.
@@ -106,59 +112,76 @@ class AnySizePipeline:
         Raises:
             OnelayerError: If ``out`` cannot hold the result.
         """
-        batch: tuple[int, ...] = ()
-        if self._into == "pil":
-            image.load()
-            width, height = image.size
-            table = rows_of(image)
-            if table is None:
-                return None
-            pixels = None
-            images = PixelMemory(0, 0, 1, 0, BYTES_PER_PIXEL[image.mode], table, 1, image)
-        else:
-            pixels = pixels_of(image)
-            if only_for_pytorch(pixels):
-                return None
-            *batch, _, height, width = pixels.shape  # type: ignore[assignment]  # a list will do
-            if batch:
-                flat = as_batch(pixels)
-                images = PixelMemory(flat.data_ptr(), *flat.stride(), 0, len(flat), flat)  # type: ignore[call-arg]  # four
-            else:
-                images = PixelMemory(pixels.data_ptr(), 0, *pixels.stride(), 0, 1, pixels)  # type: ignore[call-arg]  # three
+        return self._of_pillow(image, out) if self._container == "pil" else self._of_tensor(image, out)
+
+    def _of_pillow(self, image: PIL.Image.Image, out: torch.Tensor | None) -> Any:
+        image.load()
+        width, height = image.size
+        table, placed = rows_of(image), self._sizes.place(height, width)
+        if table is None or placed is None:
+            return None
+        images = PixelMemory(0, 0, 1, 0, BYTES_PER_PIXEL[image.mode], table, 1, image)
+        if self._output.container == "pil" and out is None:
+            made = PIL.Image.new("L" if self._channels == 1 else "RGB", (placed.width, placed.height), None)
+            made.info = image.info.copy()
+            if (table := rows_of(made)) is not None:
+                return made if self._compute(images, placed, ResultMemory(0, table, made), self._threads()) else None
+        return self._computed(images, placed, (self._channels, placed.height, placed.width), out, _NO_PIXELS)
+
+    def _of_tensor(self, image: Any, out: torch.Tensor | None) -> Any:
+        pixels = image if self._container == "tensor" else pixels_of(image)
+        try:
+            address, strides = pixels.data_ptr(), pixels.stride()
+        except RuntimeError:
+            # Under torch.func.vmap, or sparse: no numbers in memory.
+            return None
+        *batch, _, height, width = pixels.shape
         if (placed := self._sizes.place(height, width)) is None:
             return None
-        threads = self._target.threads or torch.get_num_threads()
-        size = placed.height, placed.width
-        if self._output.container == "pil" and out is None:
-            made = self._pillow_image(size, image if self._into == "pil" else None)
-            if made is not None:
-                return made[0] if self._compute(images, placed, made[1], threads) else None
-        shape = (*batch, self._channels, *size)
+        count = 1
+        if batch:
+            flat = as_batch(pixels)
+            count, address, strides, pixels = len(flat), flat.data_ptr(), flat.stride()[1:], flat
+            of_image = flat.stride(0)
+        else:
+            of_image = 0
+        of_channel, of_row, of_column = strides
+        images = PixelMemory(address, of_image, of_channel, of_row, of_column, 0, count, pixels)
+        return self._computed(images, placed, (*batch, self._channels, placed.height, placed.width), out, image)
+
+    def _computed(
+        self, images: PixelMemory, placed: Placed, shape: tuple[int, ...], out: torch.Tensor | None, image: Any
+    ) -> Any:
+        """Compute a result of a shape; see :meth:`__call__`."""
         if out is not None:
-            check_memory(out, shape, self._output, torch.empty(0) if pixels is None else pixels)
-        in_place = out is not None and out.dtype == self._written and out.is_contiguous()
-        result = out if out is not None and in_place else memory.empty(shape, self._written)
-        if result.numel() and not self._compute(images, placed, ResultMemory(result.data_ptr(), 0, result), threads):
+            return self._computed_into(images, placed, shape, out, image)
+        result = memory.empty(shape, self._written)
+        memory_of_result = ResultMemory(result.data_ptr(), 0, result)
+        if images.images and not self._compute(images, placed, memory_of_result, self._threads()):
             return None
-        if out is not None:
-            written = out if in_place else out.copy_(result)
-            return written if self._output.container == "tensor" else image_of(written, self._output)
-        if result.dtype != self._target.result_dtype:
+        if self._written is not self._target.result_dtype:
             result = result.to(self._target.result_dtype)
-        if self._into == "tensor" and pixels is not None:
-            result = result.contiguous(memory_format=format_of(pixels))
+        if self._container == "tensor" and len(shape) == 4:
+            result = result.contiguous(memory_format=format_of(image))
         return result if self._output.container == "tensor" else image_of(result, self._output)
 
-    def _pillow_image(
-        self, size: tuple[int, int], like: PIL.Image.Image | None
-    ) -> tuple[PIL.Image.Image, ResultMemory] | None:
-        """Make a PIL image of a height and a width that a kernel can write to, with the metadata of another."""
-        height, width = size
-        image = PIL.Image.new("L" if self._channels == 1 else "RGB", (width, height), None)
-        if like is not None:
-            image.info = like.info.copy()
-        table = rows_of(image)
-        return None if table is None else (image, ResultMemory(0, table, image))
+    def _computed_into(
+        self, images: PixelMemory, placed: Placed, shape: tuple[int, ...], out: torch.Tensor, image: Any
+    ) -> Any:
+        check_memory(out, shape, self._output, image if isinstance(image, torch.Tensor) else _NO_PIXELS)
+        in_place = out.dtype == self._written and out.is_contiguous()
+        result = out if in_place else memory.empty(shape, self._written)
+        memory_of_result = ResultMemory(result.data_ptr(), 0, result)
+        if images.images and not self._compute(images, placed, memory_of_result, self._threads()):
+            return None
+        written = out if in_place else out.copy_(result)
+        return written if self._output.container == "tensor" else image_of(written, self._output)
+
+    def _threads(self) -> int:
+        return self._target.threads or torch.get_num_threads()
+
+
+_NO_PIXELS = torch.empty(0, device="cpu")
 
 
 class CopyPipeline:

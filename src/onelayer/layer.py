@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, overload
 
 import torch
 from torch import nn
+from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
 from torchvision.transforms import v2
 
 from onelayer.algebra import Simplified
@@ -111,6 +112,27 @@ class OneLayer(nn.Module):
             OnelayerError: If the layer was loaded: then its programs are all there is.
         """
         return self.transforms.transform
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Apply the pipeline; see :meth:`forward`.
+
+        Where nothing watches the call, it takes a shorter way than through :class:`torch.nn.Module`.
+        """
+        is_watched = (
+            self._forward_hooks
+            or self._forward_pre_hooks
+            or self._backward_hooks
+            or self._backward_pre_hooks
+            or has_any_global_hook()  # type: ignore[no-untyped-call]
+            or type(self) is not OneLayer
+            or torch.compiler.is_compiling()
+            or torch._C._get_tracing_state()
+        )
+        if not is_watched and len(args) == 1 and not kwargs and not isinstance(args[0], list | tuple):
+            pipeline = self._of_any_size(args[0])
+            if pipeline is not None and (result := pipeline(args[0], None)) is not None:
+                return result
+        return super().__call__(*args, **kwargs)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, image: Any, *, out: torch.Tensor | None = None) -> Any:

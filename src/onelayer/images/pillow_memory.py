@@ -33,40 +33,32 @@ def rows_of(image: PIL.Image.Image) -> int | None:
     """Return the address of the table of the addresses of an image's rows, uint64 [height].
 
     It is valid as long as the image lives and is not changed in place. None where it cannot be found.
+
+    Args:
+        image: Image whose pixels are loaded.
     """
-    layout = _layout()
-    if layout is None:
+    if (layout := _layout()) is None:
         return None
-    address: int = _address_at(_structure_of(image) + layout[1]).value
-    return address
-
-
-def _structure_of(image: PIL.Image.Image) -> int:
-    capsule = image.getim()
-    address: int = _pointer_of(capsule, _capsule_name())
+    _, rows_at, name = layout
+    address: int = _address_at(_pointer_of(image.im.ptr, name) + rows_at).value
     return address
 
 
 @cache
-def _capsule_name() -> bytes:
-    name: bytes = _name_of(PIL.Image.new("L", (1, 1)).getim())
-    return name
-
-
-@cache
-def _layout() -> tuple[int, int] | None:
-    """Find the layout of the structure that the installed Pillow has; None if it has none of those that are known."""
+def _layout() -> tuple[int, int, bytes] | None:
+    """Find the layout of the structure of the installed Pillow, and the name of its capsule; None if it is unknown."""
     if not hasattr(PIL.Image.Image, "getim"):
         return None
-    return next((layout for layout in _LAYOUTS if _describes(*layout)), None)
+    name: bytes = _name_of(PIL.Image.new("L", (1, 1)).getim())
+    return next(((*layout, name) for layout in _LAYOUTS if _describes(*layout, name)), None)
 
 
-def _describes(width_at: int, rows_at: int) -> bool:
+def _describes(width_at: int, rows_at: int, name: bytes) -> bool:
     """Whether the structure of images has their width, their height and their rows at these offsets."""
     for mode, size in (("L", (211, 5)), ("RGB", (113, 7))):
         pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3)[: 2 + (mode == "RGB")], dtype=np.uint8)
         image = PIL.Image.fromarray(pixels)
-        structure = _structure_of(image)
+        structure: int = _pointer_of(image.getim(), name)
         if (_integer_at(structure + width_at).value, _integer_at(structure + width_at + 4).value) != size:
             return False
         table = _address_at(structure + rows_at).value

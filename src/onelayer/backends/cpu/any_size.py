@@ -65,7 +65,7 @@ class _Workspace:
         lines: Length of an axis of an image that there is room for.
     """
 
-    def __init__(self, outputs: int, taps: int, lines: int) -> None:
+    def __init__(self, outputs: int = 512, taps: int = 32, lines: int = 1024) -> None:
         self.outputs, self.taps, self.lines = outputs, taps, lines
         long = outputs + 2 * BYTES
         all_taps = (taps + 2 * BYTES) * long
@@ -95,7 +95,7 @@ class _OfThread(local):
     """What each thread has for itself."""
 
     def __init__(self) -> None:
-        self.workspace = _Workspace(512, 32, 1024)
+        self.workspace = _Workspace()
         self.counters = np.zeros(3, np.uint64)
         self.counters_address = self.counters.ctypes.data
 
@@ -157,7 +157,12 @@ class _Kernel:
         call, counters = call.copy(), np.zeros(3, np.uint64)
         call[field.SHARED] = counters.ctypes.data
         run = partial(resized_bytes, call, self._into)
-        run_in_threads(run, threads, shares, counters, (self, images, results, workspace))
+        try:
+            run_in_threads(run, threads, shares, counters, (self, images, results, workspace))
+        except BaseException:
+            # Interrupted while another thread still reads the tables: they are left to it.
+            mine.workspace = _Workspace()
+            raise
         return True
 
     def _most_taps(self, window: Window) -> int:

@@ -8,7 +8,6 @@ Here each thread keeps some memory.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from threading import local
 
 import numpy as np
@@ -35,33 +34,42 @@ _NUMPY = {torch.uint8: np.uint8, torch.float16: np.float16, torch.float32: np.fl
 _number_of_holders = torch._C._storage_Use_Count
 
 
-@dataclass(frozen=True)
 class _Block:
     """Memory that results are views of.
 
     Args:
-        memory: All of it.
-        address: Address of its first byte when it was made. Memory that is shared with another process moves.
-        storage: PyTorch's handle of the storage.
-        holders: Number of holders of the storage while there is no result.
+        size: Number of numbers.
+        dtype: Dtype of the numbers.
     """
 
-    memory: torch.Tensor
-    address: int
-    storage: int
-    holders: int
+    __slots__ = ("_address", "_holders", "_shape", "_shaped", "_storage", "dtype", "memory", "size")
 
-    @classmethod
-    def of(cls, size: int, dtype: torch.dtype) -> _Block:
+    def __init__(self, size: int, dtype: torch.dtype) -> None:
+        self.size, self.dtype = size, dtype
         # Views of a tensor that was made in inference mode could take no part in training.
         with torch.inference_mode(mode=False):
-            memory = torch.empty(size, dtype=dtype, device="cpu")
-        storage = memory.untyped_storage()._cdata
-        return cls(memory, memory.data_ptr(), storage, _number_of_holders(storage))
+            self.memory = torch.empty(size, dtype=dtype, device="cpu")
+        self._storage = self.memory.untyped_storage()._cdata
+        self._address = self.memory.data_ptr()
+        self._shape: tuple[int, ...] = (size,)
+        self._shaped = self.memory
+        self._holders = _number_of_holders(self._storage)
 
     def is_free(self) -> bool:
-        """Whether no result holds the memory, and it is still this process's own."""
-        return bool(_number_of_holders(self.storage) <= self.holders and self.memory.data_ptr() == self.address)
+        """Whether no result holds the memory, and it is still this process's own: shared memory moves."""
+        return bool(_number_of_holders(self._storage) <= self._holders and self.memory.data_ptr() == self._address)
+
+    def view(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Return a result of a shape, which holds the memory."""
+        if shape != self._shape:
+            strides, stride = [], 1
+            for length in reversed(shape):
+                strides.append(stride)
+                stride *= length
+            self._shaped = torch.as_strided(self.memory, shape, strides[::-1])
+            self._shape = shape
+            self._holders = _number_of_holders(self._storage)
+        return self._shaped.detach()
 
 
 class _Kept(local):
@@ -70,16 +78,16 @@ class _Kept(local):
     def __init__(self) -> None:
         self.blocks: list[_Block] = []
 
-    def take(self, size: int, dtype: torch.dtype) -> torch.Tensor:
+    def take(self, size: int, dtype: torch.dtype) -> _Block:
         """Return memory for ``size`` numbers."""
         for block in self.blocks:
-            if block.memory.dtype is dtype and len(block.memory) == size and block.is_free():
-                return block.memory
-        block = _Block.of(size, dtype)
+            if block.size == size and block.dtype is dtype and block.is_free():
+                return block
+        block = _Block(size, dtype)
         self.blocks.append(block)
         while len(self.blocks) > MAX_BLOCKS or sum(each.memory.nbytes for each in self.blocks) > MAX_KEPT:
             del self.blocks[0]
-        return block.memory
+        return block
 
 
 _KEPT = _Kept()
@@ -95,11 +103,7 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         return torch.from_numpy(_aligned(size).view(_NUMPY[dtype])).view(shape)
     # Eight sizes between a power of two and the next, so that batches of about the same size share memory.
     step = 1 << (count.bit_length() - 4)
-    strides, stride = [], 1
-    for length in reversed(shape):
-        strides.append(stride)
-        stride *= length
-    return torch.as_strided(_KEPT.take(-(-count // step) * step, dtype), shape, strides[::-1])
+    return _KEPT.take(-(-count // step) * step, dtype).view(shape)
 
 
 def _aligned(size: int) -> NDArray[np.uint8]:
