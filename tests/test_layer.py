@@ -91,6 +91,24 @@ def test_lists_of_different_sizes() -> None:
         torch.testing.assert_close(ours, IMAGENET(image), rtol=0, atol=1e-5)
 
 
+def test_a_list_fills_a_batch() -> None:
+    """Over the threads, also where some images of the list go through a program for their size."""
+    pipeline = v2.Compose([v2.CenterCrop(40), v2.Resize((8, 9)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    layer = compile_(pipeline, threads=3)
+    arrays = [np.random.default_rng(n).integers(0, 256, (31 + n, 60 - n, 3), dtype=np.uint8) for n in range(20)]
+    for images in ([PIL.Image.fromarray(array) for array in arrays], list(map(v2.functional.to_image, arrays))):
+        memory = torch.full((20, 3, 8, 9), torch.nan)
+        assert layer(images, out=memory) is memory
+        for found, alone, image in zip(memory, layer(images), images, strict=True):
+            assert torch.equal(found, pipeline(image))
+            assert torch.equal(alone, found)
+        with torch.inference_mode():
+            assert torch.equal(torch.stack(layer(images)), memory)
+    assert layer([], out=torch.empty(0, 3, 8, 9)).shape == (0, 3, 8, 9)
+    with pytest.raises(OnelayerError, match="was given as an image"):
+        layer([images[0], "no image", images[1]])
+
+
 @pytest.mark.parametrize(
     "dtype", [torch.bfloat16, torch.float64, pytest.param(torch.float16, marks=pytest.mark.exhaustive)]
 )
@@ -302,7 +320,7 @@ def test_out_where_there_can_be_none() -> None:
     image = torch.rand(3, 8, 9)
     with pytest.raises(OnelayerError, match="shares the memory"):
         layer(image, out=image)
-    with pytest.raises(OnelayerError, match="list of images"):
+    with pytest.raises(OnelayerError, match=r"(?s)\[3, 8, 9\] was given as out= with a list of 1 images.*batch of 1"):
         layer([image], out=image)
     with pytest.raises(OnelayerError, match="no tensor"):
         layer(PIL.Image.new("RGB", (9, 8)), out=torch.empty(3, 8, 9))

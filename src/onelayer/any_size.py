@@ -99,7 +99,7 @@ class AnySizePipeline:
         self._channels = structure.output_spec.shape[0]
         self._sizes = _Sizes(structure)
 
-    def __call__(self, image: Any, out: torch.Tensor | None) -> Any:
+    def __call__(self, image: Any, out: torch.Tensor | None, threads: int | None = None) -> Any:
         """Compute the result of an image, or of a batch; None where only a program for its size can.
 
         What is done here is done for every image, in caches that the image before has emptied: each call of PyTorch's
@@ -108,13 +108,15 @@ class AnySizePipeline:
         Args:
             image: Image of the container, dtype and number of channels.
             out: Memory for the result, or None.
+            threads: Maximum number of threads; None for that of the target.
 
         Raises:
             OnelayerError: If ``out`` cannot hold the result.
         """
-        return self._of_pillow(image, out) if self._container == "pil" else self._of_tensor(image, out)
+        threads = threads or self._target.threads or torch.get_num_threads()
+        return (self._of_pillow if self._container == "pil" else self._of_tensor)(image, out, threads)
 
-    def _of_pillow(self, image: PIL.Image.Image, out: torch.Tensor | None) -> Any:
+    def _of_pillow(self, image: PIL.Image.Image, out: torch.Tensor | None, threads: int) -> Any:
         image.load()
         width, height = image.size
         table, placed = rows_of(image), self._sizes.place(height, width)
@@ -123,12 +125,14 @@ class AnySizePipeline:
         images = PixelMemory(0, 0, 1, 0, BYTES_PER_PIXEL[image.mode], table, 1, image)
         if self._output.container == "pil" and out is None:
             made = PIL.Image.new("L" if self._channels == 1 else "RGB", (placed.width, placed.height), None)
-            made.info = image.info.copy()
+            if placed.fill is None:
+                # As in torchvision, which pads into a new image.
+                made.info = image.info.copy()
             if (table := rows_of(made)) is not None:
-                return made if self._compute(images, placed, ResultMemory(0, table, made), self._threads()) else None
-        return self._computed(images, placed, (self._channels, placed.height, placed.width), out, _NO_PIXELS)
+                return made if self._compute(images, placed, ResultMemory(0, table, made), threads) else None
+        return self._computed(images, placed, (self._channels, placed.height, placed.width), out, _NO_PIXELS, threads)
 
-    def _of_tensor(self, image: Any, out: torch.Tensor | None) -> Any:
+    def _of_tensor(self, image: Any, out: torch.Tensor | None, threads: int) -> Any:
         pixels = image if self._container == "tensor" else pixels_of(image)
         try:
             address, strides = pixels.data_ptr(), pixels.stride()
@@ -147,17 +151,25 @@ class AnySizePipeline:
             of_image = 0
         of_channel, of_row, of_column = strides
         images = PixelMemory(address, of_image, of_channel, of_row, of_column, 0, count, pixels)
-        return self._computed(images, placed, (*batch, self._channels, placed.height, placed.width), out, image)
+        return self._computed(
+            images, placed, (*batch, self._channels, placed.height, placed.width), out, image, threads
+        )
 
     def _computed(
-        self, images: PixelMemory, placed: Placed, shape: tuple[int, ...], out: torch.Tensor | None, image: Any
+        self,
+        images: PixelMemory,
+        placed: Placed,
+        shape: tuple[int, ...],
+        out: torch.Tensor | None,
+        image: Any,
+        threads: int,
     ) -> Any:
         """Compute a result of a shape; see :meth:`__call__`."""
         if out is not None:
-            return self._computed_into(images, placed, shape, out, image)
+            return self._computed_into(images, placed, shape, out, image, threads)
         result = memory.empty(shape, self._written)
         memory_of_result = ResultMemory(result.data_ptr(), 0, result)
-        if images.images and not self._compute(images, placed, memory_of_result, self._threads()):
+        if images.images and not self._compute(images, placed, memory_of_result, threads):
             return None
         if self._written is not self._target.result_dtype:
             result = result.to(self._target.result_dtype)
@@ -166,19 +178,16 @@ class AnySizePipeline:
         return result if self._output.container == "tensor" else image_of(result, self._output)
 
     def _computed_into(
-        self, images: PixelMemory, placed: Placed, shape: tuple[int, ...], out: torch.Tensor, image: Any
+        self, images: PixelMemory, placed: Placed, shape: tuple[int, ...], out: torch.Tensor, image: Any, threads: int
     ) -> Any:
         check_memory(out, shape, self._output, image if isinstance(image, torch.Tensor) else _NO_PIXELS)
         in_place = out.dtype == self._written and out.is_contiguous()
         result = out if in_place else memory.empty(shape, self._written)
         memory_of_result = ResultMemory(result.data_ptr(), 0, result)
-        if images.images and not self._compute(images, placed, memory_of_result, self._threads()):
+        if images.images and not self._compute(images, placed, memory_of_result, threads):
             return None
         written = out if in_place else out.copy_(result)
         return written if self._output.container == "tensor" else image_of(written, self._output)
-
-    def _threads(self) -> int:
-        return self._target.threads or torch.get_num_threads()
 
 
 _NO_PIXELS = torch.empty(0, device="cpu")
@@ -238,7 +247,6 @@ class CopyPipeline:
         values = tuple(int(value) for value in self._fills[id(placed.fill)])
         framed = PIL.Image.new(image.mode, (placed.width, placed.height), values if len(values) > 1 else values[0])
         framed.paste(kept, (placed.left, placed.top))
-        framed.info = image.info.copy()
         return framed
 
 

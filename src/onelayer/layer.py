@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from onelayer.algebra import Simplified
 from onelayer.any_size import AnySizePipeline, CopyPipeline, any_size_pipeline, kind_of_image
 from onelayer.backends import Apply, BackendName, LoweringTarget, check_name, choose
+from onelayer.backends.cpu.threads import for_each
 from onelayer.backends.kernel_memory import only_for_pytorch
 from onelayer.backends.target import with_out
 from onelayer.errors import OnelayerError
@@ -140,29 +141,51 @@ class OneLayer(nn.Module):
 
         Args:
             image: A tensor [..., C, H, W], uint8 or floating point; a PIL image of mode RGB or L; an array
-                [..., H, W, C]; or a list of images, which may differ in size. A batch may be empty.
+                [..., H, W, C]; or a list of images, which may differ in size. A batch may be empty. Images of a list
+                are spread over the threads.
             out: Memory for the result, if that is one tensor: of its shape, dtype and device, and of any strides. A
-                loop that hands in the same memory again writes to memory that is warm.
+                loop that hands in the same memory again writes to memory that is warm. For a list of N images a
+                batch [N, C', H', W'], whose images are filled: what a collate function and a server do.
 
         Returns:
             What the transforms would return: a tensor [..., C', H', W'], a ``tv_tensors.Image``, a PIL image; for an
             array that no transform turns into a tensor, an array; a tuple of crops, or a stack of them, after
-            ``FiveCrop`` and ``TenCrop``; for a list, a list. The values are in ``out``, if that was given.
+            ``FiveCrop`` and ``TenCrop``; for a list, a list. ``out``, if that was given.
 
         Raises:
             OnelayerError: If the image is none of these, a transform is not supported, or ``out`` cannot hold the
                 result.
         """
         if isinstance(image, list | tuple):
-            if out is not None:
-                raise OnelayerError(
-                    "out= was given with a list of images", expected="one image, or a batch as a tensor"
-                )
-            return [self(item) for item in image]
+            return self._of_list(image, out)
         any_size = self._of_any_size(image)
         if any_size is not None and (result := any_size(image, out)) is not None:
             return result
         return self.apply_program(image, out=out)
+
+    def _of_list(self, images: Sequence[Any], out: torch.Tensor | None) -> Any:
+        if out is not None and (not isinstance(out, torch.Tensor) or out.ndim < 1 or len(out) != len(images)):
+            given = f"a tensor {list(out.shape)}" if isinstance(out, torch.Tensor) else type(out).__name__
+            raise OnelayerError(
+                f"{given} was given as out= with a list of {len(images)} images",
+                expected=f"a batch of {len(images)} results",
+            )
+        parts = [None] * len(images) if out is None else list(out)
+        results = [None] * len(images)
+        # In other threads PyTorch has other modes, so that only what is not PyTorch's runs there.
+        found = (None if isinstance(image, list | tuple) else self._of_any_size(image) for image in images)
+        pipelines = [pipeline for pipeline in found if isinstance(pipeline, AnySizePipeline)]
+        if len(pipelines) == len(images):
+
+            def compute(number: int) -> None:
+                results[number] = pipelines[number](images[number], parts[number], threads=1)
+
+            can_share = not torch.is_inference_mode_enabled()
+            for_each(compute, len(images), (self.threads or torch.get_num_threads()) if can_share else 1)
+        for number, image in enumerate(images):
+            if results[number] is None:
+                results[number] = self(image) if out is None else self(image, out=parts[number])
+        return results if out is None else out
 
     def apply_program(self, image: Any, *, out: torch.Tensor | None = None) -> Any:
         """Apply the pipeline through the program for images of this size, of which a plan is made and kept.

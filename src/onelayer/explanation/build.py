@@ -16,6 +16,7 @@ from onelayer.errors import OnelayerError
 from onelayer.explanation.cost import cost_before, cost_of_step, costs_of_stages, total
 from onelayer.explanation.explanation import Explanation, Rewrite, StageRow, TransformRow, TransformStage
 from onelayer.frontends import Container, Derived, ImageSpec, PixelType, RoundingMode, Step, Transform
+from onelayer.frontends.placement import Window
 from onelayer.images.containers import Image, spec_of
 from onelayer.layer import OneLayer, lowering_target
 from onelayer.programs import Output, Transforms
@@ -68,6 +69,7 @@ def explain(
         cost_before=cost_before(derived),
         cost_after=total([stage.cost for stage in stages], spec, derived.output_spec),
         backend=_backend(layer, computed, spec),
+        sizes=_sizes(layer, spec),
         program=simplified.program,
     )
 
@@ -78,6 +80,37 @@ def _backend(layer: OneLayer, output: Output, spec: ImageSpec) -> str:
     choice = choose(layer.backend, output.simplified.program, target)
     because = f" (chosen because {choice.reason})" if choice.reason else ""
     return f"{choice.name}: {DESCRIPTIONS[choice.name]}{because}"
+
+
+def _sizes(layer: OneLayer, spec: ImageSpec) -> str:
+    """Describe what happens for images of other sizes, on the CPU."""
+    structure = layer.source.structure(spec)
+    if (
+        not isinstance(structure, str)
+        and structure.only_copies
+        and layer.backend == "auto"
+        and spec.container != "numpy"
+    ):
+        return "slices and flips of PyTorch and Pillow, whatever the size: it only moves pixels"
+    if layer.backend not in ("auto", "numba"):
+        structure = f"the backend {layer.backend!r} computes programs for one size"
+    if isinstance(structure, str):
+        return f"each takes a plan of its own, which is kept for the next image of that size, because {structure}"
+    _, height, width = spec.shape
+    placed = structure.place(height, width)
+    if placed is None:
+        return "most need no plan of their own, but one like this does: crops and resizes do not fit into one pass"
+    rows, cols = (_window(axis) for axis in (placed.rows, placed.cols))
+    return (
+        f"none takes a plan of its own: tables are filled for each image, for this one of rows {rows}, columns {cols}"
+    )
+
+
+def _window(window: Window) -> str:
+    start, length, resized, low, kept, flip = window
+    resize = f"{start} … {start + length}" + (f" resized to {resized}" if resized != length else "")
+    crop = f", of which {low} … {low + kept} are kept" if kept != resized else ""
+    return resize + crop + (", in reverse order" if flip else "")
 
 
 def _spec(image: Any, dtype: PixelType, container: Container) -> ImageSpec:

@@ -123,6 +123,7 @@ class Explanation:
         cost_before: Cost of the transforms, each by itself.
         cost_after: Cost of the final program.
         backend: Name of the backend, its method, and the reason for choosing it.
+        sizes: What happens for images of other sizes, on the CPU.
         program: The final program itself.
     """
 
@@ -136,6 +137,7 @@ class Explanation:
     cost_before: CostPerImage
     cost_after: CostPerImage
     backend: str
+    sizes: str
     program: Program = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def _longest_word(cells: list[str]) -> int:
 
 def for_terminal(explanation: Explanation) -> RenderableType:
     """Make the tables for Rich; where one is too wide, its rows become blocks, and no number is ever cut."""
-    foot = Text(f"Backend {explanation.backend}.\n{_HOW_COUNTED}", style="dim")
+    foot = Text(f"Backend {explanation.backend}.\nSizes: {explanation.sizes}.\n{_HOW_COUNTED}", style="dim")
     return Group(Text(_heading(explanation), style="bold"), Text(), *_layouts(explanation), foot)
 
 
@@ -137,7 +137,8 @@ def as_text(explanation: Explanation) -> str:
 def as_html(explanation: Explanation) -> str:
     """Format the tables as HTML, every text escaped."""
     tables = "".join(map(_html_table, _layouts(explanation)))
-    foot = f"<p>Backend {escape(explanation.backend)}.<br>{escape(_HOW_COUNTED)}</p>"
+    lines = f"Backend {explanation.backend}.", f"Sizes: {explanation.sizes}.", _HOW_COUNTED
+    foot = f"<p>{'<br>'.join(map(escape, lines))}</p>"
     return f"<div>\n<p><strong>{escape(_heading(explanation))}</strong></p>\n{tables}{foot}\n</div>"
 
 

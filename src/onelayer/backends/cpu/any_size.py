@@ -103,6 +103,12 @@ class _OfThread(local):
 _OF_THREAD = _OfThread()
 
 
+def fill_tables_of_one_pixel() -> None:
+    """Fill the tables of an image of one pixel: all that is to be compiled for it is compiled then."""
+    workspace, window = _Workspace(), (0, 1, 1, 0, 1, 0)
+    fill.filled(workspace.call, workspace.addresses, taps.BILINEAR, 0, 0, window, window)
+
+
 class _Kernel:
     """The byte kernel with the channels, mix, table and filter of a pipeline.
 

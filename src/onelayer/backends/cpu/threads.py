@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Lock, Thread
 
 Work = Callable[[], object]
 
@@ -24,6 +24,44 @@ def share(work: Work, others: int) -> None:
     """
     # By process: threads do not survive a fork.
     _crew(os.getpid()).share(work, others)
+
+
+def for_each(work: Callable[[int], object], count: int, threads: int) -> None:
+    """Run work for each of the numbers 0 … ``count`` − 1, in this thread and others, and wait for all.
+
+    Args:
+        work: Function that releases the GIL for most of its time.
+        count: Number of times.
+        threads: Maximum number of threads.
+
+    Raises:
+        BaseException: What the work raised first; what is not begun by then is left undone.
+    """
+    numbers = iter(range(count))
+    errors: list[BaseException] = []
+    done, all_done = [0], Event()
+    lock = Lock()
+
+    def run() -> None:
+        for number in numbers:
+            try:
+                if not errors:
+                    work(number)
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+                errors.append(error)
+            with lock:
+                done[0] += 1
+                if done[0] == count:
+                    all_done.set()
+
+    others = min(threads, count) - 1
+    if others > 0:
+        share(run, others)
+    run()
+    if count:
+        all_done.wait()
+    if errors:
+        raise errors[0]
 
 
 class _Crew:

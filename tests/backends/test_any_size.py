@@ -1,0 +1,369 @@
+"""Images of any size: compiled tables, the kernel that reads them, and how images come in and results go out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision import transforms as v1
+from torchvision import tv_tensors
+from torchvision.models import ResNet50_Weights
+from torchvision.transforms import functional as f1
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as f2
+
+import onelayer
+from onelayer.algebra import AxisMap, Taps
+from onelayer.algebra.fixed_point import bits_of, in_fixed_point
+from onelayer.algebra.float32_sum import resized_in_float32
+from onelayer.any_size import AnySizePipeline, CopyPipeline
+from onelayer.backends.cpu import any_size, taps
+from onelayer.frontends.placement import Axis, Placement
+from onelayer.images import pillow_memory
+
+Mode = v2.InterpolationMode
+lengths = st.integers(1, 90) | st.integers(1, 700)
+FIXED_POINT = {
+    taps.BOX: ("box", True),
+    taps.BILINEAR: ("bilinear", True),
+    taps.HAMMING: ("hamming", True),
+    taps.BICUBIC: ("bicubic", True),
+    taps.LANCZOS: ("lanczos", True),
+    taps.LINEAR_PAIRS: ("bilinear", False),
+    taps.CUBIC_FOURS: ("bicubic", False),
+}
+
+
+def memory_for(n_out: int, dtype: Any, times: int = 1) -> NDArray[Any]:
+    return np.zeros(times * (n_out + taps.SPARE), dtype)
+
+
+def dense(n_in: int, first: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
+    """The matrix of taps that are laid out [taps, outputs]."""
+    matrix = np.zeros((weights.shape[1], n_in), weights.dtype)
+    for k, of_tap in enumerate(weights):
+        for j, weight in enumerate(of_tap):
+            if weight != 0:
+                matrix[j, first[j] + k] += weight
+    return matrix
+
+
+@st.composite
+def kept_parts(draw: st.DrawFn, n_out: int) -> tuple[int, int, bool]:
+    low = draw(st.integers(0, n_out - 1))
+    return low, draw(st.integers(1, n_out - low)), draw(st.booleans())
+
+
+@given(lengths, lengths, st.sampled_from(list(FIXED_POINT)), st.sampled_from([0, 1 << 15]), st.data())
+def test_any_taps_in_fixed_point(n_in: int, n_out: int, kind: int, limit: int, data: st.DataObject) -> None:
+    if n_in == n_out:
+        return
+    low, outputs, flip = data.draw(kept_parts(n_out))
+    name, widens = FIXED_POINT[kind]
+    axis = AxisMap.resample(n_in, n_out, name, widens)  # type: ignore[arg-type]
+    expected = in_fixed_point(axis, limit or None)
+    bits = bits_of(axis, limit or None)
+    most = taps.most_taps(n_in, n_out, kind)
+    first, count = memory_for(n_out, np.int32), memory_for(n_out, np.int32)
+    whole = np.zeros(most * outputs, np.int32)
+    arguments = [np.uint64(number) for number in (n_in, n_out)]
+    found_taps, found_bits, fits = taps.fixed_point_taps(
+        *arguments, kind, limit, np.uint64(low), np.uint64(outputs), flip, first, count,
+        memory_for(n_out, np.float64, most + 3), whole,
+    )  # fmt: skip
+    assert found_taps <= most
+    assert found_bits == bits
+    assert fits == (255 * np.abs(expected.weights[low : low + outputs]).sum(axis=1).max() * 2.0**bits < 2**31)
+    weights = whole[: found_taps * outputs].reshape(found_taps, outputs)
+    order = slice(low, low + outputs)
+    rows = expected.to_dense()[order] * 2.0**bits
+    difference = dense(n_in, first, weights) - (rows[::-1] if flip else rows)
+    # NumPy's sine may be another by its last bit, and so may a weight be that lies beside a half.
+    assert np.abs(difference).max() <= (1 if kind in (taps.LANCZOS, taps.HAMMING) else 0)
+
+
+@given(lengths, lengths, st.sampled_from(["bilinear", "bicubic"]), st.data())
+def test_any_taps_in_float32(n_in: int, n_out: int, name: Any, data: st.DataObject) -> None:
+    if n_in == n_out:
+        return
+    low, outputs, flip = data.draw(kept_parts(n_out))
+    expected: Taps = resized_in_float32(n_in, n_out, name, fused=True)
+    kind = taps.FLOAT32_BILINEAR if name == "bilinear" else taps.FLOAT32_BICUBIC
+    most = taps.most_taps(n_in, n_out, kind)
+    first, count = memory_for(n_out, np.int32), memory_for(n_out, np.int32)
+    weights = np.zeros(most * outputs, np.float32)
+    found = taps.float32_taps(
+        np.uint64(n_in), np.uint64(n_out), kind, np.uint64(low), np.uint64(outputs), flip, first, count,
+        memory_for(n_out, np.float32, 2), weights,
+    )  # fmt: skip
+    order = np.arange(low, low + outputs)[:: -1 if flip else 1]
+    np.testing.assert_array_equal(first[:outputs], expected.starts[order])
+    np.testing.assert_array_equal(count[:outputs], expected.counts[order])
+    laid = weights[: found * outputs].reshape(found, outputs).T
+    np.testing.assert_array_equal(laid, expected.weights[order][:, :found])
+    assert not expected.weights[order][:, found:].any()
+
+
+@given(lengths, lengths, st.sampled_from([taps.NEAREST, taps.NEAREST_EXACT, taps.PILLOW_NEAREST]), st.data())
+def test_any_copied_samples(n_in: int, n_out: int, kind: int, data: st.DataObject) -> None:
+    low, outputs, flip = data.draw(kept_parts(n_out))
+    first = memory_for(outputs, np.int32)
+    arguments = np.uint64(n_in), np.uint64(n_out), kind, np.uint64(low), np.uint64(outputs), flip, first
+    taps.copied_samples(*arguments)
+    if kind == taps.PILLOW_NEAREST:
+        column = np.arange(n_in, dtype=np.int32)[None]
+        places = np.asarray(Image.fromarray(column).resize((n_out, 1), Image.Resampling.NEAREST))[0]
+    else:
+        name = "nearest" if kind == taps.NEAREST else "nearest-exact"
+        column = torch.arange(n_in, dtype=torch.float32)[None, None]
+        places = torch.nn.functional.interpolate(column, n_out, mode=name)[0, 0].numpy().astype(np.int32)
+    kept = places[low : low + outputs]
+    np.testing.assert_array_equal(first[:outputs], kept[::-1] if flip else kept)
+
+
+crops = st.tuples(st.integers(-5, 30), st.integers(1, 40))
+
+
+@given(st.integers(1, 40), st.none() | st.integers(1, 40), st.lists(crops | st.none(), max_size=4))
+def test_any_axis_is_what_slices_make_of_it(length: int, resized: int | None, changes: list[Any]) -> None:
+    """Crops, flips and frames in a few numbers; −1 stands for the frame."""
+    axis, samples = Axis(length), np.arange(length)
+    if resized is not None:
+        assert axis.resize(resized)
+        samples = np.arange(resized)
+    for change in changes:
+        if change is None:
+            axis.reverse()
+            samples = samples[::-1]
+            continue
+        start, size = change
+        padded = np.pad(samples, 100, constant_values=-1)[100 + start : 100 + start + size]
+        is_left = axis.crop(start, size)
+        assert is_left == (padded >= 0).any()
+        if not is_left:
+            return
+        samples = padded
+    _, before, after, low, kept, flip = axis.window
+    inner = np.arange(low, low + kept)
+    np.testing.assert_array_equal(
+        np.pad(inner[::-1] if flip else inner, (axis.before, axis.after), constant_values=-1), samples
+    )
+    assert (before, after, axis.size) == (length, resized or length, len(samples))
+
+
+def test_frames_of_one_fill_only() -> None:
+    placement, steps = Placement(20, 30), [v2.CenterCrop(40), v2.Pad(2, fill=7)]
+    layer = onelayer.compile(v2.Compose([v2.Resize((20, 30)), *steps]))
+    image = torch.randint(0, 256, (3, 17, 11), dtype=torch.uint8)
+    # A frame of zeros with a frame of sevens around it is more than the kernel puts around an image.
+    structure = layer.source.structure(onelayer.ImageSpec((3, 17, 11), "uint8", "tensor"))
+    assert not isinstance(structure, str)
+    assert structure.place(17, 11) is None
+    assert torch.equal(layer(image), layer.transform(image))
+    assert placement.placed().fill is None
+
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+FLOATS = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+PIPELINES: dict[str, Callable[..., Any]] = {
+    "evaluation": v2.Compose([v2.Resize(24), v2.CenterCrop(20), *FLOATS]),
+    "bicubic": v2.Compose([v2.Resize(24, Mode.BICUBIC), v2.CenterCrop((20, 23)), v2.RandomHorizontalFlip(1)]),
+    "preset": functools.partial(ResNet50_Weights.DEFAULT.transforms, resize_size=26, crop_size=24)(),
+    "report": v2.Compose([v2.Resize((28, 28)), v2.Grayscale(), v2.RandomHorizontalFlip(1), v2.RandomVerticalFlip(1)]),
+    "crop first": v2.Compose(
+        [v2.CenterCrop((30, 22)), v2.RandomVerticalFlip(1), v2.RandomVerticalFlip(1), v2.Resize(9)]
+    ),
+    "letterbox": v2.Compose([v2.Resize(None, max_size=32), v2.CenterCrop(32), v2.RandomVerticalFlip(1), *FLOATS]),
+    "padding": v2.Compose([v2.Resize((19, 23)), v2.Pad([1, 2, 3, 4], fill=[9, 8, 7]), v2.Grayscale(3)]),
+    "nearest": v2.Compose([v2.Resize((19, 23), Mode.NEAREST), v2.CenterCrop((18, 30)), v2.RandomHorizontalFlip(1)]),
+    "lanczos": v2.Compose([v2.Resize((19, 23), Mode.LANCZOS), v2.CenterCrop(9)]),
+    "half": v2.Compose([v2.Resize((19, 23)), v2.ToImage(), v2.ToDtype(torch.float16, scale=True)]),
+    "integers": v2.Compose([v2.Resize(11), v2.ToImage(), v2.ToDtype(torch.float32, scale=False)]),
+    "not widened": v2.Compose([v2.Resize((40, 7), antialias=False), v2.RandomHorizontalFlip(1)]),
+    "bicubic, not widened": v2.Compose([v2.Resize((7, 40), Mode.BICUBIC, antialias=False), v2.CenterCrop(5)]),
+    "only values": v2.Compose([*FLOATS, v2.RandomHorizontalFlip(1)]),
+    "v1": v1.Compose([v1.Resize(24), v1.CenterCrop(20), v1.ToTensor(), v1.Normalize(MEAN, STD)]),
+    "v1, bicubic": v1.Compose([v1.Resize(24, Mode.BICUBIC), v1.CenterCrop(28), v1.Grayscale(3)]),
+    "v1, gray": v1.Compose([v1.Grayscale(), v1.RandomHorizontalFlip(1)]),
+    "functions": v1.Compose(
+        [functools.partial(f1.resize, size=[20, 31]), f1.hflip, functools.partial(f1.pad, padding=2)]
+    ),
+    "window": v2.Compose([v2.Resize(30), functools.partial(f2.crop, top=-3, left=2, height=20, width=40)]),
+}
+
+
+def same(ours: Any, theirs: Any) -> None:
+    assert type(ours) is type(theirs)
+    if isinstance(theirs, PIL.Image.Image):
+        assert (ours.mode, ours.size) == (theirs.mode, theirs.size)
+        ours, theirs = np.asarray(ours), np.asarray(theirs)
+        np.testing.assert_array_equal(ours, theirs)
+    else:
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+def images_of(pixels: NDArray[np.uint8]) -> list[Any]:
+    last = torch.from_numpy(pixels).permute(2, 0, 1)
+    return [
+        last,
+        last.contiguous(),
+        torch.stack([last, last.flip(-1)]),
+        tv_tensors.Image(last),
+        Image.fromarray(pixels),
+    ]
+
+
+@given(st.sampled_from(list(PIPELINES)), st.integers(1, 80), st.integers(1, 80), st.integers(0, 9), st.integers(1, 2))
+def test_any_image_as_the_library_and_as_its_own_program(
+    name: str, height: int, width: int, seed: int, threads: int
+) -> None:
+    pipeline = PIPELINES[name]
+    layer = onelayer.compile(pipeline, threads=threads)
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    if seed % 3 == 0:
+        pixels = np.where(pixels > 127, np.uint8(255), np.uint8(0))
+    for image in images_of(pixels):
+        try:
+            expected = pipeline(image)
+        except (TypeError, ValueError, RuntimeError, AttributeError):
+            # Tensors where PIL images are asked for; sizes that torchvision refuses.
+            continue
+        try:
+            found = layer(image)
+        except onelayer.OnelayerError as error:
+            assert "width of 1" in str(error)  # noqa: PT017 - some sizes only
+            continue
+        same(found, expected)
+        same(layer.apply_program(image), expected)
+
+
+def pipeline_of(layer: onelayer.OneLayer, image: Any) -> Any:
+    return layer._of_any_size(image)
+
+
+def test_all_of_them_run_without_plans() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (41, 53, 3), dtype=np.uint8)
+    for name, pipeline in PIPELINES.items():
+        image = (
+            Image.fromarray(pixels)
+            if name.startswith(("v1", "functions"))
+            else torch.from_numpy(pixels).permute(2, 0, 1)
+        )
+        layer = onelayer.compile(pipeline)
+        found = pipeline_of(layer, image)
+        assert isinstance(found, AnySizePipeline), name
+        assert found(image, None) is not None, name
+        layer(image)
+        assert layer._plan.cache_info().currsize == 0, name
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_large_pictures_are_read_and_written_where_they_lie(mode: str) -> None:
+    """Pillow keeps them in blocks of 16 MiB."""
+    pixels = np.random.default_rng(0).integers(0, 256, (1600, 3000, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).convert(mode)
+    for size in ((40, 60), (1700, 3300)):
+        resize = v2.Resize(size)
+        same(onelayer.compile(resize)(image), resize(image))
+
+
+def test_rows_first_reads_only_the_columns_that_it_needs() -> None:
+    if pillow_memory._layout() is None:
+        pytest.skip("an unknown Pillow")
+    for crop in (5, 64):
+        pipeline = v2.Compose([v2.Resize((30, 64)), v2.CenterCrop((30, crop)), v2.RandomHorizontalFlip(1)])
+        image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 70, 3), dtype=np.uint8))
+        layer = onelayer.compile(pipeline, threads=1)
+        same(layer(image), pipeline(image))
+
+
+def test_pictures_keep_what_they_know() -> None:
+    image = Image.new("RGB", (30, 20))
+    image.info = {"dpi": (72, 72), "exif": b"Exif"}
+    for transform in (v2.Resize(9), v2.CenterCrop(7), v2.Pad(2, fill=3), v2.RandomHorizontalFlip(1)):
+        result = onelayer.compile(transform)(image)
+        assert result.info == transform(image).info
+        assert result.info is not image.info
+
+
+COPIES: dict[str, Any] = {
+    "crop": v2.CenterCrop((9, 12)),
+    "crop beyond": v2.CenterCrop((19, 60)),
+    "flip": v2.RandomHorizontalFlip(1),
+    "flips": v2.Compose([v2.RandomHorizontalFlip(1), v2.RandomVerticalFlip(1), v2.CenterCrop(15)]),
+    "pad": v2.Pad([1, 2, 3, 4], fill=[5, 6, 7]),
+    "pad and flip": v2.Compose([v2.CenterCrop(15), v2.Pad((2, 1), fill=8), v2.RandomVerticalFlip(1)]),
+    "nothing": v2.Identity(),
+}
+
+
+def test_copies_are_left_to_slices() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (31, 43, 3), dtype=np.uint8)
+    for name, transform in COPIES.items():
+        layer = onelayer.compile(transform)
+        floats = torch.rand(2, 3, 31, 43, requires_grad=True)
+        for image in (*images_of(pixels), torch.from_numpy(pixels).permute(2, 0, 1).double(), floats):
+            assert isinstance(pipeline_of(layer, image), CopyPipeline), name
+            expected = transform(image)
+            found = layer(image)
+            if isinstance(expected, torch.Tensor) and expected.requires_grad:
+                assert found.requires_grad, name
+                found, expected = found.detach(), expected.detach()
+            same(found, expected)
+    crop = onelayer.compile(COPIES["crop"])
+    image = torch.rand(3, 31, 43)
+    memory = torch.empty(3, 9, 12)
+    assert crop(image, out=memory) is memory
+    assert torch.equal(memory, COPIES["crop"](image))
+    assert crop(image).untyped_storage().data_ptr() == image.untyped_storage().data_ptr()
+    # Where a backend is asked for, it does the work.
+    assert isinstance(
+        pipeline_of(onelayer.compile(v2.CenterCrop(9), backend="numba"), images_of(pixels)[0]), AnySizePipeline
+    )
+
+
+def test_what_takes_a_plan_for_each_size() -> None:
+    image = torch.randint(0, 256, (3, 17, 11), dtype=torch.uint8)
+    for transforms, reason in (
+        ([v2.Resize(9), v2.Resize(5)], "two resizes"),
+        ([v2.Grayscale(), v2.Resize(9)], "after what changes values"),
+        ([v2.RandomRotation((90, 90))], "RandomRotation does depends on the size"),
+        ([v2.Resize(9), v2.ToDtype(torch.float32), v2.Resize(5)], "two resizes"),
+    ):
+        layer = onelayer.compile(v2.Compose(transforms))
+        structure = layer.source.structure(onelayer.ImageSpec((3, 17, 11), "uint8", "tensor"))
+        assert isinstance(structure, str)
+        assert reason in structure
+        assert pipeline_of(layer, image) is None
+    fused = onelayer.compile(v2.Resize(9), rounding="fused").source.structure(
+        onelayer.ImageSpec((3, 9, 9), "uint8", "pil")
+    )
+    assert fused == "values are computed in floating point"
+
+
+def test_an_interrupted_call_leaves_its_tables_to_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(any_size, "MULTIPLICATIONS_PER_THREAD", 1)
+    layer = onelayer.compile(v2.Resize((9, 12)), threads=2)
+    image = torch.randint(0, 256, (3, 17, 11), dtype=torch.uint8)
+    expected = layer(image)
+    before = any_size._OF_THREAD.workspace
+    with monkeypatch.context() as patch:
+        patch.setattr(any_size, "run_in_threads", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            layer(image)
+    assert any_size._OF_THREAD.workspace is not before
+    assert torch.equal(layer(image), expected)
