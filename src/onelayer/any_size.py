@@ -225,26 +225,38 @@ class CopyPipeline:
         return result if self._output.container == "tensor" else image_of(result, self._output)
 
     def _of_tensor(self, pixels: torch.Tensor, placed: Placed) -> torch.Tensor:
-        (top, left), (height, width), flips = _copied(placed)
+        top, left, height, width, flips = _copied(placed)
         kept = pixels[..., top : top + height, left : left + width]
         if any(flips):
             kept = kept.flip([axis for axis, flip in zip((-2, -1), flips, strict=True) if flip])
-        if placed.height == height and placed.width == width:
+        below, right = placed.height - height - placed.top, placed.width - width - placed.left
+        if not (placed.top or placed.left or below or right):
             return kept
-        shape = (*pixels.shape[:-2], placed.height, placed.width)
-        framed = torch.empty(shape, dtype=pixels.dtype, device=pixels.device, memory_format=format_of(pixels))
-        framed.copy_(torch.from_numpy(self._fills[id(placed.fill)])[:, None, None])
-        framed[..., placed.top : placed.top + height, placed.left : placed.left + width] = kept
-        return framed
+        values = self._fills[id(placed.fill)]
+        framed = torch.nn.functional.pad(kept, [placed.left, right, placed.top, below], value=float(values[0]))
+        if (values != values[0]).any():
+            fill = torch.from_numpy(values).to(pixels.device, pixels.dtype)[:, None, None]
+            for rows, cols in (
+                (slice(0, placed.top), slice(None)),
+                (slice(placed.top + height, None), slice(None)),
+                (slice(None), slice(0, placed.left)),
+                (slice(None), slice(placed.left + width, None)),
+            ):
+                framed[..., rows, cols] = fill
+        return framed.contiguous(memory_format=format_of(pixels))
 
     def _of_pillow(self, image: PIL.Image.Image, placed: Placed) -> PIL.Image.Image:
-        (top, left), (height, width), flips = _copied(placed)
-        kept = image.crop((left, top, left + width, top + height))
+        top, left, height, width, flips = _copied(placed)
+        is_framed = placed.height != height or placed.width != width
+        kept = image
+        if (width, height) != image.size or not (any(flips) or is_framed):
+            kept = kept.crop((left, top, left + width, top + height))
         if any(flips):
             kept = kept.transpose(_TRANSPOSES[flips])
-        if placed.height == height and placed.width == width:
+        if not is_framed:
             return kept
         values = tuple(int(value) for value in self._fills[id(placed.fill)])
+        # As in torchvision, which pads into a new image: what the image knew about itself is not kept.
         framed = PIL.Image.new(image.mode, (placed.width, placed.height), values if len(values) > 1 else values[0])
         framed.paste(kept, (placed.left, placed.top))
         return framed
@@ -258,7 +270,7 @@ _TRANSPOSES = {
 """Pillow's flips, by whether rows and columns are reversed."""
 
 
-def _copied(placed: Placed) -> tuple[tuple[int, int], tuple[int, int], tuple[bool, bool]]:
-    """Return the first row and column that are kept, the numbers of these, and whether they are reversed."""
+def _copied(placed: Placed) -> tuple[int, int, int, int, tuple[bool, bool]]:
+    """Return the first row and column that are kept, their numbers, and whether rows and columns are reversed."""
     rows, cols = placed.rows, placed.cols
-    return (rows[3], cols[3]), (rows[4], cols[4]), (bool(rows[5]), bool(cols[5]))
+    return rows[3], cols[3], rows[4], cols[4], (bool(rows[5]), bool(cols[5]))

@@ -53,11 +53,11 @@ def _support(kind):
 
 @table_kernel
 def most_taps(n_in, n_out, kind):
-    """Return an upper bound for the number of samples that an output reads."""
+    """Return an upper bound for the number of samples that an output reads, for which memory needs room."""
     if kind >= NEAREST:
         return 1
     if kind in (LINEAR_PAIRS, CUBIC_FOURS):
-        return min(2 if kind == LINEAR_PAIRS else 4, n_in)
+        return 2 if kind == LINEAR_PAIRS else 4
     return min(int(_support(kind) * max(n_in / n_out, 1.0)) * 2 + 3, n_in)
 
 
