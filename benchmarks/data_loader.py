@@ -1,6 +1,6 @@
 """Time a `DataLoader` from JPEG files to normalised batches, with torchvision's transforms and with their layers.
 
-Photographs of one size, 375×500, are written as JPEG files into a folder of classes, which `ImageFolder` reads with
+Photographs, no two of one size, are written as JPEG files into a folder of classes, which `ImageFolder` reads with
 Pillow; they stay PIL images, or become tensors. Each pass goes over all of them; passes of the original and of the
 layer take turns, after one that does not count. Batches are compared first, bit for bit. Decoding is part of every
 time, and is timed alone too.
@@ -30,19 +30,19 @@ from torchvision.transforms.functional import to_pil_image
 import onelayer
 from onelayer import pipelines
 from onelayer.console import progress, results
-from onelayer.data.photographs import bundled
+from onelayer.data.photographs import bundled, varied_sizes
 from onelayer.environment import current_environment
 
 NAMES = ("resnet50", "clip")
-TITLE = "JPEG files of one size, 375×500, repeated"
+TITLE = "JPEG files of photographs, no two of one size"
 
 
 def write_photographs(folder: Path, count: int) -> None:
-    """Write JPEG files of 375×500, shifted ones among them so that there are enough."""
+    """Write JPEG files, the same photographs in other sizes among them so that there are enough."""
     (folder / "photographs").mkdir(parents=True)
-    originals = [photograph.at(375, 500, 3) for photograph in bundled()]
-    for number in range(count):
-        picture = to_pil_image(originals[number % len(originals)].roll(17 * number, -1))
+    originals = bundled()
+    for number, (height, width) in enumerate(varied_sizes(count)):
+        picture = to_pil_image(originals[number % len(originals)].at(height, width, 3))
         picture.save(folder / "photographs" / f"{number:05}.jpg", quality=90)
 
 

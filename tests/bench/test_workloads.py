@@ -8,7 +8,8 @@ from torchvision.models import ResNet50_Weights
 
 from onelayer import pipelines
 from onelayer.bench.names import WORKLOAD_NAMES
-from onelayer.bench.workloads import WORKLOADS, Work, stream_sizes
+from onelayer.bench.workloads import WORKLOADS, Work
+from onelayer.data.photographs import varied_sizes
 from onelayer.errors import OnelayerError
 
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
@@ -21,10 +22,12 @@ def test_names_examples_and_titles() -> None:
         result = workload.work.transform(workload.example)
         assert result.shape[-3] == (1 if workload.work.grayscale else 3)
         assert workload.std == workload.work.std
-        # Every workload passes each of its images again and again: its title says so.
-        assert workload.title.endswith("repeated")
+        # Where sizes repeat within a pass, the title says so.
+        assert workload.title.endswith(
+            "none of which comes twice in a pass" if "stream" in workload.name else "repeated"
+        )
     assert "375×500; one size" in BY_NAME["clip-375x500"].title
-    assert "32 sizes" in BY_NAME["imagenet-stream"].title
+    assert "1,000 sizes" in BY_NAME["imagenet-stream"].title
 
 
 def test_the_work_is_that_of_the_named_pipeline() -> None:
@@ -63,10 +66,15 @@ def test_photographs_lie_in_memory_as_decoders_leave_them_each_by_itself() -> No
 
 
 def test_the_stream_is_the_same_for_everybody_and_no_two_sizes_are() -> None:
-    sizes = stream_sizes()
-    assert sizes == stream_sizes()
-    assert len(set(sizes)) == len(sizes) == 32
-    assert all(200 <= height <= 800 and 300 <= width <= 1000 for height, width in sizes)
+    sizes = varied_sizes(1000)
+    assert sizes == varied_sizes(1000)
+    assert sizes[:10] == varied_sizes(10)
+    assert len(set(sizes)) == len(sizes) == 1000
+    assert all(100 <= min(size) <= max(size) <= 1000 for size in sizes)
+    usual = [size for size in sizes if 490 <= max(size) <= 500]
+    wide = [height for height, width in sizes if width >= height]
+    assert 600 < len(usual) < 900
+    assert 600 < len(wide) < 900
     images = BY_NAME["imagenet-stream"].images("sample", most=3)
     assert [tuple(image.shape[1:]) for image in images] == sizes[:3]
 

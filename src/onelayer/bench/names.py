@@ -63,6 +63,8 @@ WORKLOAD_NAMES = TableNames(
         "imagenet-1080x1920",
         "imagenet-3000x4000",
         "imagenet-stream",
+        "clip-stream",
+        "siglip-stream",
         "clip-375x500",
         "siglip-375x500",
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from onelayer.data import load_images
-from onelayer.data.photographs import bundled
+from onelayer.data.photographs import bundled, varied_sizes
 
 WorkloadImages = torch.Tensor | list[torch.Tensor]
 """A batch [N, 3, H, W], to be split into batches; or photographs [3, H, W] in HWC memory, to be passed one by one."""
@@ -25,8 +24,8 @@ WorkloadImages = torch.Tensor | list[torch.Tensor]
 BATCH_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 """Batch sizes of the report."""
 
-STREAM_SIZES = 32
-"""Number of sizes in the stream of photographs."""
+STREAM_SIZES = 1000
+"""Number of photographs in a stream, and of their sizes."""
 
 
 @dataclass(frozen=True)
@@ -191,12 +190,6 @@ def _photographs(sizes: Sequence[tuple[int, int]], _data: str, count: int) -> li
     ]
 
 
-def stream_sizes() -> list[tuple[int, int]]:
-    """Draw heights and widths of photographs as they come from the web, between 200×300 and 800×1000, all different."""
-    chance = random.Random(0)  # noqa: S311 - the same for everybody
-    return [(chance.randint(200, 800), chance.randint(300, 1000)) for _ in range(STREAM_SIZES)]
-
-
 _REPORT = Work(resize=(28, 28), interpolation="bilinear", grayscale=True, horizontal_flip=True, vertical_flip=True)
 # torchvision's ResNet50_Weights.IMAGENET1K_V2.transforms()
 _IMAGENET = Work(resize=232, interpolation="bilinear", crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -229,10 +222,14 @@ def _on_photographs(
     name: str, pipeline: str, work: Work, sizes: Sequence[tuple[int, int]], count: int
 ) -> Workload[Work]:
     one_size = "×".join(map(str, sizes[0]))
-    what = f"{one_size}; one size" if len(sizes) == 1 else f"{len(sizes)} sizes from 200×300 to 800×1000"
+    what = (
+        f"{one_size}; one size, repeated"
+        if len(sizes) == 1
+        else f"photographs of {len(sizes):,} sizes, none of which comes twice in a pass"
+    )
     return Workload(
         name=name,
-        title=f"{pipeline}, {what}, repeated",
+        title=f"{pipeline}, {what}",
         work=work,
         count=count,
         make=partial(_photographs, sizes),
@@ -241,13 +238,22 @@ def _on_photographs(
     )
 
 
+_streams = [
+    _on_photographs(f"{name}-stream", title, work, varied_sizes(STREAM_SIZES), STREAM_SIZES)
+    for name, title, work in (
+        ("imagenet", "ImageNet evaluation", _IMAGENET),
+        ("clip", "CLIP", _CLIP),
+        ("siglip", "SigLIP", _SIGLIP),
+    )
+]
+
 WORKLOADS: tuple[Workload[Work], ...] = (
     _on_report_images("report-float32", torch.float32, _report_float32),
     _on_report_images("report-uint8", torch.uint8, _report_uint8),
     _on_photographs("imagenet-375x500", "ImageNet evaluation", _IMAGENET, [(375, 500)], 48),
     _on_photographs("imagenet-1080x1920", "ImageNet evaluation", _IMAGENET, [(1080, 1920)], 8),
     _on_photographs("imagenet-3000x4000", "ImageNet evaluation", _IMAGENET, [(3000, 4000)], 3),
-    _on_photographs("imagenet-stream", "ImageNet evaluation", _IMAGENET, stream_sizes(), STREAM_SIZES),
+    *_streams,
     _on_photographs("clip-375x500", "CLIP", _CLIP, [(375, 500)], 48),
     _on_photographs("siglip-375x500", "SigLIP", _SIGLIP, [(375, 500)], 48),
 )

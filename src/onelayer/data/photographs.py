@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import io
+import random
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,27 @@ class Photograph:
         around = [(0, missing[0]), (0, missing[1]), (0, 0)][: pixels.ndim]
         pixels = np.pad(pixels, around, mode="symmetric")[:height, :width]
         return torch.from_numpy(np.atleast_3d(pixels).transpose(2, 0, 1).copy())
+
+
+def varied_sizes(count: int, seed: int = 0) -> list[tuple[int, int]]:
+    """Draw heights and widths of photographs as data sets have them, no two alike.
+
+    Three of four have a longer side of about 500, as in ImageNet and other sets from photo-sharing sites; the others
+    have one of 250 to 1,000. Three of four are wider than tall; proportions are those of cameras, 1:1 to 16:9, and of
+    what people cut from that.
+
+    Args:
+        count: Number of sizes.
+        seed: Seed of the draw: the same sizes for everybody.
+    """
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    sizes: dict[tuple[int, int], None] = {}
+    while len(sizes) < count:
+        longer = 500 - chance.randrange(8) if chance.random() < 0.75 else round(250 * 4 ** chance.random())
+        proportions = chance.choice((1.0, 4 / 3, 4 / 3, 4 / 3, 3 / 2, 3 / 2, 16 / 9)) * chance.uniform(0.9, 1.1)
+        shorter = min(round(longer / proportions), longer)
+        sizes[(shorter, longer) if chance.random() < 0.75 else (longer, shorter)] = None
+    return list(sizes)
 
 
 def bundled() -> list[Photograph]:
