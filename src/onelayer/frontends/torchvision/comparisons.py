@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Comparison:
-    """One run of ``onelayer selfcheck --cases CASES --seed SEED``; None for what was not written down.
+    """One run of ``onelayer selfcheck --cases CASES --seed SEED``.
 
     Args:
         torch: Version of PyTorch.
@@ -25,12 +25,12 @@ class Comparison:
         mismatches: Number of cases in which any bit differed.
     """
 
-    torch: str | None
-    torchvision: str | None
+    torch: str
+    torchvision: str
     pillow: str
-    numpy: str | None
-    numba: str | None
-    capability: str | None
+    numpy: str
+    numba: str
+    capability: str
     cases: int
     seed: int
     mismatches: int
@@ -38,25 +38,33 @@ class Comparison:
 
 COMPARISONS: tuple[Comparison, ...] = (
     Comparison("2.8.0", "0.23.0", "11.0.0", "2.0.0", "0.62.0", "AVX512", 2000, 3, 0),
+    Comparison("2.8.0", "0.23.0", "13.0.0", "2.4.6", "0.68.1", "DEFAULT", 2000, 3, 0),
     Comparison("2.8.0", "0.23.0", "13.0.0", "2.4.6", "0.68.1", "AVX2", 2000, 3, 0),
     Comparison("2.8.0", "0.23.0", "13.0.0", "2.4.6", "0.68.1", "AVX512", 2000, 3, 0),
+    Comparison("2.9.1", "0.24.1", "13.0.0", "2.4.6", "0.68.1", "DEFAULT", 2000, 3, 0),
     Comparison("2.9.1", "0.24.1", "13.0.0", "2.4.6", "0.68.1", "AVX2", 2000, 3, 0),
     Comparison("2.9.1", "0.24.1", "13.0.0", "2.4.6", "0.68.1", "AVX512", 2000, 3, 0),
+    Comparison("2.10.0", "0.25.0", "13.0.0", "2.4.6", "0.68.1", "DEFAULT", 2000, 3, 0),
+    Comparison("2.10.0", "0.25.0", "12.1.0", "2.4.6", "0.68.1", "AVX2", 2000, 3, 0),
+    Comparison("2.10.0", "0.25.0", "12.2.0", "2.4.6", "0.68.1", "AVX512", 2000, 3, 0),
+    Comparison("2.11.0", "0.26.0", "13.0.0", "2.4.6", "0.68.1", "DEFAULT", 2000, 3, 0),
     Comparison("2.11.0", "0.26.0", "13.0.0", "2.4.6", "0.68.1", "AVX2", 2000, 3, 0),
     Comparison("2.11.0", "0.26.0", "13.0.0", "2.4.6", "0.68.1", "AVX512", 2000, 3, 0),
+    Comparison("2.12.0", "0.27.0", "13.0.0", "2.4.6", "0.68.1", "DEFAULT", 2000, 3, 0),
+    Comparison("2.12.0", "0.27.0", "11.1.0", "2.4.6", "0.68.1", "AVX2", 2000, 3, 0),
+    Comparison("2.12.0", "0.27.0", "11.2.1", "2.4.6", "0.68.1", "AVX512", 2000, 3, 0),
+    Comparison("2.13.0", "0.28.0", "13.0.0", "2.4.6", "0.68.1", "DEFAULT", 2000, 3, 0),
+    Comparison("2.13.0", "0.28.0", "11.3.0", "2.4.6", "0.68.1", "AVX2", 2000, 3, 0),
+    Comparison("2.13.0", "0.28.0", "12.0.0", "2.4.6", "0.68.1", "AVX512", 2000, 3, 0),
+    Comparison("2.14.1", "0.29.1", "13.0.0", "2.4.6", "0.68.1", "DEFAULT", 2000, 3, 0),
     Comparison("2.14.1", "0.29.1", "13.0.0", "2.4.6", "0.68.1", "AVX2", 2000, 3, 0),
+    Comparison("2.14.1", "0.29.1", "13.0.0", "2.4.6", "0.68.1", "AVX512", 2000, 3, 0),
     Comparison("2.14.1", "0.29.1", "11.0.0", "2.4.6", "0.68.1", "AVX512", 2000, 3, 0),
     Comparison("2.14.1", "0.29.1", "12.0.0", "2.4.6", "0.68.1", "AVX512", 2000, 3, 0),
     Comparison("2.14.1", "0.29.1", "12.3.0", "2.4.6", "0.68.1", "AVX512", 2000, 3, 0),
-    Comparison("2.14.1", "0.29.1", "13.0.0", "2.4.6", "0.68.1", "AVX512", 2000, 3, 0),
+    Comparison("2.15.0", "0.29.2", "13.0.0", "2.4.6", "0.68.1", "DEFAULT", 2000, 3, 0),
     Comparison("2.15.0", "0.29.2", "13.0.0", "2.4.6", "0.68.1", "AVX2", 2000, 3, 0),
     Comparison("2.15.0", "0.29.2", "13.0.0", "2.4.6", "0.68.1", "AVX512", 2000, 3, 0),
-    Comparison(None, None, "11.3", None, None, None, 2000, 3, 0),
-    Comparison(None, None, "12.0", None, None, None, 2000, 3, 0),
-    Comparison(None, None, "12.1", None, None, None, 2000, 3, 0),
-    Comparison(None, None, "12.2", None, None, None, 2000, 3, 0),
-    Comparison(None, None, "12.3", None, None, None, 2000, 3, 0),
-    Comparison("2.15", "0.29", "13.0", None, None, "AVX2", 20000, 7, 0),
 )
 """All runs, the oldest PyTorch first."""
 
@@ -72,7 +80,7 @@ def release(version: str) -> tuple[int, int]:
 
 def _tested(package: str) -> tuple[str, ...]:
     named = (getattr(run, package) for run in COMPARISONS if not run.mismatches)
-    versions = {release(version) for version in named if version is not None}
+    versions = {release(version) for version in named}
     return tuple(f"{major}.{minor}" for major, minor in sorted(versions))
 
 
