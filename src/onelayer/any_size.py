@@ -13,12 +13,16 @@ from onelayer.backends.cpu import memory
 from onelayer.backends.kernel_memory import as_batch
 from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory
 from onelayer.errors import OnelayerError
+from onelayer.frontends import Transform
 from onelayer.frontends.placement import Placed
 from onelayer.frontends.structure import Structure
 from onelayer.image_spec import ImageSpec
 from onelayer.images.containers import TORCH_DTYPES, check_memory, format_of, image_of, pixels_of
 from onelayer.images.pillow_memory import BYTES_PER_PIXEL, rows_of
-from onelayer.programs import Source
+from onelayer.programs import Source, Transforms
+
+SMALL = 4096
+"""Pixels of a PIL image, and of the one made of it, up to which Pillow is done sooner than a kernel is called."""
 
 
 def kind_of_image(image: Any) -> object:
@@ -54,7 +58,12 @@ def any_size_pipeline(
         return CopyPipeline(structure)
     target = LoweringTarget(device, torch.uint8, TORCH_DTYPES[structure.output_spec.dtype], threads)
     lowered = lower_any_size(backend, structure, target)
-    return lowered if isinstance(lowered, str) else AnySizePipeline(structure, *lowered, target)
+    if isinstance(lowered, str):
+        return lowered
+    original = (
+        source.transform if isinstance(source, Transforms) and backend == "auto" and structure.stays_pil else None
+    )
+    return AnySizePipeline(structure, *lowered, target, original)
 
 
 class _Sizes:
@@ -86,15 +95,22 @@ class AnySizePipeline:
         compute: Function that it was lowered to.
         written: Dtype that the function writes.
         target: Target of the lowering.
+        original: The transforms themselves, which small images are left to; None where none are.
     """
 
     def __init__(
-        self, structure: Structure, compute: ComputeAnySize, written: torch.dtype, target: LoweringTarget
+        self,
+        structure: Structure,
+        compute: ComputeAnySize,
+        written: torch.dtype,
+        target: LoweringTarget,
+        original: Transform | None = None,
     ) -> None:
         self.structure = structure
         self._compute = compute
         self._written = written
         self._target = target
+        self._original = original
         self._container, self._output = structure.input_spec.container, structure.output_spec
         self._channels = structure.output_spec.shape[0]
         self._sizes = _Sizes(structure)
@@ -122,6 +138,8 @@ class AnySizePipeline:
         table, placed = rows_of(image), self._sizes.place(height, width)
         if table is None or placed is None:
             return None
+        if self._original is not None and out is None and width * height + placed.width * placed.height < SMALL:
+            return self._original(image)
         images = PixelMemory(0, 0, 1, 0, BYTES_PER_PIXEL[image.mode], table, 1, image)
         if self._output.container == "pil" and out is None:
             made = PIL.Image.new("L" if self._channels == 1 else "RGB", (placed.width, placed.height), None)

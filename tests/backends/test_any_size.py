@@ -297,6 +297,21 @@ def test_pictures_keep_what_they_know() -> None:
         assert result.info is not image.info
 
 
+def test_small_pictures_are_left_to_pillow() -> None:
+    calls = []
+
+    class Resize(v2.Resize):
+        pass
+
+    transform = v2.Compose([Resize((20, 30))])
+    transform.register_forward_hook(lambda *_: calls.append(1))
+    layer = onelayer.compile(transform)
+    for size, is_left in (((32, 32), True), ((320, 32), False)):
+        calls.clear()
+        same(layer(Image.new("RGB", size, 3)), Image.new("RGB", (30, 20), 3))
+        assert bool(calls) == is_left
+
+
 COPIES: dict[str, Any] = {
     "crop": v2.CenterCrop((9, 12)),
     "crop beyond": v2.CenterCrop((19, 60)),

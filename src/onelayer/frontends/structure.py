@@ -46,6 +46,11 @@ class Structure:
         """Whether pixels come out as they are, but in other places, and nothing is ever resized."""
         return self.sums is None and not self.pixels.stages and self.input_spec == self.output_spec
 
+    @property
+    def stays_pil(self) -> bool:
+        """Whether a PIL image comes out of a PIL image, and no value is changed but by the resize."""
+        return not self.pixels.stages and self.input_spec.container == self.output_spec.container == "pil"
+
     def place(self, height: int, width: int) -> Placed | None:
         """Place an image in the result; None if only stages can say what becomes of one of this size.
 
