@@ -15,6 +15,7 @@ from onelayer.backends.cpu import program as cpu
 from onelayer.backends.pytorch import lowering as pytorch
 from onelayer.backends.target import Apply, ComputeAnySize, LoweringTarget
 from onelayer.backends.triton import launch as triton
+from onelayer.backends.triton.proof import problem_on
 from onelayer.errors import OnelayerError
 from onelayer.frontends.structure import Structure
 
@@ -85,6 +86,8 @@ def choose(name: BackendName, program: Program, target: LoweringTarget) -> Choic
     if name == "auto":
         fastest: Chosen = "triton" if target.device.type == "cuda" else "numba"
         lower = _PREPARE[fastest](program, target)
+        if not isinstance(lower, str) and fastest == "triton" and (problem := problem_on(target.device)) is not None:
+            lower = f"the kernel has not proved itself on this device: {problem}"
         if isinstance(lower, str):
             return Choice("torch", lower, _prepare_torch(program, target))
         return Choice(fastest, "it is the fastest here", lower)
