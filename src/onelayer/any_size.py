@@ -21,8 +21,15 @@ from onelayer.images.containers import TORCH_DTYPES, check_memory, format_of, im
 from onelayer.images.pillow_memory import BYTES_PER_PIXEL, rows_of
 from onelayer.programs import Source, Transforms
 
-SMALL = 4096
-"""Pixels of a PIL image, and of the one made of it, up to which Pillow is done sooner than a kernel is called."""
+SMALL = 2048
+"""Pixels of a PIL image up to which Pillow has resized it before a kernel is called."""
+
+LARGE = 1 << 19
+"""Pixels of a tensor from which on the rule of :data:`REDUCTION` holds."""
+
+REDUCTION = 5
+"""Input columns per output column from which on PyTorch is as fast or faster, where the colors of a pixel lie side by
+side: it adds up pixels as they lie, and the kernel takes colors apart first."""
 
 
 def kind_of_image(image: Any) -> object:
@@ -60,10 +67,14 @@ def any_size_pipeline(
     lowered = lower_any_size(backend, structure, target)
     if isinstance(lowered, str):
         return lowered
-    original = (
-        source.transform if isinstance(source, Transforms) and backend == "auto" and structure.stays_pil else None
-    )
+    original = source.transform if isinstance(source, Transforms) and backend == "auto" else None
     return AnySizePipeline(structure, *lowered, target, original)
+
+
+def leaves_reductions(structure: Structure) -> bool:
+    """Whether a pipeline resizes tensors as PyTorch does with bytes, which is quick at large reductions."""
+    sums = structure.sums
+    return sums is not None and sums.limit > 0 and structure.input_spec.container in ("tensor", "image")
 
 
 class _Sizes:
@@ -95,7 +106,7 @@ class AnySizePipeline:
         compute: Function that it was lowered to.
         written: Dtype that the function writes.
         target: Target of the lowering.
-        original: The transforms themselves, which small images are left to; None where none are.
+        original: The transforms themselves, which images are left to that they are faster for; None for none.
     """
 
     def __init__(
@@ -111,7 +122,9 @@ class AnySizePipeline:
         self._written = written
         self._target = target
         self._original = original
+        self._leaves_small = original is not None and structure.stays_pil
         self._container, self._output = structure.input_spec.container, structure.output_spec
+        self._leaves_reductions = original is not None and leaves_reductions(structure)
         self._channels = structure.output_spec.shape[0]
         self._sizes = _Sizes(structure)
 
@@ -133,13 +146,13 @@ class AnySizePipeline:
         return (self._of_pillow if self._container == "pil" else self._of_tensor)(image, out, threads)
 
     def _of_pillow(self, image: PIL.Image.Image, out: torch.Tensor | None, threads: int) -> Any:
-        image.load()
         width, height = image.size
+        if self._leaves_small and width * height < SMALL and out is None:
+            return self._original(image)  # type: ignore[misc]
+        image.load()
         table, placed = rows_of(image), self._sizes.place(height, width)
         if table is None or placed is None:
             return None
-        if self._original is not None and out is None and width * height + placed.width * placed.height < SMALL:
-            return self._original(image)
         images = PixelMemory(0, 0, 1, 0, BYTES_PER_PIXEL[image.mode], table, 1, image)
         if self._output.container == "pil" and out is None:
             made = PIL.Image.new("L" if self._channels == 1 else "RGB", (placed.width, placed.height), None)
@@ -160,6 +173,10 @@ class AnySizePipeline:
         *batch, _, height, width = pixels.shape
         if (placed := self._sizes.place(height, width)) is None:
             return None
+        if self._leaves_reductions and out is None and height * width >= LARGE and strides[-1] > 1:
+            _, length, resized, *_ = placed.cols
+            if length >= REDUCTION * resized:
+                return self._original(image)  # type: ignore[misc]
         count = 1
         if batch:
             flat = as_batch(pixels)

@@ -297,19 +297,23 @@ def test_pictures_keep_what_they_know() -> None:
         assert result.info is not image.info
 
 
-def test_small_pictures_are_left_to_pillow() -> None:
-    calls = []
-
-    class Resize(v2.Resize):
-        pass
-
-    transform = v2.Compose([Resize((20, 30))])
+def test_what_the_original_does_sooner_is_left_to_it() -> None:
+    calls: list[int] = []
+    transform = v2.Compose([v2.Resize((20, 30))])
     transform.register_forward_hook(lambda *_: calls.append(1))
-    layer = onelayer.compile(transform)
-    for size, is_left in (((32, 32), True), ((320, 32), False)):
-        calls.clear()
-        same(layer(Image.new("RGB", size, 3)), Image.new("RGB", (30, 20), 3))
-        assert bool(calls) == is_left
+    last = torch.randint(0, 256, (800, 900, 3), dtype=torch.uint8).permute(2, 0, 1)
+    for image, is_left in (
+        (Image.new("RGB", (32, 32), 3), True),
+        (Image.new("RGB", (320, 32), 3), False),
+        (last, True),
+        (last.contiguous(), False),
+        (last[..., :140], False),
+    ):
+        expected = transform(image)
+        for backend in ("auto", "numba"):
+            calls.clear()
+            same(onelayer.compile(transform, backend=backend)(image), expected)  # type: ignore[call-overload]
+            assert bool(calls) == (is_left and backend == "auto")
 
 
 COPIES: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 
 import numpy as np
@@ -253,3 +254,28 @@ def test_what_is_no_image(image: object, text: str) -> None:
 def test_a_pil_image_of_floats() -> None:
     with pytest.raises(OnelayerError, match="PIL image of float32"):
         explain(REPORT, (3, 32, 32), container="pil")
+
+
+def test_what_happens_for_other_sizes() -> None:
+    evaluation = v2.Compose([v2.Resize(24), v2.CenterCrop(20), v2.RandomHorizontalFlip(1)])
+    for transform, keywords, text in (
+        (
+            evaluation,
+            {"container": "pil"},
+            r"rows 0 … 30 resized to 24, of which 2 … 22 are kept, columns 0 … 40 resized",
+        ),
+        (
+            evaluation,
+            {"container": "pil"},
+            r"are kept, in reverse order; images of fewer than 2,048 pixels are left to Pillow",
+        ),
+        (evaluation, {}, "5 columns for one are left to PyTorch"),
+        (v2.CenterCrop(9), {}, "slices and flips of PyTorch and Pillow, whatever the size"),
+        (evaluation, {"rounding": "fused"}, "a plan of its own, .* because values are computed in floating point"),
+        (v2.Compose([v2.CenterCrop(50), v2.Resize(9)]), {}, "but one like this does"),
+    ):
+        explanation = explain(transform, (3, 30, 40), dtype="uint8", **keywords)  # type: ignore[arg-type]
+        assert re.search(text, explanation.sizes), explanation.sizes
+        assert explanation.sizes in " ".join(str(explanation).split())
+    numpy = explain(compile_(evaluation, backend="reference"), ImageSpec((3, 30, 40), "uint8", "numpy"))
+    assert "the backend 'reference' computes programs for one size" in numpy.sizes
