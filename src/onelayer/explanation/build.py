@@ -85,12 +85,8 @@ def _backend(layer: OneLayer, output: Output, spec: ImageSpec) -> str:
 def _sizes(layer: OneLayer, spec: ImageSpec) -> str:
     """Describe what happens for images of other sizes, on the CPU."""
     structure = layer.source.structure(spec)
-    if (
-        not isinstance(structure, str)
-        and structure.only_copies
-        and layer.backend == "auto"
-        and spec.container != "numpy"
-    ):
+    may_leave = layer.backend == "auto" and spec.container != "numpy"
+    if not isinstance(structure, str) and structure.only_copies and may_leave:
         return "slices and flips of PyTorch and Pillow, whatever the size: it only moves pixels"
     if layer.backend not in ("auto", "numba"):
         structure = f"the backend {layer.backend!r} computes programs for one size"
@@ -101,9 +97,12 @@ def _sizes(layer: OneLayer, spec: ImageSpec) -> str:
     if placed is None:
         return "most need no plan of their own, but one like this does: crops and resizes do not fit into one pass"
     rows, cols = (_window(axis) for axis in (placed.rows, placed.cols))
-    return (
-        f"none takes a plan of its own: tables are filled for each image, for this one of rows {rows}, columns {cols}"
-    )
+    left = ""
+    if may_leave and structure.stays_pil:
+        left = f"; images of fewer than {SMALL:,} pixels are left to Pillow, which is as fast"
+    elif may_leave and leaves_reductions(structure):
+        left = f"; large images, colors side by side, with {REDUCTION} columns for one are left to PyTorch"
+    return f"none takes a plan of its own; tables are filled for each image, here for rows {rows}, columns {cols}{left}"
 
 
 def _window(window: Window) -> str:
