@@ -11,6 +11,7 @@ import torch
 
 from onelayer.algebra import Operator, Program, Shape, Simplified
 from onelayer.algebra.rewrite import RuleApplication
+from onelayer.any_size import REDUCTION, SMALL, leaves_reductions
 from onelayer.backends import DESCRIPTIONS, choose
 from onelayer.errors import OnelayerError
 from onelayer.explanation.cost import cost_before, cost_of_step, costs_of_stages, total
