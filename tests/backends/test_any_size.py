@@ -172,6 +172,34 @@ def test_frames_of_one_fill_only() -> None:
     assert placement.placed().fill is None
 
 
+def test_a_frame_behind_the_conversion_is_not_converted() -> None:
+    pipeline = v2.Compose(
+        [v2.Resize((9, 12)), v2.ToDtype(torch.float32, scale=True), v2.Pad(2, fill=0.5), v2.Normalize([0.5], [2])]
+    )
+    image = torch.randint(0, 256, (1, 17, 11), dtype=torch.uint8)
+    layer = onelayer.compile(pipeline)
+    assert isinstance(pipeline_of(layer, image), AnySizePipeline)
+    same(layer(image), pipeline(image))
+
+
+def test_layers_take_turns() -> None:
+    """The tables of a thread are those of its last image, whatever layer that went through."""
+    image = torch.randint(0, 256, (3, 34, 51), dtype=torch.uint8)
+    transforms = [v2.Resize((20, 30)), v2.Resize((20, 30), Mode.BICUBIC), v2.Resize((20, 30), Mode.NEAREST)]
+    layers = [onelayer.compile(transform, threads=1) for transform in transforms]
+    for _ in range(2):
+        for layer, transform in zip(layers, transforms, strict=True):
+            same(layer(image), transform(image))
+
+
+def test_tables_are_filled_again() -> None:
+    """Where a table is smaller than the one before, or in another layout, nothing is left of that."""
+    layer = onelayer.compile(v2.Resize((6, 7)), threads=1)
+    for height, width in ((60, 700), (60, 9), (200, 400), (7, 8), (61, 699), (60, 300), (5, 1), (60, 80)):
+        image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+        same(layer(image), layer.transform(image))
+
+
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 FLOATS = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
 PIPELINES: dict[str, Callable[..., Any]] = {
