@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -134,6 +134,8 @@ crops = st.tuples(st.integers(-5, 30), st.integers(1, 40))
 
 
 @given(st.integers(1, 40), st.none() | st.integers(1, 40), st.lists(crops | st.none(), max_size=4))
+@example(20, None, [None, (3, 10), (2, 5)])
+@example(20, 15, [(-3, 30), None, (1, 9)])
 def test_any_axis_is_what_slices_make_of_it(length: int, resized: int | None, changes: list[Any]) -> None:
     """Crops, flips and frames in a few numbers; −1 stands for the frame."""
     axis, samples = Axis(length), np.arange(length)
