@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 import onelayer
 from onelayer.algebra import Program, Separable
 from onelayer.backends import LoweringTarget, choose
-from onelayer.backends.cpu import launch, memory
+from onelayer.backends.cpu import any_size, launch, memory
 from onelayer.backends.cpu.launch import KernelLaunch
 from onelayer.backends.cpu.warmup import compilations
 
@@ -71,7 +71,11 @@ def test_layers_need_no_other_signatures_than_warmup_compiles(monkeypatch: pytes
         out.zero_()
         return False
 
+    def note_direct(*arguments: object) -> None:
+        found["resized_bytes"].add(tuple(numba.typeof(argument) for argument in arguments))
+
     monkeypatch.setattr(KernelLaunch, "__call__", note)
+    monkeypatch.setattr(any_size, "resized_bytes", note_direct)
     for compilation in compilations():
         if compilation.kernel in ("resized_bytes", "separable", "gathered"):
             compilation.compile()
@@ -89,7 +93,9 @@ def test_layers_need_no_other_signatures_than_warmup_compiles(monkeypatch: pytes
     for transforms in (evaluation, [*evaluation, *normalized], [*evaluation, *gray], [*evaluation, *gray, *normalized]):
         for rounding in ("exact", "fused"):
             for image in (photograph, photograph[0].movedim(0, -1).contiguous().movedim(-1, 0), pillow):
-                onelayer.compile(v2.Compose(transforms), rounding=rounding)(image)  # type: ignore[call-overload]
+                layer = onelayer.compile(v2.Compose(transforms), rounding=rounding)  # type: ignore[call-overload]
+                layer(image)
+                layer.apply_program(image)
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         onelayer.compile(v2.Compose([*evaluation, v2.Normalize([0.5], [0.25])]), rounding="fused")(photograph.to(dtype))
     for transforms in (rotated, [*evaluation, *rotated], [*rotated, v2.ToDtype(torch.float16)]):
