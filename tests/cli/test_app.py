@@ -178,6 +178,8 @@ def test_logs_of_the_library_are_printed(run: Run, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_missing_package_names_its_extra(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where no run lies in the default folder yet.
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{}")
     missing = {"lightning", "jinja2", "matplotlib", "skimage"}

@@ -450,7 +450,7 @@ def test_a_function_that_fails() -> None:
         (lambda image: image[None], "without a batch dimension"),
         (lambda image: image[0], r"a tensor \[C, H, W\]"),
         (lambda image: image.numpy(), "channels come first"),
-        (lambda _: 3, "int was given as an image"),
+        (lambda _: 3, "the function gives a int"),
     ],
 )
 def test_results_that_are_no_images(function: Callable[[Any], Any], words: str) -> None:

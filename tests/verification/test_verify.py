@@ -443,3 +443,15 @@ def test_half_precision() -> None:
 def test_a_certificate_comes_back_from_json(exactly: Exactly) -> None:
     certificate = verify(exactly(MIRROR), MIRROR, noise(2, 2, 5, 3))
     assert CertificateRecord.model_validate_json(certificate.to_json()) == certificate.record
+
+
+def test_a_layer_in_the_place_of_the_pipeline() -> None:
+    transform = v2.Resize((4, 5))
+    layer = onelayer.compile(transform)
+    images = [torch.zeros(3, 8, 9, dtype=torch.uint8)]
+    with pytest.raises(
+        OnelayerError, match=r"(?s)OneLayer was given as the pipeline.*verify\(layer, transform, images\)"
+    ):
+        verify(transform, layer, images, adversarial=0)
+    # Two layers can be compared.
+    assert verify(onelayer.compile(transform), layer, images, adversarial=0).record is not None

@@ -45,8 +45,11 @@ STEPS: dict[Hashable, Callable[[Any, ImageSpec], Step]] = {}
 SEQUENCES: dict[Hashable, Callable[[Any, ImageSpec], Sequence[Any]]] = {}
 """For kinds of transforms that are a sequence of others, functions that list these."""
 
-LEAVE = "Or compile with fullgraph=False, which leaves this transform to its library."
-REGISTER = "Register a handler for it with onelayer.register, or compile with fullgraph=False, which calls it as it is."
+LEAVE = "Or use onelayer.compile(…, fullgraph=False), which leaves this transform to its library."
+REGISTER = (
+    "Register a handler for it with onelayer.register, or use onelayer.compile(…, fullgraph=False), which calls it as "
+    "it is."
+)
 
 # A subclass that overrides one of these does something else than its parent.
 _BEHAVIOUR = ("__call__", "forward", "transform", "make_params", "get_params", "_call_kernel")

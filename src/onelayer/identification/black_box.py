@@ -14,7 +14,7 @@ from onelayer.algebra.operator import FloatArray, samples_of
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Container, ImageSpec
 from onelayer.identification.evidence import NotAffineError, OverBudgetError
-from onelayer.images.containers import TORCH_DTYPES, image_of, pixels_of, spec_of
+from onelayer.images.containers import TORCH_DTYPES, image_of, is_image, pixels_of, spec_of
 
 Levels = NDArray[np.int16]
 """Images as whole steps from black: 0 … 255 for bytes, 0 … 256 for floating point values, [N, C, H, W]."""
@@ -202,6 +202,8 @@ class BlackBox:
                 "an array [H, W, C]",
                 "If its channels come first, make it a tensor: lambda image: torch.from_numpy(function(image)).",
             )
+        if not is_image(result):
+            raise OnelayerError(f"the function gives a {type(result).__name__}", expected="one image")
         return spec_of(result)
 
     def _asked(self, levels: NDArray[Any]) -> FloatArray:

@@ -18,6 +18,7 @@ from onelayer.dense_layer import DenseLayer
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec
 from onelayer.images.containers import Image, pixels_of
+from onelayer.layer import OneLayer
 from onelayer.pipelines import Pipeline
 from onelayer.records import Shape
 from onelayer.verification.adversarial import KnownPrograms, chosen_pixels, extreme_images, plain_images
@@ -67,8 +68,14 @@ def verify(
 
     Raises:
         OnelayerError: If there are no images, one of the two fails on an image, or the layer gives another shape or
-            dtype than the pipeline, or is finite where that is not.
+            dtype than the pipeline, is finite where that is not, or the layer and the pipeline have changed places.
     """
+    if isinstance(transform, OneLayer | DenseLayer) and not isinstance(layer, OneLayer | DenseLayer):
+        raise OnelayerError(
+            f"a {type(transform).__name__} was given as the pipeline, and {type(layer).__name__} as the layer",
+            expected="the layer first, then the pipeline that it replaces",
+            hint="Call verify(layer, transform, images).",
+        )
     own = None if images is None else VerificationImages(images)
     kinds = [_kind_of_sides(layer, transform)] if own is None else own.most_frequent()
     if adversarial is not None and adversarial < 0:

@@ -127,8 +127,9 @@ def _per_channel(spec: ImageSpec, name: str, numbers: Any) -> FloatArray:
     if values.shape not in ((1,), (channels,)):
         raise OnelayerError(
             f"a {name} of {values.size} numbers for {channels} channels",
-            expected=f"1 or {channels} numbers",
-            hint="Give one number per channel, or bring the image to as many channels before.",
+            expected="1 number" if channels == 1 else f"1 or {channels} numbers",
+            hint="Give one number per channel, or bring the image to as many channels before, as a PIL image with "
+            ".convert('RGB').",
         )
     return np.broadcast_to(values, (channels,))
 
