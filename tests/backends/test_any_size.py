@@ -28,6 +28,7 @@ from onelayer.algebra.float32_sum import resized_in_float32
 from onelayer.any_size import AnySizePipeline, CopyPipeline
 from onelayer.backends.cpu import any_size, taps
 from onelayer.frontends.placement import Axis, Placement
+from onelayer.frontends.torchvision.resize import resizes_bytes
 from onelayer.images import pillow_memory
 
 Mode = v2.InterpolationMode
@@ -287,12 +288,14 @@ def test_all_of_them_run_without_plans() -> None:
     for name, pipeline in PIPELINES.items():
         image = (
             Image.fromarray(pixels)
-            if name.startswith(("v1", "functions"))
+            if name.startswith(("v1", "functions", "lanczos"))
             else torch.from_numpy(pixels).permute(2, 0, 1)
         )
         layer = onelayer.compile(pipeline)
         found = pipeline_of(layer, image)
         assert isinstance(found, AnySizePipeline), name
+        if isinstance(image, PIL.Image.Image) and pillow_memory._layout() is None:
+            continue
         assert found(image, None) is not None, name
         layer(image)
         assert layer._plan.cache_info().currsize == 0, name
@@ -335,7 +338,7 @@ def test_what_the_original_does_sooner_is_left_to_it() -> None:
     for image, is_left in (
         (Image.new("RGB", (32, 32), 3), True),
         (Image.new("RGB", (320, 32), 3), False),
-        (last, True),
+        (last, resizes_bytes("bilinear")),
         (last.contiguous(), False),
         (last[..., :140], False),
     ):

@@ -94,8 +94,9 @@ def test_rows_become_blocks_where_a_table_is_too_wide(report: Explanation) -> No
         Console(file=page, width=width, _environ={}).print(report)
         return [line.rstrip() for line in page.getvalue().splitlines()]
 
-    block = ["0  Resize", "   size=[28, 28], interpolation=bilinear, antialias=True", "   Taps           3 × 3"]
+    block = ["0  Resize", "   Taps           3 × 3"]
     assert set(block) <= set(shown(80))
+    assert any(line.startswith("   size=[28, 28], interpolation=") for line in shown(80))
     assert not set(block) & set(shown(120))
     # Only the tables that are too wide: the stages fit into 80 columns, not into 60.
     assert any(line.split()[:2] == ["Stage", "Does"] for line in shown(80))
