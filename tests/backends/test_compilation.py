@@ -193,7 +193,10 @@ from onelayer.backends.cpu.warmup import compilations
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 folder = onelayer.warmup()
 files = sorted(folder.iterdir())
-assert len(files) == 2 * len(compilations()), files
+kernels = [path.name.split("-")[0].rpartition(".")[2] for path in files if path.suffix == ".nbi"]
+# Each combination of a kernel and dtypes, and the parts of what fills tables.
+assert {each.kernel for each in compilations()} <= set(kernels), kernels
+assert len(kernels) >= len(compilations()), kernels
 compiled = []
 logging.getLogger("onelayer").addFilter(lambda record: False)
 logging.getLogger("onelayer.backends.cpu.compilation").addFilter(compiled.append)
@@ -209,6 +212,7 @@ for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
 onelayer.compile(v2.Compose([v2.RandomRotation((30, 30)), *evaluation]), rounding="fused")(photograph.float())
 assert not compiled, compiled
 assert files == sorted(folder.iterdir())
+print(len(kernels))
 """
 
 
@@ -220,7 +224,7 @@ def test_after_warmup_nothing_is_compiled(tmp_path: Path) -> None:
         [sys.executable, "-c", EVERYTHING], env=environment, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
-    assert len(ended.stderr.splitlines()) == 24, ended.stderr
+    assert len(ended.stderr.splitlines()) == int(ended.stdout), ended.stderr
 
 
 AT_ONCE = """

@@ -48,9 +48,10 @@ def test_a_resize_then_a_crop_then_a_flip_is_found_in_noisy_taps(
     assume(np.abs(taps).max(axis=1).min() > 0.01)
     found = named_axis(taps + np.random.default_rng(seed).uniform(-noise, noise, taps.shape), 10 * noise)
     if found is None:
-        # Nothing is claimed where two maps are equally near; so there is another one by a hair.
+        # Nothing is claimed where two maps are equally near; so there is another one by a hair, or the very same one: a
+        # box that only enlarges copies the nearest samples.
         exact = named_axis(taps, 1e-9)
-        assert exact is None or min(length, n_in) < 4
+        assert exact is None or min(length, n_in) < 4 or (interpolation == "box" and n_out >= n_in)
     else:
         # Another map may have the same taps, but never other ones.
         np.testing.assert_allclose(found.map.to_dense(), taps, atol=2 * noise)
