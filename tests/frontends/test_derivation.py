@@ -48,7 +48,7 @@ def test_nested_pipelines_are_counted_through() -> None:
 
 
 def test_the_last_rounding_belongs_to_no_step() -> None:
-    derived = derive(v2.Compose([v2.Resize(8, "bicubic"), v2.Grayscale(), v2.Resize(8)]), BYTES)
+    derived = derive(v2.Compose([v2.Resize(8, Mode.BICUBIC), v2.Grayscale(), v2.Resize(8)]), BYTES)
     assert derived.program.stages[-1] == Quantize("half_even")
     taken = [index for step in derived.steps for index in step.stages]
     assert taken == list(range(len(derived.program.stages) - 1))
@@ -60,7 +60,8 @@ def test_an_empty_sequence_is_the_identity() -> None:
     assert (derived.program.stages, derived.steps, derived.output_spec) == ((), (), FLOATS)
 
 
-ANTIALIASED = ["bilinear", "bicubic", *(["lanczos"] if tensors_have_lanczos() else [])]
+Mode = v2.InterpolationMode
+ANTIALIASED = [Mode.BILINEAR, Mode.BICUBIC, *([Mode.LANCZOS] if tensors_have_lanczos() else [])]
 
 
 @st.composite
@@ -70,7 +71,7 @@ def transforms_for(draw: st.DrawFn, channels: int, height: int, width: int) -> A
     short = min(height, width)
     reach = st.integers(0, 5)
     options = [
-        st.builds(v2.Resize, wide, st.sampled_from(["bilinear", "bicubic"]), antialias=st.booleans()),
+        st.builds(v2.Resize, wide, st.sampled_from([Mode.BILINEAR, Mode.BICUBIC]), antialias=st.booleans()),
         st.builds(v2.Resize, st.tuples(size, wide), st.sampled_from(ANTIALIASED)),
         st.builds(v1.Resize, st.tuples(size, wide), antialias=st.booleans()),
         st.builds(v2.CenterCrop, st.tuples(size, size)),
@@ -109,7 +110,7 @@ def test_look_ups_behind_values_between_integers() -> None:
             derive(v2.Compose([v2.Resize(5), transform]), BYTES)
         assert caught.value.stage == 1
         # Pixels that are only moved, filled or inverted stay whole.
-        derive(v2.Compose([v2.Resize(5, "nearest"), v2.Pad(2, fill=7), v2.RandomInvert(p=1), transform]), BYTES)
+        derive(v2.Compose([v2.Resize(5, Mode.NEAREST), v2.Pad(2, fill=7), v2.RandomInvert(p=1), transform]), BYTES)
         derive(v2.Compose([v2.Resize(5), transform]), BYTES, "exact")
 
 

@@ -128,7 +128,8 @@ class Resize(Step):
 def resize_v2(transform: Any, spec: ImageSpec) -> Resize:
     """State a resize of v2; of uint8 tensors PyTorch's for bytes, where that is fast, or that for float32."""
     size, interpolation, max_size, antialias = arguments(transform, "size", "interpolation", "max_size", "antialias")
-    kind = _interpolation(interpolation, spec)
+    kind = _interpolation(interpolation)
+    _refuse_of_tensors(kind, spec)
     widens = spec.container == "pil" or bool(antialias)
     return Resize(size, max_size, kind, widens, for_bytes=resizes_bytes(kind))
 
@@ -142,18 +143,15 @@ def resizes_bytes(kind: str) -> bool:
 def resize_v1(transform: Any, spec: ImageSpec) -> Resize:
     """State a resize of v1; of uint8 tensors always that for float32. Lanczos is refused for tensors."""
     size, interpolation, max_size, antialias = arguments(transform, "size", "interpolation", "max_size", "antialias")
-    kind = _interpolation(interpolation, spec)
+    kind = _interpolation(interpolation)
     if spec.container != "pil" and kind == "lanczos":
         raise OnelayerError("a v1 Resize of tensors has no interpolation lanczos", hint="Use v2.Resize.")
+    _refuse_of_tensors(kind, spec)
     return Resize(size, max_size, kind, spec.container == "pil" or bool(antialias), for_bytes=False)
 
 
-def _interpolation(interpolation: Any, spec: ImageSpec) -> Interpolation:
-    """Name an ``InterpolationMode``, its value, or Pillow's number for it.
-
-    Raises:
-        OnelayerError: If there is none, or torchvision does not have it for such images.
-    """
+def _interpolation(interpolation: Any) -> Interpolation:
+    """Name an ``InterpolationMode``, its value, or Pillow's number for it."""
     try:
         if isinstance(interpolation, int):
             name = Image.Resampling(interpolation).name.lower()
@@ -164,6 +162,11 @@ def _interpolation(interpolation: Any, spec: ImageSpec) -> Interpolation:
             f"there is no interpolation {interpolation!r}", expected=", ".join(get_args(Interpolation))
         ) from error
     kind: Interpolation = name  # type: ignore[assignment]  # these are all the names there are
+    return kind
+
+
+def _refuse_of_tensors(kind: Interpolation, spec: ImageSpec) -> None:
+    """Refuse an interpolation that the installed torchvision does not have for such images."""
     is_pil = spec.container == "pil"
     if not is_pil and kind in ("box", "hamming"):
         raise OnelayerError(
@@ -175,7 +178,6 @@ def _interpolation(interpolation: Any, spec: ImageSpec) -> Interpolation:
             expected="a PIL image, or torchvision 0.27 or later",
             hint="Choose another interpolation.",
         )
-    return kind
 
 
 def resized_size(before: tuple[int, int], size: int | Sequence[int] | None, max_size: int | None) -> tuple[int, int]:
