@@ -106,7 +106,7 @@ def test_differences_are_found_and_are_parts_of_the_range(monkeypatch: pytest.Mo
     def handler(_: Off, spec: ImageSpec) -> tuple[list[Stage], ImageSpec]:
         return mix_channels(spec, 4 * np.eye(3), np.zeros(3)) if spec.is_float else ([], spec)
 
-    monkeypatch.setattr(base, "HANDLERS", dict(base.HANDLERS))
+    monkeypatch.setitem(base.HANDLERS, Off, None)
     base.register(Off)(handler)
     pipeline = Pipeline("off", Off(), (3, 8, 9), "four times the image, and one pixel more")
     # Two images, one of each photograph.

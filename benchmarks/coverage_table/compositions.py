@@ -11,6 +11,8 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from onelayer.frontends.torchvision.rounding_rules import tensors_have_lanczos
+
 Shape = tuple[int, int, int]
 
 _LARGEST = 600
@@ -32,7 +34,7 @@ def _resize(chance: random.Random, shape: Shape) -> v2.Resize | None:
             (v2.InterpolationMode.BILINEAR, False),
             (v2.InterpolationMode.BICUBIC, True),
             (v2.InterpolationMode.BICUBIC, False),
-            (v2.InterpolationMode.LANCZOS, True),
+            *([(v2.InterpolationMode.LANCZOS, True)] if tensors_have_lanczos() else []),
             (v2.InterpolationMode.NEAREST, False),
             (v2.InterpolationMode.NEAREST_EXACT, False),
         ]

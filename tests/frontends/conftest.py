@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -102,8 +102,11 @@ def assert_refused() -> Callable[..., UnsupportedTransformError]:
 
 
 @pytest.fixture
-def handlers(monkeypatch: pytest.MonkeyPatch) -> dict[Any, Any]:
-    """Forgets the handlers that a test registers."""
-    own = dict(base.HANDLERS)
-    monkeypatch.setattr(base, "HANDLERS", own)
-    return own
+def handlers() -> Iterator[dict[Any, Any]]:
+    """Forgets the handlers that a test registers, and what their transforms were stated as before."""
+    registries: list[Any] = [base.HANDLERS, base.STEPS, base.SEQUENCES, base.ANY_SIZE]
+    before = [registry.copy() for registry in registries]
+    yield base.HANDLERS
+    for registry, content in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(content)
