@@ -10,7 +10,7 @@ import torch
 
 from onelayer.backends import BackendName, LoweringTarget, lower_any_size
 from onelayer.backends.cpu import memory
-from onelayer.backends.kernel_memory import as_batch
+from onelayer.backends.kernel_memory import as_batch, delivered, memory_for
 from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Transform
@@ -117,14 +117,12 @@ class AnySizePipeline:
         target: LoweringTarget,
         original: Transform | None = None,
     ) -> None:
-        self.structure = structure
         self._compute = compute
         self._written = written
         self._target = target
-        self._original = original
-        self._leaves_small = original is not None and structure.stays_pil
+        self._for_small = original if structure.stays_pil else None
+        self._for_reductions = original if leaves_reductions(structure) else None
         self._container, self._output = structure.input_spec.container, structure.output_spec
-        self._leaves_reductions = original is not None and leaves_reductions(structure)
         self._channels = structure.output_spec.shape[0]
         self._sizes = _Sizes(structure)
 
@@ -147,8 +145,8 @@ class AnySizePipeline:
 
     def _of_pillow(self, image: PIL.Image.Image, out: torch.Tensor | None, threads: int) -> Any:
         width, height = image.size
-        if self._leaves_small and width * height < SMALL and out is None:
-            return self._original(image)  # type: ignore[misc]
+        if self._for_small is not None and width * height < SMALL and out is None:
+            return self._for_small(image)
         image.load()
         table, placed = rows_of(image), self._sizes.place(height, width)
         if table is None or placed is None:
@@ -173,10 +171,10 @@ class AnySizePipeline:
         *batch, _, height, width = pixels.shape
         if (placed := self._sizes.place(height, width)) is None:
             return None
-        if self._leaves_reductions and out is None and height * width >= LARGE and strides[-1] > 1:
+        if self._for_reductions is not None and out is None and height * width >= LARGE and strides[-1] > 1:
             _, length, resized, *_ = placed.cols
             if length >= REDUCTION * resized:
-                return self._original(image)  # type: ignore[misc]
+                return self._for_reductions(image)
         count = 1
         if batch:
             flat = as_batch(pixels)
@@ -201,28 +199,15 @@ class AnySizePipeline:
     ) -> Any:
         """Compute a result of a shape; see :meth:`__call__`."""
         if out is not None:
-            return self._computed_into(images, placed, shape, out, image, threads)
-        result = memory.empty(shape, self._written)
-        memory_of_result = ResultMemory(result.data_ptr(), 0, result)
-        if images.images and not self._compute(images, placed, memory_of_result, threads):
+            check_memory(out, shape, self._output, image if isinstance(image, torch.Tensor) else _NO_PIXELS)
+        written = memory_for(shape, self._written, out, memory.empty)
+        results = ResultMemory(written.data_ptr(), 0, written)
+        if images.images and not self._compute(images, placed, results, threads):
             return None
-        if self._written is not self._target.result_dtype:
-            result = result.to(self._target.result_dtype)
-        if self._container == "tensor" and len(shape) == 4:
+        result = delivered(written, out, self._target)
+        if out is None and self._container == "tensor" and len(shape) == 4:
             result = result.contiguous(memory_format=format_of(image))
         return result if self._output.container == "tensor" else image_of(result, self._output)
-
-    def _computed_into(
-        self, images: PixelMemory, placed: Placed, shape: tuple[int, ...], out: torch.Tensor, image: Any, threads: int
-    ) -> Any:
-        check_memory(out, shape, self._output, image if isinstance(image, torch.Tensor) else _NO_PIXELS)
-        in_place = out.dtype == self._written and out.is_contiguous()
-        result = out if in_place else memory.empty(shape, self._written)
-        memory_of_result = ResultMemory(result.data_ptr(), 0, result)
-        if images.images and not self._compute(images, placed, memory_of_result, threads):
-            return None
-        written = out if in_place else out.copy_(result)
-        return written if self._output.container == "tensor" else image_of(written, self._output)
 
 
 _NO_PIXELS = torch.empty(0, device="cpu")
@@ -236,7 +221,6 @@ class CopyPipeline:
     """
 
     def __init__(self, structure: Structure) -> None:
-        self.structure = structure
         self._container, self._output = structure.input_spec.container, structure.output_spec
         self._sizes = _Sizes(structure)
         self._fills = dict(zip(map(id, structure.steps), structure.fills, strict=True))

@@ -129,11 +129,7 @@ class OneLayer(nn.Module):
             or torch.compiler.is_compiling()
             or torch._C._get_tracing_state()
         )
-        if not is_watched and len(args) == 1 and not kwargs and not isinstance(args[0], list | tuple):
-            pipeline = self._of_any_size(args[0])
-            if pipeline is not None and (result := pipeline(args[0], None)) is not None:
-                return result
-        return super().__call__(*args, **kwargs)
+        return super().__call__(*args, **kwargs) if is_watched else self._preprocess(*args, **kwargs)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, image: Any, *, out: torch.Tensor | None = None) -> Any:
@@ -156,6 +152,9 @@ class OneLayer(nn.Module):
             OnelayerError: If the image is none of these, a transform is not supported, or ``out`` cannot hold the
                 result.
         """
+        return self._preprocess(image, out=out)
+
+    def _preprocess(self, image: Any, *, out: torch.Tensor | None = None) -> Any:
         if isinstance(image, list | tuple):
             return self._of_list(image, out)
         any_size = self._of_any_size(image)

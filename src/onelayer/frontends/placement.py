@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from onelayer.image_spec import ImageSpec, RoundingMode
 
@@ -185,6 +185,17 @@ class Step(ABC):
     It states the same twice: as arithmetic for images of any size, and as stages for one size, which are the definition
     of what is right, and serve all that the arithmetic does not.
     """
+
+    resizes: ClassVar[bool] = False
+    """Whether it sums or selects samples along an axis, other than crops and flips do."""
+
+    def sums(self, spec: ImageSpec) -> Sums | None:  # noqa: ARG002 - for steps that resize
+        """Return the arithmetic with which bytes are resized exactly, or None if that is not known.
+
+        Args:
+            spec: The image, of uint8; its height and width mean nothing.
+        """
+        return None
 
     @abstractmethod
     def place(self, placement: Placement) -> bool:

@@ -17,7 +17,6 @@ from onelayer.errors import OnelayerError
 from onelayer.frontends.base import ANY_SIZE, SEQUENCES, STEPS, kind_of, name_of, stages_of
 from onelayer.frontends.derivation import returns_plain_tensors
 from onelayer.frontends.placement import Placed, Placement, Step, Sums
-from onelayer.frontends.torchvision.resize import Resize
 from onelayer.image_spec import ImageSpec, RoundingMode
 
 
@@ -86,7 +85,7 @@ class _Draft:
             step = STEPS[kind](transform, self.spec)
             if returns_plain_tensors(transform) and self.spec.container == "image":
                 return f"{name_of(transform)} of a tv_tensors.Image returns another type"
-            if isinstance(step, Resize):
+            if step.resizes:
                 if self.sums is not None:
                     return "there are two resizes"
                 if self.stages:

@@ -49,9 +49,6 @@ KINDS: dict[SumsName, int] = {
 }
 """Kernels' numbers of the filters."""
 
-_SUPPORT = {taps.BOX: 0.5, taps.BICUBIC: 2.0, taps.FLOAT32_BICUBIC: 2.0, taps.LANCZOS: 3.0}
-"""Distance that a filter reaches, in output samples, where it is not 1."""
-
 _Frame = tuple[int, int, int, int, int]
 """Rows above, columns to the left, height and width of the whole, address of the values around."""
 
@@ -125,7 +122,7 @@ class _Kernel:
         self._channels = len(segment.channels)
         self._kind = taps.BILINEAR if sums is None else KINDS[sums.name]
         self._limit, self._unfused = (0, 0) if sums is None else (sums.limit, sums.unfused)
-        self.support = _SUPPORT.get(self._kind, 1.0)
+        self.support = taps.SUPPORT[self._kind]
 
     def __call__(
         self, images: PixelMemory, rows: Window, cols: Window, frame: _Frame, results: ResultMemory, threads: int
@@ -172,11 +169,7 @@ class _Kernel:
         return True
 
     def _most_taps(self, window: Window) -> int:
-        """Return an upper bound for the samples that an output reads."""
-        _, length, resized, *_ = window
-        if resized == length:
-            return 1
-        return min(int(self.support * max(length / resized, 1.0)) * 2 + 3, max(length, 4))
+        return taps.most_taps(window[1], window[2], self._kind)
 
 
 class AnySize:

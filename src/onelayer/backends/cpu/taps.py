@@ -42,23 +42,15 @@ _f32, _f64, _int, _uint = np.float32, np.float64, np.int32, np.uint64
 _PI = math.pi
 
 
-@inlined_table
-def _support(kind):
-    if kind == BOX:
-        return 0.5
-    if kind in (BICUBIC, FLOAT32_BICUBIC):
-        return 2.0
-    return 3.0 if kind == LANCZOS else 1.0
+SUPPORT = (0.5, 1.0, 1.0, 2.0, 3.0, 1.0, 1.0, 1.0, 2.0, 1.0, 1.0, 1.0)
+"""Distance that each filter reaches, in output samples, where it widens."""
 
 
-@table_kernel
-def most_taps(n_in, n_out, kind):
+def most_taps(n_in: int, n_out: int, kind: int) -> int:
     """Return an upper bound for the number of samples that an output reads, for which memory needs room."""
-    if kind >= NEAREST:
+    if n_in == n_out:
         return 1
-    if kind in (LINEAR_PAIRS, CUBIC_FOURS):
-        return 2 if kind == LINEAR_PAIRS else 4
-    return min(int(_support(kind) * max(n_in / n_out, 1.0)) * 2 + 3, n_in)
+    return min(int(SUPPORT[kind] * max(n_in / n_out, 1.0)) * 2 + 3, max(n_in, 4))
 
 
 @inlined_table
@@ -93,7 +85,7 @@ def _widened(n_in, n_out, kind, begin, outputs, first, count, total, centre, rea
     """Compute the weights of the outputs from ``begin`` on, not yet divided by their total; return the most taps."""
     scale = _f64(n_in) / n_out
     filter_scale = max(scale, 1.0)
-    support = _support(kind) * filter_scale
+    support = SUPPORT[kind] * filter_scale
     inverse = 1.0 / filter_scale
     end = _int(n_in)
     most = _int(0)
@@ -264,7 +256,7 @@ def float32_taps(n_in, n_out, kind, low, outputs, flip, first, count, real, weig
         Number of taps.
     """
     scale = _f32(_f64(n_in) / n_out)
-    support, inverse = _f32(_support(kind)), _f32(1)
+    support, inverse = _f32(SUPPORT[kind]), _f32(1)
     if scale >= _f32(1):
         support, inverse = support * scale, _f32(1.0 / _f64(scale))
     room = outputs + _uint(SPARE)

@@ -68,6 +68,8 @@ class Resize(Step):
     widens: bool
     for_bytes: bool
 
+    resizes = True
+
     def place(self, placement: Placement) -> bool:
         """Resize; see :meth:`Step.place`."""
         before = placement.rows.size, placement.cols.size
@@ -81,11 +83,7 @@ class Resize(Step):
         return True
 
     def sums(self, spec: ImageSpec) -> Sums | None:
-        """Return the arithmetic with which bytes are resized exactly, or None if that is not known.
-
-        Args:
-            spec: The image, of uint8; its height and width mean nothing.
-        """
+        """Return the arithmetic of the library that resizes such images; see :meth:`Step.sums`."""
         kind = self.kind
         if spec.container == "pil":
             rules = pillow_resize()
