@@ -26,7 +26,7 @@ from onelayer.algebra import AxisMap, Taps
 from onelayer.algebra.fixed_point import bits_of, in_fixed_point
 from onelayer.algebra.float32_sum import resized_in_float32
 from onelayer.any_size import AnySizePipeline, CopyPipeline
-from onelayer.backends.cpu import any_size, taps
+from onelayer.backends.cpu import affine, any_size, taps
 from onelayer.frontends.placement import Axis, Placement
 from onelayer.frontends.torchvision.resize import resizes_bytes
 from onelayer.images import pillow_memory
@@ -201,6 +201,57 @@ def test_tables_are_filled_again() -> None:
     for height, width in ((60, 700), (60, 9), (200, 400), (7, 8), (61, 699), (60, 300), (5, 1), (60, 80)):
         image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
         same(layer(image), layer.transform(image))
+
+
+@pytest.mark.parametrize("mode", [Mode.BILINEAR, Mode.BICUBIC, Mode.BOX])
+def test_large_reductions_of_pixels_as_they_lie(mode: Mode) -> None:
+    """Windows of whole pixels, wherever they end: at the last pixel, and as long as the row."""
+    rng = np.random.default_rng(0)
+    transforms = {
+        (width, flip): v2.Compose([v2.Resize((3, width), mode), v2.CenterCrop((3, -(-width // 2)))][: 2 - flip])
+        for width in (2, 3, 5, 11)
+        for flip in (False, True)
+    }
+    for (width, flip), transform in transforms.items():
+        pipeline = v2.Compose([transform, v2.RandomHorizontalFlip(1)]) if flip else transform
+        layer = onelayer.compile(pipeline, threads=1)
+        for before in range(4 * width, 12 * width, 1 + width // 2):
+            pixels = rng.integers(0, 256, (5, before, 3), dtype=np.uint8)
+            pixels[rng.random(pixels.shape) < 0.5] = 255
+            for image in (Image.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1)):
+                if mode is not Mode.BOX or isinstance(image, PIL.Image.Image):
+                    same(layer(image), pipeline(image))
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])],
+        [v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)],
+        [v2.ToDtype(torch.float32, scale=True)],
+        [v2.ToDtype(torch.float32, scale=False), v2.Normalize([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])],
+    ],
+)
+def test_values_are_computed_where_that_gives_the_table(transforms: list[Any]) -> None:
+    pipeline = v2.Compose(transforms)
+    values = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
+    table = pipeline(values)[:, 0].contiguous().numpy()
+    factors = affine.affine_of(table)
+    assert factors is not None
+    out = np.empty(256, np.float32)
+    for channel, expected in zip(factors, table, strict=True):
+        affine.affine_of_bytes(np.arange(256, dtype=np.uint8), channel, out)
+        np.testing.assert_array_equal(out.view(np.int32), expected.view(np.int32))
+    image = torch.randint(0, 256, (3, 17, 31), dtype=torch.uint8)
+    same(onelayer.compile(pipeline, backend="numba")(image), pipeline(image))
+
+
+def test_no_other_table_is_computed() -> None:
+    table = (np.arange(256, dtype=np.float32) / 255)[None].copy()
+    table[0, 77] = np.nextafter(table[0, 77], np.float32(1))
+    assert affine.affine_of(table) is None
+    assert affine.affine_of(np.ones((1, 256), np.float32)) is None
+    assert affine.affine_of(table[:, ::-1] ** 2) is None
 
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -19,7 +19,6 @@ from PIL import Image
 from onelayer.algebra import (
     AxisMap,
     Float32Sum,
-    FloatOp,
     Lookup,
     Program,
     Quantize,
@@ -341,7 +340,7 @@ def test_programs_for_other_backends() -> None:
         ("its weights are no integers", [Separable.of_axes(3, same, narrower), Quantize("half_even")]),
         ("adds to values", [Separable(np.eye(3), AxisMap.identity(17), AxisMap.identity(11), np.ones(3))]),
         ("swaps height and width", [Separable.of_axes(3, AxisMap.identity(11), same, transpose=True)]),
-        ("after its table", [Lookup(np.arange(256) / 256), FloatOp("divide", np.array([0.3]))]),
+        ("after its table", [Lookup(np.arange(256) / 256), Separable.of_axes(3, same, narrower)]),
         ("float32 cannot hold", [Lookup(np.arange(256) / 255)]),
         ("empty", []),
         ("not rounded", [Float32Sum(AxisMap.identity(3), same, resized_in_float32(11, 5, "bilinear", True), 4)]),

@@ -7,6 +7,7 @@ before, they stay as they are.
 from __future__ import annotations
 
 from functools import partial
+from struct import Struct
 from threading import local
 from typing import Any
 
@@ -49,6 +50,9 @@ KINDS: dict[SumsName, int] = {
 }
 """Kernels' numbers of the filters."""
 
+_CALL = Struct(f"{field.OF_IMAGE_FIELDS}q")
+"""The fields of a call that are set for each image."""
+
 _Frame = tuple[int, int, int, int, int]
 """Rows above, columns to the left, height and width of the whole, address of the values around."""
 
@@ -73,14 +77,17 @@ class _Workspace:
             fill.WHOLE: np.empty(all_taps, np.int32),
             fill.STARTS: np.empty(all_taps, np.uint64),
             fill.PLACES: np.empty(all_taps, np.int32),
-            fill.COL_WEIGHTS: np.empty(2 * all_taps, np.int32),
+            fill.COL_WEIGHTS: np.empty(4 * all_taps, np.int32),
             fill.ROW_STARTS: np.empty(long, np.uint64),
             fill.ROW_WEIGHTS: np.empty(2 * all_taps, np.int32),
             fill.COPIES: np.empty(long, np.uint64),
             fill.NATURAL: np.arange(max(lines, long), dtype=np.uint64),
         }
-        self.addresses = np.array([self._arrays[place].ctypes.data for place in range(fill.ADDRESSES)], np.uint64)
+        self._addresses = np.array([self._arrays[place].ctypes.data for place in range(fill.ADDRESSES)], np.uint64)
+        self.address = self._addresses.ctypes.data
         self.call = np.zeros(field.FIELDS, np.uint64)
+        self.memory = memoryview(self.call)
+        self.kernel: _Kernel | None = None
         self.filled_for: object = None
 
     def has_room(self, outputs: int, taps: int, lines: int) -> bool:
@@ -93,17 +100,9 @@ class _OfThread(local):
 
     def __init__(self) -> None:
         self.workspace = _Workspace()
-        self.counters = np.zeros(3, np.uint64)
-        self.counters_address = self.counters.ctypes.data
 
 
 _OF_THREAD = _OfThread()
-
-
-def fill_tables_of_one_pixel() -> None:
-    """Fill the tables of an image of one pixel: all that is to be compiled for it is compiled then."""
-    workspace, window = _Workspace(), (0, 1, 1, 0, 1, 0)
-    fill.filled(workspace.call, workspace.addresses, taps.BILINEAR, 0, 0, window, window)
 
 
 class _Kernel:
@@ -120,53 +119,66 @@ class _Kernel:
         self._template, self._arrays = ByteLaunch(segment).call_for(out)
         self._into = SAMPLE[out]
         self._channels = len(segment.channels)
+        self._is_pixel = segment.channels.tolist() == [0, 1, 2]
         self._kind = taps.BILINEAR if sums is None else KINDS[sums.name]
-        self._limit, self._unfused = (0, 0) if sums is None else (sums.limit, sums.unfused)
+        limit, unfused = (0, 0) if sums is None else (sums.limit, sums.unfused)
+        self._template[[field.FILTER, field.LIMIT, field.UNFUSED]] = self._kind, limit, unfused
         self.support = taps.SUPPORT[self._kind]
 
     def __call__(
         self, images: PixelMemory, rows: Window, cols: Window, frame: _Frame, results: ResultMemory, threads: int
     ) -> bool:
-        """Compute; False where sums could exceed 32 bits."""
-        mine = _OF_THREAD
-        workspace = mine.workspace
-        filled_for = self, rows, cols
-        if workspace.filled_for != filled_for:
-            outputs, most = max(rows[2], cols[2]), max(self._most_taps(rows), self._most_taps(cols))
-            lines = rows[0] + rows[1]
-            if not workspace.has_room(outputs, most, lines):
-                workspace = mine.workspace = _Workspace(2 * outputs, 2 * most, 2 * lines)
-            workspace.call[:] = self._template
-            workspace.filled_for = None
-            fits = fill.filled(workspace.call, workspace.addresses, self._kind, self._limit, self._unfused, rows, cols)
-            if not fits:
-                return False
-            workspace.filled_for = filled_for
-        call = workspace.call
+        """Compute; False where sums could exceed 32 bits.
+
+        What is done here is done for each image, in cold caches: numbers go into the call all at once.
+        """
+        workspace = _OF_THREAD.workspace
+        pixel = images.of_column if self._is_pixel and images.of_channel == 1 and images.of_column in (3, 4) else 0
+        filled_for, fills = (rows, cols, pixel), 0
+        if workspace.kernel is not self or workspace.filled_for != filled_for:
+            workspace = self._workspace_for(rows, cols)
+            fills = workspace.address
         count = images.images
         if threads > 1:
             read = cols[4] * self._most_taps(cols) * rows[1] // BYTES
             summed = rows[4] * cols[4] * (self._most_taps(rows) + 1) // LANES
             threads = min(threads, 1 + count * self._channels * (read + summed) // MULTIPLICATIONS_PER_THREAD)
-        call[field.TOP : field.AROUND + 1] = frame
-        if threads == 1:
-            mine.counters.fill(0)
-            call[: field.SHARED + 1] = (*images[:7], *results[:2], 1, rows[4], count, mine.counters_address)
-            resized_bytes(call, self._into)
-            return True
-        shares = shares_of(count, rows[4], threads)
-        call[: field.SHARED] = (*images[:7], *results[:2], *shares[1:])
+        # Alone, a thread takes all images at once.
+        own = *images[:6], count if threads == 1 else 0, *results[:2], 1, rows[4], count, 0
+        _CALL.pack_into(workspace.memory, 0, *own, *frame, fills, pixel, *rows, *cols)
+        if not resized_bytes(workspace.call, self._into):
+            return False
+        workspace.filled_for = filled_for
+        if threads > 1:
+            self._run_in_threads(workspace, count, rows[4], threads, (images, results))
+        return True
+
+    def _workspace_for(self, rows: Window, cols: Window) -> _Workspace:
+        """Return this thread's workspace, with room for tables and the constants of this kernel."""
+        workspace, lines = _OF_THREAD.workspace, rows[0] + rows[1]
+        outputs, most = max(rows[2], cols[2]), max(self._most_taps(rows), self._most_taps(cols))
+        if not workspace.has_room(outputs, most, lines):
+            workspace = _OF_THREAD.workspace = _Workspace(2 * outputs, 2 * most, 2 * lines)
+        if workspace.kernel is not self:
+            workspace.call[:] = self._template
+            workspace.kernel = self
+        workspace.filled_for = None
+        return workspace
+
+    def _run_in_threads(self, workspace: _Workspace, count: int, rows: int, threads: int, memory: object) -> None:
+        """Run a call whose tables are filled in several threads."""
+        shares = shares_of(count, rows, threads)
         # Threads that come late still read the call, and find nothing left to do.
-        call, counters = call.copy(), np.zeros(3, np.uint64)
-        call[field.SHARED] = counters.ctypes.data
+        call, counters = workspace.call.copy(), np.zeros(3, np.uint64)
+        call[[field.COUNT, field.PIECES, field.PIECE_ROWS, field.AT_ONCE]] = shares
+        call[[field.SHARED, field.FILLS]] = counters.ctypes.data, 0
         run = partial(resized_bytes, call, self._into)
         try:
-            run_in_threads(run, threads, shares, counters, (self, images, results, workspace))
+            run_in_threads(run, threads, shares, counters, (self, memory, workspace))
         except BaseException:
             # Interrupted while another thread still reads the tables: they are left to it.
-            mine.workspace = _Workspace()
+            _OF_THREAD.workspace = _Workspace()
             raise
-        return True
 
     def _most_taps(self, window: Window) -> int:
         return taps.most_taps(window[1], window[2], self._kind)

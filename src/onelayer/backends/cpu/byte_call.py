@@ -13,8 +13,9 @@ some products that are rounded before they are added."""
 NO_MIX, CUT_OFF, HALF_UP = range(3)
 """Mix of the channels: none, one whose fraction is cut off, one that is rounded half up."""
 
-COPIED, NEAR, FAR = range(3)
-"""Columns: copied as they are, or summed in one of the layouts of :mod:`onelayer.backends.cpu.tables`."""
+COPIED, NEAR, FAR, PIXELS = range(4)
+"""Columns: copied as they are; summed a channel at a time, in one of the layouts of
+:mod:`onelayer.backends.cpu.tables`; or summed as pixels, whose three channels lie side by side."""
 
 (
     # Images.
@@ -32,20 +33,45 @@ COPIED, NEAR, FAR = range(3)
     PIECES,  # Number of pieces, of whole rows, that an image is divided into.
     PIECE_ROWS,  # Rows of a piece.
     AT_ONCE,  # Number of pieces to take at a time.
-    SHARED,  # Address of counters, uint64 [3], zeros at first: see :mod:`onelayer.backends.cpu.counters`.
+    SHARED,  # Address of counters, uint64 [3], zeros at first: see :mod:`onelayer.backends.cpu.counters`; or 0.
+    # Frame.
+    TOP,  # Rows of the frame above the image.
+    LEFT,  # Columns of the frame to the left of it.
+    WHOLE_HEIGHT,  # H' and the frame.
+    WHOLE_WIDTH,  # W' and the frame.
+    AROUND,  # Address of [C'] of the dtype of the results, values of the frame.
+    # Size, for which the fields of both passes are to be filled.
+    FILLS,  # Address of a workspace, see :mod:`onelayer.backends.cpu.fill`; 0 where they are filled.
+    PIXEL,  # Bytes from one pixel to the next, 3 or 4, where its three channels lie side by side; else 0.
+    ROW_START,  # Start of the part of the rows that is resized; may be negative, as int64.
+    ROW_LENGTH,  # Length of that part.
+    ROW_RESIZED,  # Length that it is resized to.
+    ROW_LOW,  # First of these that is kept.
+    ROW_KEPT,  # Number of these that are kept.
+    ROW_FLIP,  # Whether the last comes first, 0 or 1.
+    COL_START,  # The same of the columns.
+    COL_LENGTH,
+    COL_RESIZED,
+    COL_LOW,
+    COL_KEPT,
+    COL_FLIP,
+    # From here on a call of a pipeline is the same for all images, but for the passes. Arithmetic of the resize.
+    FILTER,  # See :mod:`onelayer.backends.cpu.taps`.
+    LIMIT,  # Number that the largest weight stays below as a whole number; 0 for always 22 bits.
+    UNFUSED,  # Products in float32 per group whose products are rounded before they are added.
     # Channels.
     CHANNELS,  # C.
     SOURCES,  # Address of uint64 [C], channel of the image that each channel is.
     # Pass along columns.
     FIRST_COLUMN,  # First column that is read.
     LENGTH,  # Columns from there on that are read.
-    COL_KIND,  # COPIED, NEAR or FAR.
+    COL_KIND,  # COPIED, NEAR, FAR or PIXELS.
     COL_ARITHMETIC,  # One of the four kinds of arithmetic.
     COL_BITS,  # Fractional bits of the weights.
     COL_BLOCKS,  # Number of blocks of outputs.
     COL_STEPS,  # Number of steps per block.
-    COL_STARTS,  # Address of uint64, ``starts`` of :class:`onelayer.backends.cpu.tables.Windows`.
-    COL_PLACES,  # Address of uint8, ``places`` of the same.
+    COL_STARTS,  # Address of uint64, ``starts`` of :class:`onelayer.backends.cpu.tables.Windows`, or [W'] bytes.
+    COL_PLACES,  # Address of uint8, ``places`` of the same, or [W', 32].
     COL_WEIGHTS,  # Address of int16 [blocks, steps, parts, …], ``weights`` in parts; or of float32.
     WIDTH,  # W'.
     # Pass along rows.
@@ -64,15 +90,14 @@ COPIED, NEAR, FAR = range(3)
     MIX,  # NO_MIX, CUT_OFF or HALF_UP.
     MIX_FUSED,  # Whether products are added with one rounding, 0 or 1.
     MIX_WEIGHTS,  # Address of float32 [C', C].
-    # Table and frame, both of the dtype of the results.
-    TABLE,  # Address of [C', 256], 0 for none.
-    TOP,  # Rows of the frame above the image.
-    LEFT,  # Columns of the frame to the left of it.
-    WHOLE_HEIGHT,  # H' and the frame.
-    WHOLE_WIDTH,  # W' and the frame.
-    AROUND,  # Address of [C'], values of the frame.
-) = range(46)
+    # Values.
+    TABLE,  # Address of [C', 256] of the dtype of the results, 0 for none.
+    AFFINE,  # Address of float32 [C', 5], see :mod:`onelayer.backends.cpu.affine`; or 0.
+) = range(64)
 """Places of the arguments in a call, uint64 each."""
 
-FIELDS = 46
+FIELDS = 64
 """Length of a call."""
+
+OF_IMAGE_FIELDS = FILTER
+"""Number of fields, from the first on, that are set for each image."""

@@ -12,9 +12,20 @@ from __future__ import annotations
 import numpy as np
 
 from onelayer.backends.cpu import byte_call as field
-from onelayer.backends.cpu.byte_call import COPIED, FLOAT32, FLOAT32_UNFUSED, HALF_UP, NEAR, NO_MIX, WIDE
+from onelayer.backends.cpu.affine import affine_values
+from onelayer.backends.cpu.byte_call import (
+    COPIED,
+    FLOAT32,
+    FLOAT32_UNFUSED,
+    HALF_UP,
+    NEAR,
+    NO_MIX,
+    PIXELS,
+    WIDE,
+)
 from onelayer.backends.cpu.compilation import exact_inlined, exact_kernel
 from onelayer.backends.cpu.counters import DONE, TAKEN, add, take
+from onelayer.backends.cpu.fill import filled
 from onelayer.backends.cpu.float32_sums import (
     far_fused_columns,
     far_unfused_columns,
@@ -30,6 +41,8 @@ from onelayer.backends.cpu.integer_sums import (
     far_columns_wide,
     near_columns,
     near_columns_wide,
+    pixel_columns,
+    pixel_columns_wide,
     sums_of_rows,
     sums_of_rows_wide,
 )
@@ -53,6 +66,12 @@ _f32, _u8, _uint = np.float32, np.uint8, np.uint64
 _GROUP = 4
 """Rows whose columns are summed together."""
 
+_LINE = 64
+"""Bytes of a cache line."""
+
+_LONG = 1024
+"""Bytes of a row from which on the processor foresees by itself what comes next."""
+
 _SHORT = 128
 """Bytes of a row up to which the next image is fetched ahead."""
 
@@ -75,6 +94,19 @@ def _row_split(x, address, at, of_channel, of_column, sources, channels, is_inte
         for c in range(channels):
             for i in range(length):
                 out[to + c * between + i] = x[at + sources[c] * of_channel + i * of_column]
+
+
+@exact_inlined
+def _next_rows_fetched(
+    x, origin, begin, between, rows_between, rows, has_rows, of_row, of_channel, channels, length
+):  # fmt: skip
+    """Have the next group of rows brought nearer; parts of rows are too short for the processor to foresee the next."""
+    for r in range(begin, min(begin + _uint(_GROUP), rows_between)):
+        row_number = between[r]
+        at = origin + (rows[row_number] if has_rows else row_number * of_row)
+        for c in range(channels):
+            for i in range((length + _uint(_LINE - 1)) // _uint(_LINE)):
+                fetch_line(x, at + c * of_channel + i * _uint(_LINE))
 
 
 @exact_inlined
@@ -132,8 +164,36 @@ def _rows_summed(ring, origins, weights, output, steps, arithmetic, bits, length
 
 
 @exact_inlined
-def _stored(values, at, length, has_table, table, d, out, to):
-    if has_table:
+def _pixels_summed(lines, arithmetic, steps, starts, places, weights, bits, width, advance, ring, ring_rows):
+    """Sum the columns of a group of rows, all channels of a pixel together, to four bytes per output in the ring."""
+    for j in range(width):
+        if arithmetic == WIDE:
+            pixel_columns_wide(lines, starts, places, weights, j, steps, advance, bits, ring, ring_rows, _uint(4) * j)
+        else:
+            pixel_columns(lines, starts, places, weights, j, steps, advance, bits, ring, ring_rows, _uint(4) * j)
+
+
+@exact_inlined
+def _pixels_apart(values_address, width, out):
+    """Lay pixels of four bytes, of which three are colors, as three planes."""
+    values = bytes_at(values_address)
+    if width >= BYTES:
+        for block in range((width + _uint(BYTES - 1)) // _uint(BYTES)):
+            j = min(block * _uint(BYTES), width - _uint(BYTES))
+            split_pixels_of_4(values_address + _uint(4) * j, out, j, width)
+    else:
+        for j in range(width):
+            for c in range(_uint(3)):
+                out[c * width + j] = values[_uint(4) * j + c]
+
+
+@exact_inlined
+def _stored(values, at, length, has_table, table, has_affine, affine, d, out, to):
+    if has_affine and length >= LANES:
+        for block in range((length + _uint(LANES - 1)) // _uint(LANES)):
+            j = min(block * _uint(LANES), length - _uint(LANES))
+            affine_values(values, at + j, affine, _uint(5) * d, out, to + j)
+    elif has_table:
         row = d * _uint(256)
         for j in range(length):
             out[to + j] = table[row + _uint(values[at + j])]
@@ -195,9 +255,14 @@ def resized_bytes(call, into):
 
     Args:
         call: uint64 [FIELDS], arguments, images and results, as :mod:`onelayer.backends.cpu.byte_call` lays them out.
-            Nothing is written to it, so that threads can share it.
+            Where its passes are filled, nothing is written to it, so that threads can share it.
         into: Array of the dtype of the results, of any length.
+
+    Returns:
+        False if sums could exceed 32 bits; then nothing is computed.
     """
+    if call[field.FILLS] != 0 and not filled(call):
+        return False
     address, rows, has_rows = call[field.IMAGES], longs_at(call[field.ROWS]), call[field.ROWS] != 0
     result_rows, is_pillow = longs_at(call[field.RESULT_ROWS]), call[field.RESULT_ROWS] != 0
     x, out, out_bytes = bytes_at(address), memory_at(call[field.RESULTS], into), bytes_at(call[field.RESULTS])
@@ -213,7 +278,7 @@ def resized_bytes(call, into):
         call[field.PIECE_ROWS],
         call[field.AT_ONCE],
     )
-    shared = longs_at(call[field.SHARED])
+    shared, is_shared = longs_at(call[field.SHARED]), call[field.SHARED] != 0
     channels, channel_of = call[field.CHANNELS], longs_at(call[field.SOURCES])
     first_column, length, width = call[field.FIRST_COLUMN], call[field.LENGTH], call[field.WIDTH]
     col_kind, col_arithmetic, col_bits = call[field.COL_KIND], call[field.COL_ARITHMETIC], call[field.COL_BITS]
@@ -229,10 +294,12 @@ def resized_bytes(call, into):
     row_arithmetic, row_bits, height = call[field.ROW_ARITHMETIC], call[field.ROW_BITS], call[field.HEIGHT]
     mixing, is_fused, mix = floats_at(call[field.MIX_WEIGHTS]), call[field.MIX_FUSED] != 0, call[field.MIX]
     tables, has_table = memory_at(call[field.TABLE], into), call[field.TABLE] != 0
+    affine, has_affine = floats_at(call[field.AFFINE]), call[field.AFFINE] != 0
     top, left, around = call[field.TOP], call[field.LEFT], memory_at(call[field.AROUND], into)
     whole_height, whole_width = call[field.WHOLE_HEIGHT], call[field.WHOLE_WIDTH]
     channels_out = call[field.CHANNELS_OUT]
-    line = channels * width
+    sums_pixels = col_kind == PIXELS
+    line = _uint(4) * width if sums_pixels else channels * width
     is_framed = whole_height != height or whole_width != width
     sums_rows = row_steps > 0
     is_interleaved = channels == 3 and of_channel == 1 and (of_column == 3 or of_column == 4)
@@ -241,9 +308,10 @@ def resized_bytes(call, into):
     # Rows whose columns are not side by side are laid so first. Windows of sixteen fit in all lines.
     in_place = of_column == 1 and length >= BYTES
     # Rows so short that the processor sees too late which comes next are fetched one image ahead.
+    foresees = in_place and length <= _LONG
     fetches = pieces == 1 and in_place and length <= _SHORT
     of_line = length + _uint(BYTES)
-    all_lines = _uint(0) if col_kind == COPIED or in_place else channels * of_line * _uint(_GROUP)
+    all_lines = _uint(0) if col_kind == COPIED or sums_pixels or in_place else channels * of_line * _uint(_GROUP)
     element = _uint(4) if row_arithmetic in (FLOAT32, FLOAT32_UNFUSED) else _uint(1)
     # Rows of a group beyond those that are needed must not overwrite rows that are still read.
     # A power of two, because a division takes as long as a block of sums.
@@ -256,21 +324,24 @@ def resized_bytes(call, into):
     # Behind the ring lies the row that comes out of the pass along rows.
     row = ring_rows * of_ring
     planes = channels_out * width if is_pillow else _uint(0)
+    apart = channels * width if sums_pixels else _uint(0)
     of_pixel = _uint(1) if channels_out == 1 else _uint(4)
-    scratch_bytes = np.zeros(row + of_ring + width + all_lines + planes, np.uint8)
+    scratch_bytes = np.zeros(row + of_ring + width + all_lines + planes + apart, np.uint8)
     ring_address = _uint(scratch_bytes.ctypes.data)
     grey_address = ring_address + row + of_ring
     lines_address = grey_address + width
     planes_address = lines_address + all_lines
+    apart_address = planes_address + planes
     scratch_numbers = np.zeros(_uint(2 * _GROUP) + taps, np.uint64)
     numbers_address = _uint(scratch_numbers.ctypes.data)
     # Numba counts how often an array is in use, in every inlined function, which takes longer than a short row.
     ring, grey, lines = bytes_at(ring_address), bytes_at(grey_address), bytes_at(lines_address)
+    apart_planes = bytes_at(apart_address)
     line_addresses = longs_at(numbers_address)
     places = longs_at(numbers_address + _uint(8 * _GROUP))
     origins = longs_at(numbers_address + _uint(2 * 8 * _GROUP))
     all_pieces = images * pieces
-    taken = take(shared, TAKEN, at_once)
+    taken = take(shared, TAKEN, at_once) if is_shared else _uint(0)
     begin_taken, end_taken = taken, min(taken + at_once, all_pieces)
     while taken < all_pieces:
         n = taken // pieces
@@ -296,7 +367,7 @@ def resized_bytes(call, into):
                             x, address, of_image_row, of_channel, of_column, channel_of, channels, is_interleaved,
                             length, ring, places[r], width,
                         )  # fmt: skip
-                    elif in_place:
+                    elif in_place or sums_pixels:
                         line_addresses[r] = address + of_image_row
                     else:
                         at = r * channels * of_line
@@ -305,7 +376,17 @@ def resized_bytes(call, into):
                             length, lines, at, of_line,
                         )  # fmt: skip
                         line_addresses[r] = lines_address + at
-                if col_kind != COPIED:
+                if foresees:
+                    _next_rows_fetched(
+                        x, origin, have_end + _uint(_GROUP), between, rows_between, rows, has_rows, of_row, of_channel,
+                        channels, length,
+                    )  # fmt: skip
+                if sums_pixels:
+                    _pixels_summed(
+                        line_addresses, col_arithmetic, steps, starts, orders, weights, col_bits, width,
+                        _uint(4) * of_column, ring, places,
+                    )  # fmt: skip
+                elif col_kind != COPIED:
                     for c in range(channels):
                         at = channel_of[c] * of_channel if in_place else c * of_line
                         if fetches:
@@ -325,6 +406,9 @@ def resized_bytes(call, into):
                     origins[k] = ((begin + k) & within) * of_ring
                 _rows_summed(ring, origins, row_pairs, i, row_steps, row_arithmetic, row_bits, line, row)
                 at = row
+            if sums_pixels:
+                _pixels_apart(ring_address + at, width, apart_planes)
+                at = apart_address - ring_address
             for d in range(channels_out):
                 to = ((n * channels_out + d) * whole_height + top + i) * whole_width
                 if is_pillow:
@@ -336,10 +420,10 @@ def resized_bytes(call, into):
                         out[to + j] = around[d]
                     to += left
                 if mix == NO_MIX:
-                    _stored(ring, at + d * width, width, has_table, tables, d, out, to)
+                    _stored(ring, at + d * width, width, has_table, tables, has_affine, affine, d, out, to)
                 elif has_table:
                     _mixed(ring, at, width, mixing, channels, d, is_fused, mix, grey, _uint(0))
-                    _stored(grey, _uint(0), width, has_table, tables, d, out, to)
+                    _stored(grey, _uint(0), width, has_table, tables, has_affine, affine, d, out, to)
                 else:
                     _mixed(ring, at, width, mixing, channels, d, is_fused, mix, out_bytes, to)
             if is_pillow:
@@ -361,9 +445,10 @@ def resized_bytes(call, into):
                     for j in range(whole_width):
                         out[to + j] = around[d]
         taken += _uint(1)
-        if taken == end_taken:
+        if taken == end_taken and is_shared:
             add(shared, DONE, end_taken - begin_taken)
             taken = take(shared, TAKEN, at_once)
             begin_taken, end_taken = taken, min(taken + at_once, all_pieces)
     # Keeps the memory alive until here: addresses do not.
     scratch_bytes[0] = scratch_numbers[0] = 0
+    return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from onelayer.backends.cpu import byte_call as field
-from onelayer.backends.cpu.byte_call import COPIED, FAR, FLOAT32, FLOAT32_UNFUSED, NARROW, NEAR, WIDE
+from onelayer.backends.cpu.byte_call import COPIED, FAR, FLOAT32, FLOAT32_UNFUSED, NARROW, NEAR, PIXELS, WIDE
 from onelayer.backends.cpu.compilation import inlined_table, table_kernel
 from onelayer.backends.cpu.simd import doubles_at, floats_at, ints_at, longs_at, shorts_at
 from onelayer.backends.cpu.tables import BYTES, FAR_OUTPUTS, LANES, NEAR_OUTPUTS
@@ -39,10 +39,13 @@ from onelayer.backends.cpu.taps import (
 ADDRESSES = 11
 """Length of a workspace."""
 
-_f32, _int, _uint = np.float32, np.int32, np.uint64
+_f32, _f64, _int, _uint = np.float32, np.float64, np.int32, np.uint64
 
 _LOW = np.int32(32767)
 """Lower part of a weight of more than 16 bits."""
+
+_WIDE_REDUCTION = 3.2
+"""Columns per output from which on whole pixels are summed; below, taking the channels apart first is quicker."""
 
 _NO_PLACE = np.int32(0x80008000 - (1 << 32))
 """Two places of a register that stand for zeros, with a zero behind each."""
@@ -133,6 +136,65 @@ def _far(outputs, first, count, whole, steps, origin, last, is_wide, starts, wei
                         weights[to], weights[to + _uint(BYTES)] = w & _LOW, w >> _int(15)
                     else:
                         weights[to] = w
+
+
+@inlined_table
+def _pixel_window(begin, count, windows, span, pixel):
+    """Return where a window of pixels begins, and how many bytes before it the first step does.
+
+    A step reads sixteen bytes: four pixels and, where they are of three bytes, four bytes more. Those lie behind the
+    pixels or, for a window that ends with the last one, before them.
+    """
+    if pixel == 4:
+        return min(begin, span - windows), _int(0)
+    early = min(begin, span - windows - _int(2))
+    if begin + count <= early + windows:
+        return early, _int(0)
+    return span - windows, _int(4)
+
+
+@inlined_table
+def _pixel_steps(outputs, taps, first, count, origin, span, pixel):
+    """Return the number of steps of four pixels in which every output has all its samples; 0 if rows are too short."""
+    steps = (taps + _uint(3)) // _uint(4)
+    for j in range(outputs):
+        begin, _ = _pixel_window(first[j] - origin, count[j], _int(4) * _int(steps), span, pixel)
+        if begin > first[j] - origin:
+            steps += _uint(1)
+            break
+    return steps if _int(4) * _int(steps) + _int(2) <= span else _uint(0)
+
+
+@table_kernel
+def _pixels(outputs, first, count, whole, steps, origin, span, pixel, is_wide, starts, orders, weights):
+    """Fill the layout for sums of whole pixels, of ``pixel`` bytes each.
+
+    Half a register has two of the four pixels of a step, as a pair of samples for each channel.
+    """
+    windows, parts = _int(4) * _int(steps), _uint(2 if is_wide else 1)
+    for i in range(outputs * steps * _uint(8) * parts):
+        weights[i] = 0
+    for j in range(outputs):
+        begin, before = _pixel_window(first[j] - origin, count[j], windows, span, pixel)
+        starts[j] = _uint(begin * pixel - before)
+        for half in range(_uint(2)):
+            for channel in range(_uint(4)):
+                place = before + _int(2 * half) * pixel + _int(channel)
+                # What there is beyond three channels is computed with them, and read by nobody.
+                both = ((place + pixel) << _int(16) | place) & _int(0x000F000F)
+                orders[_uint(8) * j + _uint(4) * half + channel] = both | _NO_PLACE
+        skipped = first[j] - origin - begin
+        for k in range(_uint(count[j])):
+            tap = _uint(skipped) + k
+            w = whole[k * outputs + j]
+            at = (j * steps + tap // _uint(4)) * parts * _uint(8) + (tap // _uint(2) & _uint(1)) * _uint(4)
+            shift = _int(16) * _int(tap & _uint(1))
+            low = ((w & _LOW if is_wide else w) & _int(65535)) << shift
+            high = ((w >> _int(15)) & _int(65535)) << shift
+            for channel in range(_uint(4)):
+                weights[at + channel] |= low
+                if is_wide:
+                    weights[at + _uint(8) + channel] |= high
 
 
 @table_kernel
@@ -228,7 +290,7 @@ def _has_more_taps(count, outputs, unfused):
 
 
 @table_kernel
-def filled_columns(call, work, kind, limit, unfused, in_float32, start, length, resized, low, outputs, flip):
+def filled_columns(call, work, kind, limit, unfused, in_float32, pixel, start, length, resized, low, outputs, flip):
     """Fill the fields of the pass along columns.
 
     Args:
@@ -238,7 +300,8 @@ def filled_columns(call, work, kind, limit, unfused, in_float32, start, length, 
         limit: Bound of weights; see :func:`onelayer.backends.cpu.taps.fixed_point_taps`.
         unfused: Size of the groups of products in float32 that are rounded before they are added.
         in_float32: Whether sums are in float32, along both axes.
-        start: First column of the part of the image that is resized, int64 as all integers here.
+        pixel: Bytes from one pixel to the next, 3 or 4, where its three channels lie side by side; else 0.
+        start: First column of the part of the image that is resized, uint64 as all integers here.
         length: Columns of that part.
         resized: Columns that it is resized to.
         low: First of these that is kept.
@@ -248,7 +311,6 @@ def filled_columns(call, work, kind, limit, unfused, in_float32, start, length, 
     Returns:
         Whether sums of bytes fit into 32 bits.
     """
-    start, length, resized, low, outputs = _uint(start), _uint(length), _uint(resized), _uint(low), _uint(outputs)
     call[field.WIDTH] = outputs
     is_summed = length != resized and kind < NEAREST
     if length == resized and not flip and not in_float32:
@@ -273,6 +335,7 @@ def filled_columns(call, work, kind, limit, unfused, in_float32, start, length, 
         has_more = _has_more_taps(count, outputs, unfused)
         call[field.COL_ARITHMETIC] = FLOAT32_UNFUSED if has_more else FLOAT32
         call[field.COL_BLOCKS], call[field.COL_STEPS] = (outputs + _uint(LANES - 1)) // _uint(LANES), taps
+        column_kind = NEAR if is_near else FAR
     else:
         whole = ints_at(work[WHOLE])
         if is_summed:
@@ -287,17 +350,28 @@ def filled_columns(call, work, kind, limit, unfused, in_float32, start, length, 
                 whole[j] = 2
         origin, span = _bounds(outputs, first, count)
         last = max(span - _int(BYTES), _int(0))
-        is_near = _near(outputs, taps, first, whole, origin, last, is_wide, starts, places, weights)
         call[field.COL_ARITHMETIC] = WIDE if is_wide else NARROW
-        call[field.COL_BLOCKS] = (outputs + _uint(NEAR_OUTPUTS - 1)) // _uint(NEAR_OUTPUTS)
-        call[field.COL_STEPS] = (taps + _uint(1)) // _uint(2)
-        if not is_near:
+        pixel_steps = _uint(0)
+        if pixel and _f64(length) > _WIDE_REDUCTION * _f64(resized):
+            pixel_steps = _pixel_steps(outputs, taps, first, count, origin, span, _int(pixel))
+        if pixel_steps:
+            column_kind = PIXELS
+            _pixels(
+                outputs, first, count, whole, pixel_steps, origin, span, _int(pixel), is_wide, starts, places, weights
+            )
+            call[field.COL_BLOCKS], call[field.COL_STEPS] = outputs, pixel_steps
+        elif _near(outputs, taps, first, whole, origin, last, is_wide, starts, places, weights):
+            column_kind = NEAR
+            call[field.COL_BLOCKS] = (outputs + _uint(NEAR_OUTPUTS - 1)) // _uint(NEAR_OUTPUTS)
+            call[field.COL_STEPS] = (taps + _uint(1)) // _uint(2)
+        else:
+            column_kind = FAR
             steps = (taps + _uint(BYTES - 1)) // _uint(BYTES)
             _far(outputs, first, count, whole, steps, origin, last, is_wide, starts, shorts_at(work[COL_WEIGHTS]))
             call[field.COL_BLOCKS] = (outputs + _uint(FAR_OUTPUTS - 1)) // _uint(FAR_OUTPUTS)
             call[field.COL_STEPS] = steps
     call[field.FIRST_COLUMN], call[field.LENGTH] = start + _uint(origin), _uint(span)
-    call[field.COL_KIND], call[field.COL_BITS] = NEAR if is_near else FAR, bits
+    call[field.COL_KIND], call[field.COL_BITS] = column_kind, bits
     call[field.COL_STARTS], call[field.COL_PLACES] = work[STARTS], work[PLACES]
     call[field.COL_WEIGHTS] = work[COL_WEIGHTS]
     return fits
@@ -305,8 +379,7 @@ def filled_columns(call, work, kind, limit, unfused, in_float32, start, length, 
 
 @table_kernel
 def filled_rows(call, work, kind, limit, unfused, in_float32, start, length, resized, low, outputs, flip):
-    """Fill the fields of the pass along rows; arguments as in :func:`filled_columns`."""
-    start, length, resized, low, outputs = _uint(start), _uint(length), _uint(resized), _uint(low), _uint(outputs)
+    """Fill the fields of the pass along rows; arguments as in :func:`filled_columns`, but for ``pixel``."""
     call[field.HEIGHT] = outputs
     call[field.DESCENDS] = 0
     first, count, between = ints_at(work[FIRST]), ints_at(work[NUMBERS]), longs_at(work[COPIES])
@@ -354,25 +427,23 @@ def filled_rows(call, work, kind, limit, unfused, in_float32, start, length, res
 
 
 @table_kernel
-def filled(call, work, kind, limit, unfused, rows, cols):
-    """Fill the fields of both passes; see :func:`filled_columns`.
-
-    Args:
-        call: Call of the byte kernel.
-        work: Workspace.
-        kind: Filter.
-        limit: Bound of weights.
-        unfused: Size of groups of products.
-        rows: Start, length, resized, low, outputs and flip of the rows.
-        cols: The same of the columns.
+def filled(call):
+    """Fill the fields of both passes of a call, for the size and the arithmetic that it holds.
 
     Returns:
         Whether sums of bytes fit into 32 bits.
     """
-    in_float32 = FLOAT32_BILINEAR <= kind < NEAREST and (rows[1] != rows[2] or cols[1] != cols[2])
+    work, kind = longs_at(call[field.FILLS]), np.int64(call[field.FILTER])
+    limit, unfused = np.int64(call[field.LIMIT]), np.int64(call[field.UNFUSED])
+    is_resized = call[field.ROW_LENGTH] != call[field.ROW_RESIZED] or call[field.COL_LENGTH] != call[field.COL_RESIZED]
+    in_float32 = FLOAT32_BILINEAR <= kind < NEAREST and is_resized
     fits = filled_columns(
-        call, work, kind, limit, unfused, in_float32, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5] != 0
-    )
+        call, work, kind, limit, unfused, in_float32, call[field.PIXEL],
+        call[field.COL_START], call[field.COL_LENGTH], call[field.COL_RESIZED],
+        call[field.COL_LOW], call[field.COL_KEPT], call[field.COL_FLIP] != 0,
+    )  # fmt: skip
     return fits & filled_rows(
-        call, work, kind, limit, unfused, in_float32, rows[0], rows[1], rows[2], rows[3], rows[4], rows[5] != 0
-    )
+        call, work, kind, limit, unfused, in_float32,
+        call[field.ROW_START], call[field.ROW_LENGTH], call[field.ROW_RESIZED],
+        call[field.ROW_LOW], call[field.ROW_KEPT], call[field.ROW_FLIP] != 0,
+    )  # fmt: skip

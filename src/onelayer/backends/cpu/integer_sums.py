@@ -224,6 +224,61 @@ far_columns, far_columns_wide = _far_columns_by(parts=1), _far_columns_by(parts=
 """Do the same for one row and 8 outputs."""
 
 
+def _pixel_columns_by(parts):
+    @intrinsic
+    def pixel_columns(_typing, lines, starts, orders, weights, output, steps, advance, bits, out, out_rows, to):
+        signature = types.void(lines, starts, orders, weights, output, steps, advance, bits, out, out_rows, to)
+
+        def generate(context, builder, signature, arguments):
+            kinds = signature.args
+            lines, starts, orders, weights, out, out_rows = (
+                data_of(context, builder, kinds[i], arguments[i]) for i in (0, 1, 2, 3, 8, 9)
+            )
+            output, steps, advance, bits, to = (arguments[i] for i in (4, 5, 6, 7, 10))
+            shift, half = _shift_and_half(builder, bits)
+            start = builder.load(builder.gep(starts, [output]))
+            order = loaded(builder, orders, builder.mul(output, constant(2 * BYTES)), BYTES_32)
+            sums = [_Sums(builder, parts, None) for _ in range(4)]
+            row_lines = [line_at(builder, lines, constant(row), start) for row in range(4)]
+            first = builder.mul(output, steps)
+            with cgutils.for_range(builder, steps) as loop:
+                weights_at = builder.mul(builder.add(first, loop.index), constant(BYTES * parts))
+                factors = _weights_of(builder, weights, weights_at, parts, BYTES)
+                at = builder.mul(loop.index, advance)
+                for each, line in zip(sums, row_lines, strict=True):
+                    pixels = loaded(builder, line, at, BYTES_16)
+                    samples = permuted(builder, joined(builder, pixels, pixels), order)
+                    each.add(builder, builder.bitcast(samples, SHORTS_16), factors)
+            values = [each.value(builder) for each in sums]
+            pairs = []
+            for pair in (0, 2):
+                halves = [
+                    shuffled(builder, *values[pair : pair + 2], order)
+                    for order in ([*range(4), *range(8, 12)], [*range(4, 8), *range(12, 16)])
+                ]
+                total = builder.add(builder.add(*halves), splat(builder, half, LANES))
+                pairs.append(_shifted(builder, total, shift))
+            shorts = _packed_shorts(builder, *pairs)
+            packed = builder.bitcast(_packed_bytes(builder, shorts, shorts), INTS_8)
+            # Packing leaves rows in the order 0 2 0 2, 1 3 1 3.
+            for row, place in enumerate((0, 4, 1, 5)):
+                pixel = builder.extract_element(packed, ir.Constant(INT, place))
+                row_at = builder.load(builder.gep(out_rows, [constant(row)]))
+                stored(builder, pixel, out, builder.add(row_at, to))
+
+        return signature, generate
+
+    return pixel_columns
+
+
+pixel_columns, pixel_columns_wide = _pixel_columns_by(1), _pixel_columns_by(2)
+"""Set four bytes from ``out[out_rows[r] + to]`` on to an output of all channels of row r, for four rows.
+
+Each of ``steps`` takes sixteen bytes from ``lines[r] + starts[output]`` on, ``advance`` bytes after those before, which
+hold four pixels. In the order ``orders[32 · output:]`` they are two pairs of pixels, channel by channel.
+"""
+
+
 def _sums_of_rows_by(parts):
     @intrinsic
     def sums_of_rows(_typing, x, origins, weights, weights_at, pairs, begin, bits, out, to):

@@ -16,6 +16,7 @@ from onelayer.algebra import Separable, Shape, SpatialSparse
 from onelayer.algebra.operator import IntArray
 from onelayer.backends.cpu import byte_call, byte_kernel, float_kernel, gather_kernel
 from onelayer.backends.cpu import byte_call as field
+from onelayer.backends.cpu.affine import affine_of
 from onelayer.backends.cpu.counters import HAS_NAN, wait_a_little
 from onelayer.backends.cpu.integer_sums import LOW_BITS
 from onelayer.backends.cpu.split import ByteSegment, Float32Pass, Pass
@@ -322,6 +323,8 @@ class ByteLaunch(KernelLaunch):
         segment, fields = self._segment, self._fields.copy()
         if segment.table is not None:
             fields[field.TABLE] = in_dtype(segment.table, out)
+            if out == torch.float32 and (factors := affine_of(segment.table.astype(np.float32))) is not None:
+                fields[field.AFFINE] = factors
         frame_values = np.zeros(self.out_shape[0]) if segment.frame is None else segment.frame.values
         fields[field.AROUND] = in_dtype(frame_values, out)
         arrays = {place: np.ascontiguousarray(each) for place, each in fields.items() if isinstance(each, np.ndarray)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onelayer.algebra import AxisMap, Float32Sum, Lookup, Program, Quantize, Separable, Stage, Taps
+from onelayer.algebra import Activation, AxisMap, Float32Sum, Program, Quantize, Separable, Stage, Taps
 from onelayer.algebra.fixed_point import whole_weights
 from onelayer.algebra.operator import FloatArray, IntArray, Shape
 
@@ -157,8 +157,13 @@ def _first_segment(stages: Sequence[Stage], shape: Shape) -> tuple[ByteSegment, 
     if frame is not None and not _are_bytes(frame.values):
         return "its padding is no byte"
     table = None
-    if length < len(stages) and isinstance(lookup := stages[length], Lookup):
-        table, length = np.broadcast_to(lookup.table, (channel_count, 256)), length + 1
+    end = length
+    while end < len(stages) and isinstance(stages[end], Activation):
+        end += 1
+    if end > length:
+        # Whatever is done to each value is done to 256 of them.
+        table = Program((channel_count, 1, 256), tuple(stages[length:end])).apply(_every_byte(channel_count))[:, 0]
+        length = end
         if frame is not None:
             frame = replace(frame, values=table[np.arange(channel_count), frame.values.astype(np.int64)])
         elif (around := _frame_alone(stages, length)) is not None:
@@ -234,6 +239,10 @@ def _sums_rows_only(stage: Float32Sum) -> bool:
 def _copies(selection: AxisMap) -> Taps:
     count = selection.n_out
     return Taps(selection.n_in, selection.starts, np.ones(count, np.int64), np.ones((count, 1), np.float32))
+
+
+def _every_byte(channels: int) -> FloatArray:
+    return np.tile(np.arange(256.0), (channels, 1, 1))
 
 
 def _are_bytes(values: FloatArray) -> bool:
