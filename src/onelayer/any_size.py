@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from onelayer.backends import BackendName, LoweringTarget, lower_any_size
 from onelayer.backends.cpu import memory
 from onelayer.backends.kernel_memory import as_batch, delivered, memory_for
 from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory
-from onelayer.errors import OnelayerError
 from onelayer.frontends import Transform
 from onelayer.frontends.placement import Placed
 from onelayer.frontends.structure import Structure
@@ -23,13 +23,6 @@ from onelayer.programs import Source, Transforms
 
 SMALL = 2048
 """Pixels of a PIL image up to which Pillow has resized it before a kernel is called."""
-
-LARGE = 1 << 19
-"""Pixels of a tensor from which on the rule of :data:`REDUCTION` holds."""
-
-REDUCTION = 5
-"""Input columns per output column from which on PyTorch is as fast or faster, where the colors of a pixel lie side by
-side: it adds up pixels as they lie, and the kernel takes colors apart first."""
 
 
 def kind_of_image(image: Any) -> object:
@@ -71,33 +64,6 @@ def any_size_pipeline(
     return AnySizePipeline(structure, *lowered, target, original)
 
 
-def leaves_reductions(structure: Structure) -> bool:
-    """Whether a pipeline resizes tensors as PyTorch does with bytes, which is quick at large reductions."""
-    sums = structure.sums
-    return sums is not None and sums.limit > 0 and structure.input_spec.container in ("tensor", "image")
-
-
-class _Sizes:
-    """Places images of a structure, and remembers where the last one was placed."""
-
-    def __init__(self, structure: Structure) -> None:
-        self._structure = structure
-        self._last: tuple[int, int, Placed | None] = (0, 0, None)
-
-    def place(self, height: int, width: int) -> Placed | None:
-        """Place an image; None where only a program for its size can say what becomes of it."""
-        last = self._last
-        if last[0] == height and last[1] == width:
-            return last[2]
-        try:
-            placed = self._structure.place(height, width) if min(height, width) > 0 else None
-        except OnelayerError:
-            # Derived for this size, it says which transform refuses it.
-            placed = None
-        self._last = height, width, placed
-        return placed
-
-
 class AnySizePipeline:
     """A pipeline that is prepared for images of every size of one container, dtype and number of channels.
 
@@ -121,10 +87,10 @@ class AnySizePipeline:
         self._written = written
         self._target = target
         self._for_small = original if structure.stays_pil else None
-        self._for_reductions = original if leaves_reductions(structure) else None
         self._container, self._output = structure.input_spec.container, structure.output_spec
         self._channels = structure.output_spec.shape[0]
-        self._sizes = _Sizes(structure)
+        # With padding, it depends on the size whether information about a PIL image is kept.
+        self._size = None if self._output.container == "pil" else structure.size
 
     def __call__(self, image: Any, out: torch.Tensor | None, threads: int | None = None) -> Any:
         """Compute the result of an image, or of a batch; None where only a program for its size can.
@@ -148,18 +114,20 @@ class AnySizePipeline:
         if self._for_small is not None and width * height < SMALL and out is None:
             return self._for_small(image)
         image.load()
-        table, placed = rows_of(image), self._sizes.place(height, width)
-        if table is None or placed is None:
+        if (table := rows_of(image)) is None:
             return None
         images = PixelMemory(0, 0, 1, 0, BYTES_PER_PIXEL[image.mode], table, 1, image)
         if self._output.container == "pil" and out is None:
+            if (placed := self._compute.place(height, width)) is None:
+                return None
             made = PIL.Image.new("L" if self._channels == 1 else "RGB", (placed.width, placed.height), None)
-            if placed.fill is None:
+            if placed.frame < 0:
                 # As in torchvision, which pads into a new image.
                 made.info = image.info.copy()
             if (table := rows_of(made)) is not None:
-                return made if self._compute(images, placed, ResultMemory(0, table, made), threads) else None
-        return self._computed(images, placed, (self._channels, placed.height, placed.width), out, _NO_PIXELS, threads)
+                is_made = self._compute(images, height, width, ResultMemory(0, table, made), threads)
+                return made if is_made else None
+        return self._computed(images, height, width, (), out, _NO_PIXELS, threads)
 
     def _of_tensor(self, image: Any, out: torch.Tensor | None, threads: int) -> Any:
         pixels = image if self._container == "tensor" else pixels_of(image)
@@ -169,40 +137,36 @@ class AnySizePipeline:
             # Under torch.func.vmap, or sparse: no numbers in memory.
             return None
         *batch, _, height, width = pixels.shape
-        if (placed := self._sizes.place(height, width)) is None:
-            return None
-        if self._for_reductions is not None and out is None and height * width >= LARGE and strides[-1] > 1:
-            _, length, resized, *_ = placed.cols
-            if length >= REDUCTION * resized:
-                return self._for_reductions(image)
-        count = 1
+        count, of_image = 1, 0
         if batch:
             flat = as_batch(pixels)
-            count, address, strides, pixels = len(flat), flat.data_ptr(), flat.stride()[1:], flat
-            of_image = flat.stride(0)
-        else:
-            of_image = 0
+            count, address, pixels = len(flat), flat.data_ptr(), flat
+            of_image, *strides = flat.stride()
         of_channel, of_row, of_column = strides
         images = PixelMemory(address, of_image, of_channel, of_row, of_column, 0, count, pixels)
-        return self._computed(
-            images, placed, (*batch, self._channels, placed.height, placed.width), out, image, threads
-        )
+        return self._computed(images, height, width, batch, out, image, threads)
 
     def _computed(
         self,
         images: PixelMemory,
-        placed: Placed,
-        shape: tuple[int, ...],
+        height: int,
+        width: int,
+        batch: Sequence[int],
         out: torch.Tensor | None,
         image: Any,
         threads: int,
     ) -> Any:
-        """Compute a result of a shape; see :meth:`__call__`."""
+        """Compute the results of a batch; see :meth:`__call__`."""
+        if (size := self._size) is None:
+            if (placed := self._compute.place(height, width)) is None:
+                return None
+            size = placed.height, placed.width
+        shape = *batch, self._channels, *size
         if out is not None:
             check_memory(out, shape, self._output, image if isinstance(image, torch.Tensor) else _NO_PIXELS)
         written = memory_for(shape, self._written, out, memory.empty)
         results = ResultMemory(written.data_ptr(), 0, written)
-        if images.images and not self._compute(images, placed, results, threads):
+        if images.images and not self._compute(images, height, width, results, threads):
             return None
         result = delivered(written, out, self._target)
         if out is None and self._container == "tensor" and len(shape) == 4:
@@ -222,16 +186,15 @@ class CopyPipeline:
 
     def __init__(self, structure: Structure) -> None:
         self._container, self._output = structure.input_spec.container, structure.output_spec
-        self._sizes = _Sizes(structure)
-        self._fills = dict(zip(map(id, structure.steps), structure.fills, strict=True))
+        self._structure = structure
 
     def __call__(self, image: Any, out: torch.Tensor | None) -> Any:
         """Compute the result of an image, or of a batch; see :class:`AnySizePipeline`."""
         if self._container == "pil":
-            placed = self._sizes.place(image.height, image.width)
+            placed = self._structure.place(image.height, image.width)
             return None if placed is None or out is not None else self._of_pillow(image, placed)
         pixels = pixels_of(image)
-        placed = self._sizes.place(*pixels.shape[-2:])
+        placed = self._structure.place(*pixels.shape[-2:])
         if placed is None:
             return None
         result = self._of_tensor(pixels, placed)
@@ -251,7 +214,7 @@ class CopyPipeline:
         below, right = placed.height - height - placed.top, placed.width - width - placed.left
         if not (placed.top or placed.left or below or right):
             return kept
-        values = self._fills[id(placed.fill)]
+        values = self._structure.fills[placed.frame]
         framed = torch.nn.functional.pad(kept, [placed.left, right, placed.top, below], value=float(values[0]))
         if (values != values[0]).any():
             fill = torch.from_numpy(values).to(pixels.device, pixels.dtype)[:, None, None]
@@ -274,7 +237,7 @@ class CopyPipeline:
             kept = kept.transpose(_TRANSPOSES[flips])
         if not is_framed:
             return kept
-        values = tuple(int(value) for value in self._fills[id(placed.fill)])
+        values = tuple(int(value) for value in self._structure.fills[placed.frame])
         # As in torchvision, which pads into a new image: what the image knew about itself is not kept.
         framed = PIL.Image.new(image.mode, (placed.width, placed.height), values if len(values) > 1 else values[0])
         framed.paste(kept, (placed.left, placed.top))

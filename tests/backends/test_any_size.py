@@ -20,15 +20,15 @@ from torchvision.models import ResNet50_Weights
 from torchvision.transforms import functional as f1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
+from torchvision.transforms.v2.functional._geometry import _compute_resized_output_size
 
 import onelayer
 from onelayer.algebra import AxisMap, Taps
 from onelayer.algebra.fixed_point import bits_of, in_fixed_point
 from onelayer.algebra.float32_sum import resized_in_float32
 from onelayer.any_size import AnySizePipeline, CopyPipeline
-from onelayer.backends.cpu import affine, any_size, taps
-from onelayer.frontends.placement import Axis, Placement
-from onelayer.frontends.torchvision.resize import resizes_bytes
+from onelayer.backends.cpu import affine, any_size, fill, taps
+from onelayer.frontends import placement
 from onelayer.images import pillow_memory
 
 Mode = v2.InterpolationMode
@@ -134,37 +134,62 @@ def test_any_copied_samples(n_in: int, n_out: int, kind: int, data: st.DataObjec
 crops = st.tuples(st.integers(-5, 30), st.integers(1, 40))
 
 
-@given(st.integers(1, 40), st.none() | st.integers(1, 40), st.lists(crops | st.none(), max_size=4))
+@given(st.integers(1, 40), st.none() | st.integers(2, 40), st.lists(crops | st.none(), max_size=4))
 @example(20, None, [None, (3, 10), (2, 5)])
 @example(20, 15, [(-3, 30), None, (1, 9)])
 def test_any_axis_is_what_slices_make_of_it(length: int, resized: int | None, changes: list[Any]) -> None:
     """Crops, flips and frames in a few numbers; −1 stands for the frame."""
-    axis, samples = Axis(length), np.arange(length)
-    if resized is not None:
-        assert axis.resize(resized)
-        samples = np.arange(resized)
+    samples = np.arange(length if resized is None else resized)
+    moves = [] if resized is None else [placement.RESIZE_TO, 1, resized, 0, 0]
+    numbers, is_framed = [0] * placement.NUMBERS, False
     for change in changes:
         if change is None:
-            axis.reverse()
+            moves += [placement.FLIP_COLS, 0, 0, 0, 0]
             samples = samples[::-1]
-            continue
-        start, size = change
-        padded = np.pad(samples, 100, constant_values=-1)[100 + start : 100 + start + size]
-        is_left = axis.crop(start, size)
-        assert is_left == (padded >= 0).any()
-        if not is_left:
-            return
-        samples = padded
-    _, before, after, low, kept, flip = axis.window
+        else:
+            start, size = change
+            moves += [placement.CROP, 0, start, 1, size]
+            leaves = start < 0 or start + size > len(samples)
+            samples = np.pad(samples, 100, constant_values=-1)[100 + start : 100 + start + size]
+            if (leaves and is_framed) or (samples < 0).all():
+                assert not placement.place(moves, 1, length, numbers)
+                return
+            is_framed = bool((samples < 0).any())
+    assert placement.place(moves, 1, length, numbers)
+    _, before, after, low, kept, flip, left, right, size, _ = numbers[placement.COLS :]
     inner = np.arange(low, low + kept)
-    np.testing.assert_array_equal(
-        np.pad(inner[::-1] if flip else inner, (axis.before, axis.after), constant_values=-1), samples
-    )
-    assert (before, after, axis.size) == (length, resized or length, len(samples))
+    np.testing.assert_array_equal(np.pad(inner[::-1] if flip else inner, (left, right), constant_values=-1), samples)
+    assert (before, after, size) == (length, resized or length, len(samples))
+
+
+@st.composite
+def any_move(draw: st.DrawFn) -> tuple[int, ...]:
+    kind, numbers = draw(st.integers(0, 7)), st.integers(-3, 60)
+    return (kind, *(draw(numbers) for _ in range(placement.MOVE - 1)))
+
+
+@given(st.lists(any_move(), max_size=4), st.integers(1, 700), st.integers(1, 700))
+def test_any_moves_compiled_and_in_python(moves: list[tuple[int, ...]], height: int, width: int) -> None:
+    flat = [number for move in moves for number in move]
+    numbers, compiled = [0] * placement.NUMBERS, np.zeros(placement.NUMBERS, np.int64)
+    is_placed = placement.place(flat, height, width, numbers)
+    assert fill._place(np.array(flat, np.int64), height, width, compiled) == is_placed
+    if is_placed:
+        assert compiled.tolist() == numbers
+
+
+@given(st.integers(1, 700), st.integers(1, 700), st.sampled_from([9, 224, 256]), st.none() | st.integers(300, 400))
+def test_any_size_is_that_of_the_library(height: int, width: int, size: int, longest: int | None) -> None:
+    for transform in (v2.Resize(size, max_size=longest), v2.Resize(None, max_size=size)):
+        structure = onelayer.compile(transform).source.structure(onelayer.ImageSpec((1, 1, 1), "uint8", "tensor"))
+        assert not isinstance(structure, str)
+        placed = structure.place(height, width)
+        expected = _compute_resized_output_size((height, width), transform.size, transform.max_size)
+        assert [placed.height, placed.width] == expected if placed else min(expected) <= 1
 
 
 def test_frames_of_one_fill_only() -> None:
-    placement, steps = Placement(20, 30), [v2.CenterCrop(40), v2.Pad(2, fill=7)]
+    steps = [v2.CenterCrop(40), v2.Pad(2, fill=7)]
     layer = onelayer.compile(v2.Compose([v2.Resize((20, 30)), *steps]))
     image = torch.randint(0, 256, (3, 17, 11), dtype=torch.uint8)
     # A frame of zeros with a frame of sevens around it is more than the kernel puts around an image.
@@ -172,7 +197,6 @@ def test_frames_of_one_fill_only() -> None:
     assert not isinstance(structure, str)
     assert structure.place(17, 11) is None
     assert torch.equal(layer(image), layer.transform(image))
-    assert placement.placed().fill is None
 
 
 def test_a_frame_behind_the_conversion_is_not_converted() -> None:
@@ -389,7 +413,7 @@ def test_what_the_original_does_sooner_is_left_to_it() -> None:
     for image, is_left in (
         (Image.new("RGB", (32, 32), 3), True),
         (Image.new("RGB", (320, 32), 3), False),
-        (last, resizes_bytes("bilinear")),
+        (last, False),
         (last.contiguous(), False),
         (last[..., :140], False),
     ):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from onelayer.frontends.placement import rows_first
 from onelayer.frontends.torchvision import passed_here, rounding_rules
 
 REPOSITORY = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def test_a_version_that_was_not_tested_warns_once(monkeypatch: pytest.MonkeyPatc
     pretend(monkeypatch, "99.1.2")
     with pytest.warns(UserWarning, match=r"pillow 99.1.2 was not compared .*onelayer selfcheck"):
         newest = rounding_rules.pillow_resize()
-    assert newest.first((100, 40), (10, 30)) == "rows"
+    assert rows_first(newest.first, 100, 40, 10, 30)
     with silence():
         assert rounding_rules.pillow_resize() is newest
     pretend(monkeypatch, "99.1.2", "AVX2")
@@ -111,7 +112,8 @@ def test_the_order_of_pillows_passes(monkeypatch: pytest.MonkeyPatch) -> None:
         ("13.0.0", (10, 40), (100, 400), "cols"),
     ):
         pretend(monkeypatch, installed)
-        assert rounding_rules.pillow_resize().first(before, after) == first, (installed, before, after)
+        rule = rounding_rules.pillow_resize().first
+        assert rows_first(rule, *before, *after) == (first == "rows"), (installed, before, after)
 
 
 def test_another_processor_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,12 +91,16 @@ class ResultMemory(NamedTuple):
 class ComputeAnySize(Protocol):
     """A structure that was lowered: a pipeline for images of any size."""
 
-    def __call__(self, images: PixelMemory, placed: Placed, results: ResultMemory, threads: int) -> bool:
+    def place(self, height: int, width: int) -> Placed | None:
+        """Place images of a size in the result; None where only a program for it can."""
+
+    def __call__(self, images: PixelMemory, height: int, width: int, results: ResultMemory, threads: int) -> bool:
         """Compute; return False where only a program for one size can.
 
         Args:
             images: Images of one size, at least one.
-            placed: Place of images of this size in the result.
+            height: Rows of each, at least 1.
+            width: Columns of each, at least 1.
             results: Memory for the results.
             threads: Maximum number of threads.
         """

@@ -11,7 +11,7 @@ import torch
 
 from onelayer.algebra import Operator, Program, Shape, Simplified
 from onelayer.algebra.rewrite import RuleApplication
-from onelayer.any_size import REDUCTION, SMALL, leaves_reductions
+from onelayer.any_size import SMALL
 from onelayer.backends import DESCRIPTIONS, choose
 from onelayer.errors import OnelayerError
 from onelayer.explanation.cost import cost_before, cost_of_step, costs_of_stages, total
@@ -101,8 +101,6 @@ def _sizes(layer: OneLayer, spec: ImageSpec) -> str:
     left = ""
     if may_leave and structure.stays_pil:
         left = f"; images of fewer than {SMALL:,} pixels are left to Pillow, which is as fast"
-    elif may_leave and leaves_reductions(structure):
-        left = f"; large images, colors side by side, with {REDUCTION} columns for one are left to PyTorch"
     return f"none takes a plan of its own; tables are filled for each image, here for rows {rows}, columns {cols}{left}"
 
 

@@ -1,13 +1,13 @@
 """Place an image of any size in the result of crops, resizes, flips and pads, in a few integers per axis.
 
-What a pipeline does to rows and columns follows from the size of the image by simple arithmetic. Steps of that kind do
-the arithmetic alone; with the size that it gives, compiled code fills the tables of a kernel.
+What a pipeline does to rows and columns follows from the size of the image by simple arithmetic. Each step of that kind
+is one move. :func:`place` makes the moves; the CPU backend compiles it, and fills a kernel's tables with what it gives.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]
 """Height and width."""
-
-FirstPass = Literal["rows", "cols"]
 
 SumsName = Literal[
     "box",
@@ -39,6 +37,22 @@ SumsName = Literal[
 """Filters with their arithmetic: five that widen, in fixed point; PyTorch's two that do not; its two that widen, in
 float32; three that copy samples."""
 
+FirstPass = Literal[0, 1, 2]
+
+COLUMNS_FIRST: FirstPass = 0
+ROWS_FIRST_IF_TALL: FirstPass = 1
+ROWS_FIRST_IF_SHORTENED: FirstPass = 2
+"""Choices of the first of two passes of a resize: always along columns; along rows where a very tall image becomes
+shorter; along rows where it becomes shorter by more than twice of what it becomes narrower by."""
+
+
+def rows_first(choice: FirstPass, height: int, width: int, new_height: int, new_width: int) -> bool:
+    """Whether the first pass of a resize is along rows."""
+    shorter, narrower = height - new_height, width - new_width
+    if choice == ROWS_FIRST_IF_TALL:
+        return height > 100 * width and shorter > 0
+    return choice == ROWS_FIRST_IF_SHORTENED and shorter > 0 and shorter > 2 * narrower
+
 
 @dataclass(frozen=True)
 class Sums:
@@ -48,80 +62,137 @@ class Sums:
         name: Filter, with its arithmetic.
         limit: Number that the largest weight in fixed point stays below; 0 for always 22 bits of fraction.
         unfused: Products in float32 per group whose products are rounded before they are added; 0 for none.
-        first: Choice of the axis of the first pass, by the sizes before and after.
+        first: Choice of the first pass.
     """
 
     name: SumsName
     limit: int
     unfused: int
-    first: Callable[[Size, Size], FirstPass]
+    first: FirstPass
+
+
+(
+    RESIZE_TO,  # Height, width.
+    RESIZE_SHORT,  # New length of the shorter side, largest length of the longer side or 0.
+    RESIZE_LONG,  # New length of the longer side.
+    CROP_MIDDLE,  # Height, width; with a frame where the image is smaller.
+    CROP,  # Top, left, height, width; with a frame where the window leaves the image.
+    PAD,  # Left, top, right, bottom.
+    FLIP_ROWS,
+    FLIP_COLS,
+) = range(8)
+"""Kinds of moves, with their arguments."""
+
+MOVE = 5
+"""Numbers of a move: its kind and four arguments."""
+
+Move = tuple[int, int, int, int, int]
+
+(
+    START,  # First sample of the part of the image that is resized.
+    LENGTH,  # Length of that part.
+    RESIZED,  # Length that it is resized to.
+    LOW,  # First of these samples that is kept.
+    KEPT,  # Number of these that are kept.
+    FLIP,  # Whether the last of them comes first, 0 or 1.
+    BEFORE,  # Samples of the frame before them.
+    AFTER,  # Samples of the frame after them.
+    SIZE,  # Samples that come out, with the frame.
+) = range(9)
+"""Numbers of an axis."""
+
+ROWS, COLS, FRAME = 0, 9, 18
+"""Where the numbers of both axes begin in those of an image, and the place of the step whose fill its frame has: -1
+without a frame."""
+
+NUMBERS = 19
+"""Numbers that place an image."""
+
+
+def place(moves: Sequence[int], height: int, width: int, placed: MutableSequence[int]) -> bool:
+    """Make the moves for an image, on integers alone: Numba compiles this function, too.
+
+    Sources of the arithmetic: torchvision's ``_compute_resized_output_size`` and ``center_crop``.
+
+    Args:
+        moves: Moves, one after the other, :data:`MOVE` numbers each.
+        height: Rows of the image, at least 1.
+        width: Columns of the image, at least 1.
+        placed: :data:`NUMBERS` numbers, to be set.
+
+    Returns:
+        False if only stages can say what becomes of an image of this size.
+    """
+    for axis, length in ((ROWS, height), (COLS, width)):
+        placed[axis + START] = placed[axis + LOW] = placed[axis + FLIP] = 0
+        placed[axis + BEFORE] = placed[axis + AFTER] = 0
+        placed[axis + LENGTH] = placed[axis + RESIZED] = placed[axis + KEPT] = placed[axis + SIZE] = length
+    placed[FRAME] = -1
+    for step in range(len(moves) // MOVE):
+        at = MOVE * step
+        kind, first, second, third, fourth = moves[at], moves[at + 1], moves[at + 2], moves[at + 3], moves[at + 4]
+        rows, cols = placed[ROWS + SIZE], placed[COLS + SIZE]
+        if kind >= FLIP_ROWS:
+            axis = ROWS if kind == FLIP_ROWS else COLS
+            placed[axis + FLIP] = 1 - placed[axis + FLIP]
+            before, after = placed[axis + BEFORE], placed[axis + AFTER]
+            placed[axis + BEFORE], placed[axis + AFTER] = after, before
+        elif kind <= RESIZE_LONG:
+            new_rows, new_cols = first, second
+            if kind != RESIZE_TO:
+                short, long = min(rows, cols), max(rows, cols)
+                new_short, new_long = first, int(first * long / short)
+                if kind == RESIZE_LONG:
+                    new_short, new_long = int(first * short / long), first
+                elif second > 0 and new_long > second:
+                    new_short, new_long = int(second * new_short / new_long), second
+                new_rows, new_cols = (new_short, new_long) if rows < cols else (new_long, new_short)
+            # PyTorch computes some resizes to a width of 1 wrongly, which the stages know.
+            if new_rows < 1 or new_cols <= 1:
+                return False
+            for axis, size in ((ROWS, new_rows), (COLS, new_cols)):
+                if size == placed[axis + SIZE]:
+                    continue
+                is_framed = placed[axis + BEFORE] > 0 or placed[axis + AFTER] > 0
+                if placed[axis + FLIP] or is_framed or placed[axis + RESIZED] != placed[axis + LENGTH]:
+                    return False
+                placed[axis + START] += placed[axis + LOW]
+                placed[axis + LENGTH] = placed[axis + SIZE]
+                placed[axis + RESIZED] = placed[axis + KEPT] = placed[axis + SIZE] = size
+                placed[axis + LOW] = 0
+        else:
+            top, left, new_rows, new_cols = first, second, third, fourth
+            if kind == CROP_MIDDLE:
+                new_rows, new_cols = first, second
+                # Torchvision's padding rounds down, its crops round half to even.
+                top, left = rows - new_rows, cols - new_cols
+                top = top // 2 + (top & (top // 2) & 1) if top > 0 else -(-top // 2)
+                left = left // 2 + (left & (left // 2) & 1) if left > 0 else -(-left // 2)
+            elif kind == PAD:
+                top, left, new_rows, new_cols = -second, -first, rows + second + fourth, cols + first + third
+            if top < 0 or left < 0 or top + new_rows > rows or left + new_cols > cols:
+                is_framed = False
+                for axis in (ROWS, COLS):
+                    is_framed = is_framed or placed[axis + BEFORE] > 0 or placed[axis + AFTER] > 0
+                if is_framed:
+                    # A frame around a frame, which may be of another fill.
+                    return False
+                placed[FRAME] = step
+            for axis, start, size in ((ROWS, top, new_rows), (COLS, left, new_cols)):
+                end, kept_from = start + size, placed[axis + BEFORE]
+                kept_to = kept_from + placed[axis + KEPT]
+                begin, last = min(max(start, kept_from), kept_to), min(max(end, kept_from), kept_to)
+                if last <= begin:
+                    return False
+                placed[axis + LOW] += (kept_to - last) if placed[axis + FLIP] else (begin - kept_from)
+                placed[axis + KEPT] = last - begin
+                placed[axis + BEFORE], placed[axis + AFTER], placed[axis + SIZE] = begin - start, end - last, size
+    return True
 
 
 Window = tuple[int, int, int, int, int, int]
 """Start and length of the part of an axis that is resized, its new length, the first output that is kept, the number of
 these, and 1 if the last comes first."""
-
-
-class Axis:
-    """What becomes of the rows, or of the columns, of an image.
-
-    A part of the image, ``length`` samples from ``start`` on, is resized to ``resized`` samples. Of these those from
-    ``low`` up to before ``high`` are kept, in reverse order with ``flip``. Around them lies a frame of ``before`` and
-    ``after`` samples.
-    """
-
-    __slots__ = ("after", "before", "flip", "high", "length", "low", "resized", "size", "start")
-
-    def __init__(self, length: int) -> None:
-        self.start = self.low = self.before = self.after = 0
-        self.length = self.resized = self.high = self.size = length
-        """The last is the number of samples that come out."""
-        self.flip = False
-
-    @property
-    def window(self) -> Window:
-        """What a kernel needs to know of the axis."""
-        return self.start, self.length, self.resized, self.low, self.high - self.low, int(self.flip)
-
-    @property
-    def is_framed(self) -> bool:
-        """Whether there is a frame on either side."""
-        return self.before > 0 or self.after > 0
-
-    def resize(self, size: int) -> bool:
-        """Resize what comes out; False if that cannot be said in these numbers, because it is flipped or framed."""
-        if self.flip or self.before or self.after or self.resized != self.length:
-            return False
-        self.start += self.low
-        self.length = self.size
-        self.resized = self.high = self.size = size
-        self.low = 0
-        return True
-
-    def crop(self, start: int, size: int) -> bool:
-        """Keep ``size`` samples from ``start`` on, with a frame where they leave the axis; False if none is left."""
-        end = start + size
-        if not (self.flip or self.before or self.after) and start >= 0 and end <= self.size:
-            self.high = self.low + end
-            self.low += start
-            self.size = size
-            return True
-        kept_from, kept_to = self.before, self.size - self.after
-        begin, last = min(max(start, kept_from), kept_to), min(max(end, kept_from), kept_to)
-        if last <= begin:
-            return False
-        front, back = begin - kept_from, kept_to - last
-        if self.flip:
-            front, back = back, front
-        self.low += front
-        self.high -= back
-        self.before, self.after, self.size = begin - start, end - last, size
-        return True
-
-    def reverse(self) -> None:
-        """Reverse what comes out."""
-        self.flip = not self.flip
-        self.before, self.after = self.after, self.before
 
 
 class Placed(NamedTuple):
@@ -134,7 +205,7 @@ class Placed(NamedTuple):
         left: Columns of the frame to the left of it.
         height: Rows that come out, with the frame.
         width: Columns that come out, with the frame.
-        fill: Step whose fill the frame has; None without a frame.
+        frame: Number of the step whose fill the frame has; -1 without a frame.
     """
 
     rows: Window
@@ -143,47 +214,22 @@ class Placed(NamedTuple):
     left: int
     height: int
     width: int
-    fill: Step | None
+    frame: int
 
-
-class Placement:
-    """Rows and columns of an image in the result, and the step whose fill their frame has.
-
-    Args:
-        height: Rows of the image.
-        width: Columns of the image.
-    """
-
-    __slots__ = ("cols", "fill", "rows")
-
-    def __init__(self, height: int, width: int) -> None:
-        self.rows, self.cols = Axis(height), Axis(width)
-        self.fill: Step | None = None
-
-    def crop(self, step: Step, top: int, left: int, height: int, width: int) -> bool:
-        """Crop both axes, for a step whose fill lies where the window leaves the image.
-
-        Returns:
-            False if nothing of the image is left, or a frame of another fill is there already.
-        """
-        rows, cols = self.rows, self.cols
-        if top < 0 or left < 0 or top + height > rows.size or left + width > cols.size:
-            if self.fill is not None and self.fill is not step and (rows.is_framed or cols.is_framed):
-                return False
-            self.fill = step
-        return rows.crop(top, height) and cols.crop(left, width)
-
-    def placed(self) -> Placed:
-        """Return the numbers."""
-        rows, cols = self.rows, self.cols
-        return Placed(rows.window, cols.window, rows.before, cols.before, rows.size, cols.size, self.fill)
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> Placed:
+        """Take the place of an image from the numbers of :func:`place`."""
+        start, length, resized, low, kept, flip, top, _, height = numbers[:COLS]
+        rows = start, length, resized, low, kept, flip
+        start, length, resized, low, kept, flip, left, _, width, frame = numbers[COLS:]
+        return cls(rows, (start, length, resized, low, kept, flip), top, left, height, width, frame)
 
 
 class Step(ABC):
     """A transform that moves and resizes rows and columns in a way that follows from their numbers.
 
-    It states the same twice: as arithmetic for images of any size, and as stages for one size, which are the definition
-    of what is right, and serve all that the arithmetic does not.
+    It states the same twice: as a move for images of any size, and as stages for one size, which are the definition of
+    what is right, and serve all that the move does not.
     """
 
     resizes: ClassVar[bool] = False
@@ -198,11 +244,11 @@ class Step(ABC):
         return None
 
     @abstractmethod
-    def place(self, placement: Placement) -> bool:
-        """Do the step's arithmetic on a placement; False if it has no place there, and only stages can say it.
+    def move(self) -> Move | None:
+        """Return the step's move; None if only stages can say what it does.
 
         Raises:
-            OnelayerError: If the transform refuses an image of this size.
+            OnelayerError: If the transform refuses images of every size.
         """
 
     @abstractmethod

@@ -16,7 +16,20 @@ from onelayer.algebra.operator import FloatArray
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import ANY_SIZE, SEQUENCES, STEPS, kind_of, name_of, stages_of
 from onelayer.frontends.derivation import returns_plain_tensors
-from onelayer.frontends.placement import Placed, Placement, Step, Sums
+from onelayer.frontends.placement import (
+    CROP,
+    CROP_MIDDLE,
+    MOVE,
+    NUMBERS,
+    PAD,
+    RESIZE_LONG,
+    RESIZE_TO,
+    Placed,
+    Size,
+    Step,
+    Sums,
+    place,
+)
 from onelayer.image_spec import ImageSpec, RoundingMode
 
 
@@ -26,6 +39,7 @@ class Structure:
 
     Args:
         steps: What moves and resizes rows and columns, in order; at most one of them is a resize.
+        moves: Moves of the steps, one after the other; see :func:`onelayer.frontends.placement.place`.
         sums: Arithmetic of the resize; None without one.
         pixels: What happens to each pixel after the resize, as a program for images of 1×1.
         fills: For each step float64 [C'], what lies around the image where the step leaves it, as it comes out.
@@ -34,6 +48,7 @@ class Structure:
     """
 
     steps: tuple[Step, ...]
+    moves: tuple[int, ...]
     sums: Sums | None
     pixels: Program
     fills: tuple[FloatArray, ...]
@@ -50,17 +65,27 @@ class Structure:
         """Whether a PIL image comes out of a PIL image, and no value is changed but by the resize."""
         return not self.pixels.stages and self.input_spec.container == self.output_spec.container == "pil"
 
-    def place(self, height: int, width: int) -> Placed | None:
-        """Place an image in the result; None if only stages can say what becomes of one of this size.
+    @property
+    def size(self) -> Size | None:
+        """Height and width of what comes out, if these are the same for images of all sizes."""
+        size: Size | None = None
+        for at in range(0, len(self.moves), MOVE):
+            kind, *numbers = self.moves[at : at + MOVE]
+            if kind in (RESIZE_TO, CROP_MIDDLE):
+                size = numbers[0], numbers[1]
+            elif kind == CROP:
+                size = numbers[2], numbers[3]
+            elif kind == PAD and size is not None:
+                left, top, right, bottom = numbers
+                size = size[0] + top + bottom, size[1] + left + right
+            elif kind <= RESIZE_LONG:
+                size = None
+        return size
 
-        Raises:
-            OnelayerError: If a transform refuses an image of this size.
-        """
-        placement = Placement(height, width)
-        for step in self.steps:
-            if not step.place(placement):
-                return None
-        return placement.placed()
+    def place(self, height: int, width: int) -> Placed | None:
+        """Place an image in the result; None if only stages can say what becomes of one of this size."""
+        numbers = [0] * NUMBERS
+        return Placed.of(numbers) if min(height, width) > 0 and place(self.moves, height, width, numbers) else None
 
 
 class _Draft:
@@ -68,6 +93,7 @@ class _Draft:
         self.spec = spec
         self.rounding = rounding
         self.steps: list[tuple[Step, int, ImageSpec]] = []
+        self.moves: list[int] = []
         self.stages: list[Stage] = []
         self.sums: Sums | None = None
 
@@ -95,6 +121,9 @@ class _Draft:
                 self.sums = step.sums(self.spec)
                 if self.sums is None:
                     return f"the sums of {name_of(transform)} are not known for every size"
+            if (move := step.move()) is None:
+                return f"what {name_of(transform)} does is no crop, resize, flip or constant padding"
+            self.moves += move
             self.steps.append((step, len(self.stages), self.spec))
             return None
         if kind not in ANY_SIZE:
@@ -132,7 +161,9 @@ def structure_of(transforms: Sequence[Any], spec: ImageSpec, rounding: RoundingM
         # Derived for the size of the image that comes, it says the same with the size, or has found a way.
         return error.problem
     steps = tuple(step for step, _, _ in draft.steps)
-    structure = Structure(steps, draft.sums, Program(spec.shape, tuple(draft.stages)), fills, spec, draft.spec)
+    structure = Structure(
+        steps, tuple(draft.moves), draft.sums, Program(spec.shape, tuple(draft.stages)), fills, spec, draft.spec
+    )
     if (spec.is_float or rounding != "exact") and not structure.only_copies:
         return "values are computed in floating point"
     return structure

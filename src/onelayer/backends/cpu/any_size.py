@@ -6,6 +6,7 @@ before, they stay as they are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from struct import Struct
 from threading import local
@@ -31,7 +32,7 @@ from onelayer.backends.cpu.split import ByteSegment, byte_segments_of
 from onelayer.backends.cpu.tables import BYTES, LANES
 from onelayer.backends.kernel_memory import written_dtype
 from onelayer.backends.target import ComputeAnySize, LoweringTarget, PixelMemory, ResultMemory
-from onelayer.frontends.placement import Placed, Sums, SumsName, Window
+from onelayer.frontends.placement import BEFORE, COLS, COLUMNS_FIRST, KEPT, Placed, Sums, SumsName, Window
 from onelayer.frontends.structure import Structure
 
 KINDS: dict[SumsName, int] = {
@@ -50,11 +51,11 @@ KINDS: dict[SumsName, int] = {
 }
 """Kernels' numbers of the filters."""
 
-_CALL = Struct(f"{field.OF_IMAGE_FIELDS}q")
-"""The fields of a call that are set for each image."""
+_OF_IMAGE, _PLACE = Struct(f"{field.ROW_START}q"), Struct(f"{field.AROUND - field.ROW_START}q")
+"""Fields of a call that are set for each image, and those of its place in the result."""
 
-_Frame = tuple[int, int, int, int, int]
-"""Rows above, columns to the left, height and width of the whole, address of the values around."""
+_NO_SHARES = 1, 1 << 40
+"""One piece, which has all rows."""
 
 
 class _Workspace:
@@ -67,12 +68,11 @@ class _Workspace:
     """
 
     def __init__(self, outputs: int = 512, taps: int = 32, lines: int = 1024) -> None:
-        self.outputs, self.taps, self.lines = outputs, taps, lines
         long = outputs + 2 * BYTES
         all_taps = (taps + 2 * BYTES) * long
-        self._arrays: dict[int, NDArray[Any]] = {
+        arrays: dict[int, NDArray[Any]] = {
             fill.FIRST: np.empty(long, np.int32),
-            fill.NUMBERS: np.empty(long, np.int32),
+            fill.COUNTS: np.empty(long, np.int32),
             fill.REAL: np.empty(all_taps, np.float64),
             fill.WHOLE: np.empty(all_taps, np.int32),
             fill.STARTS: np.empty(all_taps, np.uint64),
@@ -83,16 +83,15 @@ class _Workspace:
             fill.COPIES: np.empty(long, np.uint64),
             fill.NATURAL: np.arange(max(lines, long), dtype=np.uint64),
         }
-        self._addresses = np.array([self._arrays[place].ctypes.data for place in range(fill.ADDRESSES)], np.uint64)
-        self.address = self._addresses.ctypes.data
+        room = {fill.ROOM_OUTPUTS: outputs, fill.ROOM_TAPS: taps, fill.ROOM_LINES: lines}
+        parts = {place: array.ctypes.data for place, array in arrays.items()} | room
+        table = np.array([parts[place] for place in range(len(parts))], np.uint64)
+        self._arrays = *arrays.values(), table
+        self.address = table.ctypes.data
         self.call = np.zeros(field.FIELDS, np.uint64)
-        self.memory = memoryview(self.call)
+        self.memory: Any = memoryview(self.call)  # type: ignore[arg-type]  # NumPy's arrays are buffers
         self.kernel: _Kernel | None = None
         self.filled_for: object = None
-
-    def has_room(self, outputs: int, taps: int, lines: int) -> bool:
-        """Whether tables of a size fit."""
-        return outputs <= self.outputs and taps <= self.taps and lines <= self.lines
 
 
 class _OfThread(local):
@@ -106,72 +105,130 @@ _OF_THREAD = _OfThread()
 
 
 class _Kernel:
-    """The byte kernel with the channels, mix, table and filter of a pipeline.
+    """The byte kernel with the moves, filter, channels, mix, table and frames of a pipeline.
 
     Args:
         segment: What happens to each pixel, as a segment for images of 1×1.
         sums: Arithmetic of the resize; None without one.
+        moves: Moves; see :func:`onelayer.frontends.placement.place`.
+        frames: Values of the frame that each step makes, [steps, C'].
         out: Dtype of the results.
     """
 
-    def __init__(self, segment: ByteSegment, sums: Sums | None, out: torch.dtype) -> None:
+    def __init__(
+        self,
+        segment: ByteSegment,
+        sums: Sums | None,
+        moves: Sequence[int],
+        frames: NDArray[np.float64],
+        out: torch.dtype,
+    ) -> None:
         # The arrays keep the memory alive that the call has the addresses of.
         self._template, self._arrays = ByteLaunch(segment).call_for(out)
+        self._moves, self._frames = np.array(moves, np.int64), in_dtype(frames, out)
         self._into = SAMPLE[out]
         self._channels = len(segment.channels)
         self._is_pixel = segment.channels.tolist() == [0, 1, 2]
         self._kind = taps.BILINEAR if sums is None else KINDS[sums.name]
-        limit, unfused = (0, 0) if sums is None else (sums.limit, sums.unfused)
-        self._template[[field.FILTER, field.LIMIT, field.UNFUSED]] = self._kind, limit, unfused
+        limit, unfused, first = (0, 0, COLUMNS_FIRST) if sums is None else (sums.limit, sums.unfused, sums.first)
+        for place, number in (
+            (field.MOVES, self._moves.ctypes.data),
+            (field.MOVE_NUMBERS, len(moves)),
+            (field.FRAMES, self._frames.ctypes.data),
+            (field.OF_FRAME, self._frames.itemsize * frames.shape[1]),
+            (field.FIRST_PASS, first),
+            (field.FILTER, self._kind),
+            (field.LIMIT, limit),
+            (field.UNFUSED, unfused),
+        ):
+            self._template[place] = number
         self.support = taps.SUPPORT[self._kind]
 
+    def place(self, height: int, width: int) -> tuple[int, ...] | None:
+        """Return the numbers that place images of a size, see :func:`onelayer.frontends.placement.place`; or None."""
+        workspace = self._workspace()
+        workspace.filled_for = None
+        numbers = 0, 0, 0, 0, 0, 0, 0, 0, 0, *_NO_SHARES, 0, 0, field.PLACE, workspace.address, 0, height, width
+        _OF_IMAGE.pack_into(workspace.memory, 0, *numbers)
+        if resized_bytes(workspace.call, self._into) == field.UNPLACED:
+            return None
+        return _PLACE.unpack_from(workspace.memory, 8 * field.ROW_START)
+
     def __call__(
-        self, images: PixelMemory, rows: Window, cols: Window, frame: _Frame, results: ResultMemory, threads: int
-    ) -> bool:
-        """Compute; False where sums could exceed 32 bits.
+        self,
+        images: PixelMemory,
+        height: int,
+        width: int,
+        results: ResultMemory,
+        threads: int,
+        place: tuple[int, ...] | None = None,
+    ) -> int:
+        """Compute; return the outcome.
 
         What is done here is done for each image, in cold caches: numbers go into the call all at once.
-        """
-        workspace = _OF_THREAD.workspace
-        pixel = images.of_column if self._is_pixel and images.of_channel == 1 and images.of_column in (3, 4) else 0
-        filled_for, fills = (rows, cols, pixel), 0
-        if workspace.kernel is not self or workspace.filled_for != filled_for:
-            workspace = self._workspace_for(rows, cols)
-            fills = workspace.address
-        count = images.images
-        if threads > 1:
-            read = cols[4] * self._most_taps(cols) * rows[1] // BYTES
-            summed = rows[4] * cols[4] * (self._most_taps(rows) + 1) // LANES
-            threads = min(threads, 1 + count * self._channels * (read + summed) // MULTIPLICATIONS_PER_THREAD)
-        # Alone, a thread takes all images at once.
-        own = *images[:6], count if threads == 1 else 0, *results[:2], 1, rows[4], count, 0
-        _CALL.pack_into(workspace.memory, 0, *own, *frame, fills, pixel, *rows, *cols)
-        if not resized_bytes(workspace.call, self._into):
-            return False
-        workspace.filled_for = filled_for
-        if threads > 1:
-            self._run_in_threads(workspace, count, rows[4], threads, (images, results))
-        return True
 
-    def _workspace_for(self, rows: Window, cols: Window) -> _Workspace:
-        """Return this thread's workspace, with room for tables and the constants of this kernel."""
-        workspace, lines = _OF_THREAD.workspace, rows[0] + rows[1]
-        outputs, most = max(rows[2], cols[2]), max(self._most_taps(rows), self._most_taps(cols))
-        if not workspace.has_room(outputs, most, lines):
-            workspace = _OF_THREAD.workspace = _Workspace(2 * outputs, 2 * most, 2 * lines)
+        Args:
+            images: Images.
+            height: Rows of each.
+            width: Columns of each.
+            results: Memory for the results.
+            threads: Maximum number of threads.
+            place: Numbers that place the images in the result; None for those that follow from the moves.
+        """
+        workspace = self._workspace()
+        address, of_image, of_channel, of_row, of_column, rows, count, _ = images
+        pixel = of_column if of_channel == 1 and self._is_pixel and of_column in (3, 4) else 0
+        filled_for = height, width, pixel, place
+        if workspace.filled_for == filled_for:
+            stages = field.COMPUTE
+        else:
+            stages = field.FILL | field.COMPUTE if place else field.PLACE | field.FILL | field.COMPUTE
+            workspace.filled_for = None
+        result, result_rows, _ = results
+        # Alone, a thread takes all images at once.
+        own, shares = count if threads == 1 else 0, (*_NO_SHARES, count, 0)
+        of_size = stages, workspace.address, pixel, height, width
+        _OF_IMAGE.pack_into(
+            workspace.memory, 0,
+            address, of_image, of_channel, of_row, of_column, rows, own, result, result_rows, *shares, *of_size,
+        )  # fmt: skip
+        if place:
+            _PLACE.pack_into(workspace.memory, 8 * field.ROW_START, *place)
+        outcome: int = resized_bytes(workspace.call, self._into)
+        if outcome == field.NO_ROOM:
+            self._make_room(workspace)
+            return self(images, height, width, results, threads, place)
+        if outcome == field.COMPLETE:
+            workspace.filled_for = filled_for
+            if threads > 1:
+                self._run_in_threads(workspace, count, threads, (images, results))
+        return outcome
+
+    def _workspace(self) -> _Workspace:
+        """Return this thread's workspace, with the constants of this kernel."""
+        workspace = _OF_THREAD.workspace
         if workspace.kernel is not self:
             workspace.call[:] = self._template
-            workspace.kernel = self
-        workspace.filled_for = None
+            workspace.kernel, workspace.filled_for = self, None
         return workspace
 
-    def _run_in_threads(self, workspace: _Workspace, count: int, rows: int, threads: int, memory: object) -> None:
-        """Run a call whose tables are filled in several threads."""
-        shares = shares_of(count, rows, threads)
+    def _make_room(self, workspace: _Workspace) -> None:
+        """Give this thread a workspace with room for twice what a call takes."""
+        rows, cols = _windows(_PLACE.unpack_from(workspace.memory, 8 * field.ROW_START))
+        outputs, most = max(rows[2], cols[2]), max(self._most_taps(rows), self._most_taps(cols))
+        _OF_THREAD.workspace = _Workspace(2 * outputs, 2 * most, 2 * (rows[0] + rows[1]))
+
+    def _run_in_threads(self, workspace: _Workspace, count: int, threads: int, memory: object) -> None:
+        """Run a call whose tables are filled, in several threads if there is work for them."""
+        rows, cols = _windows(_PLACE.unpack_from(workspace.memory, 8 * field.ROW_START))
+        read = cols[4] * self._most_taps(cols) * rows[1] // BYTES
+        summed = rows[4] * cols[4] * (self._most_taps(rows) + 1) // LANES
+        threads = min(threads, 1 + count * self._channels * (read + summed) // MULTIPLICATIONS_PER_THREAD)
         # Threads that come late still read the call, and find nothing left to do.
         call, counters = workspace.call.copy(), np.zeros(3, np.uint64)
+        shares = shares_of(count, rows[4], threads)
         call[[field.COUNT, field.PIECES, field.PIECE_ROWS, field.AT_ONCE]] = shares
-        call[[field.SHARED, field.FILLS]] = counters.ctypes.data, 0
+        call[[field.SHARED, field.STAGES]] = counters.ctypes.data, field.COMPUTE
         run = partial(resized_bytes, call, self._into)
         try:
             run_in_threads(run, threads, shares, counters, (self, memory, workspace))
@@ -182,6 +239,12 @@ class _Kernel:
 
     def _most_taps(self, window: Window) -> int:
         return taps.most_taps(window[1], window[2], self._kind)
+
+
+def _windows(numbers: tuple[int, ...]) -> tuple[Window, Window]:
+    """Return what becomes of rows and columns, without their frames."""
+    placed = Placed.of(numbers)
+    return placed.rows, placed.cols
 
 
 class AnySize:
@@ -195,44 +258,46 @@ class AnySize:
 
     def __init__(self, structure: Structure, segment: ByteSegment, out: torch.dtype) -> None:
         sums = structure.sums
-        self._kernel = _Kernel(segment, sums, out)
-        self._channels = structure.input_spec.shape[0]
-        self._rows_alone = _Kernel(_copies(self._channels), sums, torch.uint8)
-        self._first = None if sums is None or KINDS[sums.name] >= taps.NEAREST else sums.first
-        # By the step that has them; without one there is no frame, and they are not read.
-        fills = {id(None): np.zeros(1), **dict(zip(map(id, structure.steps), structure.fills, strict=True))}
-        self._fills = {step: in_dtype(values, out) for step, values in fills.items()}
-        self._addresses = {step: values.ctypes.data for step, values in self._fills.items()}
+        frames = np.array(structure.fills).reshape(-1, structure.output_spec.shape[0])
+        self._kernel = _Kernel(segment, sums, structure.moves, frames, out)
+        self._channels = channels = structure.input_spec.shape[0]
+        self._rows_alone = _Kernel(_copies(channels), sums, (), np.zeros((0, channels)), torch.uint8)
 
-    def __call__(self, images: PixelMemory, placed: Placed, results: ResultMemory, threads: int) -> bool:
+    def place(self, height: int, width: int) -> Placed | None:
+        """Place images; see :meth:`onelayer.backends.target.ComputeAnySize.place`."""
+        numbers = self._kernel.place(height, width)
+        return None if numbers is None else Placed.of(numbers)
+
+    def __call__(self, images: PixelMemory, height: int, width: int, results: ResultMemory, threads: int) -> bool:
         """Compute; see :class:`onelayer.backends.target.ComputeAnySize`."""
-        rows, cols, top, left, height, width, step = placed
-        frame = top, left, height, width, self._addresses[id(step)]
-        before, after = (rows[1], cols[1]), (rows[2], cols[2])
-        changes_both = before[0] != after[0] and before[1] != after[1]
-        if changes_both and self._first is not None and self._first(before, after) == "rows":
-            return self._rows_first(images, rows, cols, frame, results, threads)
-        return self._kernel(images, rows, cols, frame, results, threads)
+        outcome = self._kernel(images, height, width, results, threads)
+        if outcome == field.ROWS_FIRST:
+            outcome = self._rows_first(images, height, width, results, threads)
+        return outcome == field.COMPLETE
 
-    def _rows_first(
-        self, images: PixelMemory, rows: Window, cols: Window, frame: _Frame, results: ResultMemory, threads: int
-    ) -> bool:
+    def _rows_first(self, images: PixelMemory, height: int, width: int, results: ResultMemory, threads: int) -> int:
         """Resize rows to bytes, and then columns; only those columns that are read."""
-        start, length, resized, low, kept, flip = cols
+        numbers = self._kernel.place(height, width)
+        assert numbers is not None, "it was placed, to see that rows come first"
+        rows, cols = numbers[:COLS], numbers[COLS:]
+        start, length, resized, low, kept, flip, *frame = cols
         scale = length / resized
         reach = self._kernel.support * max(scale, 1.0) + 1
         begin = max(int((low + 0.5) * scale - reach), 0)
-        width = min(int((low + kept - 0.5) * scale + reach) + 1, length) - begin
-        height, channels = rows[4], self._channels
-        between = memory.empty((images.images, channels, height, width), torch.uint8)
+        span = min(int((low + kept - 0.5) * scale + reach) + 1, length) - begin
+        lines, channels = rows[KEPT], self._channels
+        between = memory.empty((images.images, channels, lines, span), torch.uint8)
         written = ResultMemory(between.data_ptr(), 0, between)
-        whole = 0, 0, height, width, self._addresses[id(None)]
-        if not self._rows_alone(images, rows, (start + begin, width, width, 0, width, 0), whole, written, threads):
-            return False
-        of_channel = height * width
-        read = PixelMemory(between.data_ptr(), channels * of_channel, of_channel, width, 1, 0, images.images, between)
-        remaining = -begin, length, resized, low, kept, flip
-        return self._kernel(read, (0, height, height, 0, height, 0), remaining, frame, results, threads)
+        # All that is read is copied, in its order, and nothing lies around it.
+        copied = (*rows[:BEFORE], 0, 0, lines), (start + begin, span, span, 0, span, 0, 0, 0, span)
+        outcome = self._rows_alone(images, height, width, written, threads, (*copied[0], *copied[1], -1))
+        if outcome != field.COMPLETE:
+            return outcome
+        of_channel = lines * span
+        read = PixelMemory(between.data_ptr(), channels * of_channel, of_channel, span, 1, 0, images.images, between)
+        rows = 0, lines, lines, 0, lines, 0, *rows[BEFORE:]
+        cols = -begin, length, resized, low, kept, flip, *frame
+        return self._kernel(read, height, width, results, threads, (*rows, *cols))
 
 
 def _copies(channels: int) -> ByteSegment:

@@ -13,6 +13,13 @@ some products that are rounded before they are added."""
 NO_MIX, CUT_OFF, HALF_UP = range(3)
 """Mix of the channels: none, one whose fraction is cut off, one that is rounded half up."""
 
+PLACE, FILL, COMPUTE = 1, 2, 4
+"""What a call is to do: place images of its size in the result; fill the fields of both passes; compute."""
+
+COMPLETE, UNPLACED, ROWS_FIRST, NO_ROOM, TOO_LARGE = range(5)
+"""Outcomes of a call: all was done; no place can be stated; rows are to be resized first, which takes two calls; the
+workspace is too small; sums could exceed 32 bits. All but the first leave out what was to be done after."""
+
 COPIED, NEAR, FAR, PIXELS = range(4)
 """Columns: copied as they are; summed a channel at a time, in one of the layouts of
 :mod:`onelayer.backends.cpu.tables`; or summed as pixels, whose three channels lie side by side."""
@@ -34,28 +41,39 @@ COPIED, NEAR, FAR, PIXELS = range(4)
     PIECE_ROWS,  # Rows of a piece.
     AT_ONCE,  # Number of pieces to take at a time.
     SHARED,  # Address of counters, uint64 [3], zeros at first: see :mod:`onelayer.backends.cpu.counters`; or 0.
-    # Frame.
+    # What to do for the size of the images.
+    STAGES,  # Sum of PLACE, FILL and COMPUTE.
+    WORKSPACE,  # Address of a workspace, see :mod:`onelayer.backends.cpu.fill`; for FILL.
+    PIXEL,  # Bytes from one pixel to the next, 3 or 4, where its three channels lie side by side, else 0; for FILL.
+    IMAGE_HEIGHT,  # H; for PLACE.
+    IMAGE_WIDTH,  # W; for PLACE.
+    # Place in the result, int64: the numbers of :func:`onelayer.frontends.placement.place` in their order.
+    ROW_START,
+    ROW_LENGTH,
+    ROW_RESIZED,
+    ROW_LOW,
+    ROW_KEPT,
+    ROW_FLIP,
     TOP,  # Rows of the frame above the image.
-    LEFT,  # Columns of the frame to the left of it.
+    BELOW,
     WHOLE_HEIGHT,  # H' and the frame.
-    WHOLE_WIDTH,  # W' and the frame.
-    AROUND,  # Address of [C'] of the dtype of the results, values of the frame.
-    # Size, for which the fields of both passes are to be filled.
-    FILLS,  # Address of a workspace, see :mod:`onelayer.backends.cpu.fill`; 0 where they are filled.
-    PIXEL,  # Bytes from one pixel to the next, 3 or 4, where its three channels lie side by side; else 0.
-    ROW_START,  # Start of the part of the rows that is resized; may be negative, as int64.
-    ROW_LENGTH,  # Length of that part.
-    ROW_RESIZED,  # Length that it is resized to.
-    ROW_LOW,  # First of these that is kept.
-    ROW_KEPT,  # Number of these that are kept.
-    ROW_FLIP,  # Whether the last comes first, 0 or 1.
-    COL_START,  # The same of the columns.
+    COL_START,
     COL_LENGTH,
     COL_RESIZED,
     COL_LOW,
     COL_KEPT,
     COL_FLIP,
-    # From here on a call of a pipeline is the same for all images, but for the passes. Arithmetic of the resize.
+    LEFT,  # Columns of the frame to the left of it.
+    RIGHT,
+    WHOLE_WIDTH,  # W' and the frame.
+    FRAME,
+    AROUND,  # Address of [C'] of the dtype of the results, values of the frame.
+    # From here on a call of a pipeline is the same for all images, but for the passes. Place and tables:
+    MOVES,  # Address of int64, see :func:`onelayer.frontends.placement.place`.
+    MOVE_NUMBERS,  # Length of these.
+    FRAMES,  # Address of [steps, C'] of the dtype of the results, values of the frame that each step makes.
+    OF_FRAME,  # Bytes from one step's values to the next.
+    FIRST_PASS,  # See :func:`onelayer.frontends.placement.rows_first`.
     FILTER,  # See :mod:`onelayer.backends.cpu.taps`.
     LIMIT,  # Number that the largest weight stays below as a whole number; 0 for always 22 bits.
     UNFUSED,  # Products in float32 per group whose products are rounded before they are added.
@@ -93,11 +111,8 @@ COPIED, NEAR, FAR, PIXELS = range(4)
     # Values.
     TABLE,  # Address of [C', 256] of the dtype of the results, 0 for none.
     AFFINE,  # Address of float32 [C', 5], see :mod:`onelayer.backends.cpu.affine`; or 0.
-) = range(64)
+) = range(75)
 """Places of the arguments in a call, uint64 each."""
 
-FIELDS = 64
+FIELDS = 75
 """Length of a call."""
-
-OF_IMAGE_FIELDS = FILTER
-"""Number of fields, from the first on, that are set for each image."""

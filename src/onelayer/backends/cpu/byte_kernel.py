@@ -14,18 +14,22 @@ import numpy as np
 from onelayer.backends.cpu import byte_call as field
 from onelayer.backends.cpu.affine import affine_values
 from onelayer.backends.cpu.byte_call import (
+    COMPLETE,
+    COMPUTE,
     COPIED,
+    FILL,
     FLOAT32,
     FLOAT32_UNFUSED,
     HALF_UP,
     NEAR,
     NO_MIX,
     PIXELS,
+    PLACE,
     WIDE,
 )
 from onelayer.backends.cpu.compilation import exact_inlined, exact_kernel
 from onelayer.backends.cpu.counters import DONE, TAKEN, add, take
-from onelayer.backends.cpu.fill import filled
+from onelayer.backends.cpu.fill import filled, placed
 from onelayer.backends.cpu.float32_sums import (
     far_fused_columns,
     far_unfused_columns,
@@ -255,14 +259,17 @@ def resized_bytes(call, into):
 
     Args:
         call: uint64 [FIELDS], arguments, images and results, as :mod:`onelayer.backends.cpu.byte_call` lays them out.
-            Where its passes are filled, nothing is written to it, so that threads can share it.
+            If it is only to compute, nothing is written to it, so that threads can share it.
         into: Array of the dtype of the results, of any length.
 
     Returns:
-        False if sums could exceed 32 bits; then nothing is computed.
+        Outcome.
     """
-    if call[field.FILLS] != 0 and not filled(call):
-        return False
+    outcome = placed(call) if call[field.STAGES] & _uint(PLACE) else COMPLETE
+    if outcome == COMPLETE and call[field.STAGES] & _uint(FILL):
+        outcome = filled(call)
+    if outcome != COMPLETE or not call[field.STAGES] & _uint(COMPUTE):
+        return outcome
     address, rows, has_rows = call[field.IMAGES], longs_at(call[field.ROWS]), call[field.ROWS] != 0
     result_rows, is_pillow = longs_at(call[field.RESULT_ROWS]), call[field.RESULT_ROWS] != 0
     x, out, out_bytes = bytes_at(address), memory_at(call[field.RESULTS], into), bytes_at(call[field.RESULTS])
@@ -451,4 +458,4 @@ def resized_bytes(call, into):
             begin_taken, end_taken = taken, min(taken + at_once, all_pieces)
     # Keeps the memory alive until here: addresses do not.
     scratch_bytes[0] = scratch_numbers[0] = 0
-    return True
+    return COMPLETE

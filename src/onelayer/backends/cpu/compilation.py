@@ -24,6 +24,7 @@ from numba.core.compiler import CompileResult
 from numba.core.runtime.nrt import rtsys
 
 from onelayer.cache_folder import cache_folder
+from onelayer.frontends import placement
 
 WITHOUT_KERNELS = {
     "__init__.py",
@@ -91,7 +92,7 @@ def source_hash(folder: Path = Path(__file__).parent) -> str:
         folder: Folder of the sources.
     """
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.implementation.cache_tag}".encode())
-    for path in sorted(folder.glob("*.py")):
+    for path in (Path(placement.__file__), *sorted(folder.glob("*.py"))):
         if path.name not in WITHOUT_KERNELS:
             source = path.read_bytes()
             digest.update(f"\n{path.name} {len(source)}\n".encode() + source)

@@ -9,7 +9,21 @@ from __future__ import annotations
 import numpy as np
 
 from onelayer.backends.cpu import byte_call as field
-from onelayer.backends.cpu.byte_call import COPIED, FAR, FLOAT32, FLOAT32_UNFUSED, NARROW, NEAR, PIXELS, WIDE
+from onelayer.backends.cpu.byte_call import (
+    COMPLETE,
+    COPIED,
+    FAR,
+    FLOAT32,
+    FLOAT32_UNFUSED,
+    NARROW,
+    NEAR,
+    NO_ROOM,
+    PIXELS,
+    ROWS_FIRST,
+    TOO_LARGE,
+    UNPLACED,
+    WIDE,
+)
 from onelayer.backends.cpu.compilation import inlined_table, table_kernel
 from onelayer.backends.cpu.simd import doubles_at, floats_at, ints_at, longs_at, shorts_at
 from onelayer.backends.cpu.tables import BYTES, FAR_OUTPUTS, LANES, NEAR_OUTPUTS
@@ -19,11 +33,13 @@ from onelayer.backends.cpu.taps import (
     copied_samples,
     fixed_point_taps,
     float32_taps,
+    most_taps,
 )
+from onelayer.frontends.placement import NUMBERS, place, rows_first
 
 (
     FIRST,  # Address of int32, first sample of each output.
-    NUMBERS,  # Address of int32, number of samples of each output.
+    COUNTS,  # Address of int32, number of samples of each output.
     REAL,  # Address of float64, scratch memory of taps.
     WHOLE,  # Address of int32 or float32, weights tap by tap.
     STARTS,  # Address of uint64, starts of the columns' windows.
@@ -33,13 +49,15 @@ from onelayer.backends.cpu.taps import (
     ROW_WEIGHTS,  # Address of int32, weights of the rows.
     COPIES,  # Address of uint64, rows that are copied.
     NATURAL,  # Address of uint64, the numbers from 0 on.
-) = range(11)
-"""Places of the addresses in a workspace, uint64 each."""
+    ROOM_OUTPUTS,  # Number of outputs of an axis that there is room for.
+    ROOM_TAPS,  # Number of taps that there is room for.
+    ROOM_LINES,  # Length of an axis of an image that there is room for.
+) = range(14)
+"""Places of the addresses and lengths in a workspace, uint64 each."""
 
-ADDRESSES = 11
-"""Length of a workspace."""
+_f32, _f64, _int, _int64, _uint = np.float32, np.float64, np.int32, np.int64, np.uint64
 
-_f32, _f64, _int, _uint = np.float32, np.float64, np.int32, np.uint64
+_place, _rows_first, _most_taps = table_kernel(place), inlined_table(rows_first), inlined_table(most_taps)
 
 _LOW = np.int32(32767)
 """Lower part of a weight of more than 16 bits."""
@@ -316,7 +334,7 @@ def filled_columns(call, work, kind, limit, unfused, in_float32, pixel, start, l
     if length == resized and not flip and not in_float32:
         call[field.FIRST_COLUMN], call[field.LENGTH], call[field.COL_KIND] = start + low, outputs, COPIED
         return True
-    first, count = ints_at(work[FIRST]), ints_at(work[NUMBERS])
+    first, count = ints_at(work[FIRST]), ints_at(work[COUNTS])
     starts, places, weights = longs_at(work[STARTS]), ints_at(work[PLACES]), ints_at(work[COL_WEIGHTS])
     fits, bits, taps, is_wide = True, 0, _uint(1), False
     if in_float32:
@@ -382,7 +400,7 @@ def filled_rows(call, work, kind, limit, unfused, in_float32, start, length, res
     """Fill the fields of the pass along rows; arguments as in :func:`filled_columns`, but for ``pixel``."""
     call[field.HEIGHT] = outputs
     call[field.DESCENDS] = 0
-    first, count, between = ints_at(work[FIRST]), ints_at(work[NUMBERS]), longs_at(work[COPIES])
+    first, count, between = ints_at(work[FIRST]), ints_at(work[COUNTS]), longs_at(work[COPIES])
     if length == resized or kind >= NEAREST:
         call[field.ROWS_BETWEEN], call[field.ROW_STARTS] = outputs, work[NATURAL]
         if length == resized and not flip:
@@ -427,23 +445,43 @@ def filled_rows(call, work, kind, limit, unfused, in_float32, start, length, res
 
 
 @table_kernel
-def filled(call):
-    """Fill the fields of both passes of a call, for the size and the arithmetic that it holds.
+def placed(call):
+    """Place images of the size that a call holds in the result; return an outcome."""
+    signed = call.view(np.int64)
+    moves = longs_at(call[field.MOVES]).view(np.int64)[: call[field.MOVE_NUMBERS]]
+    numbers = signed[field.ROW_START : field.ROW_START + NUMBERS]
+    height, width = signed[field.IMAGE_HEIGHT], signed[field.IMAGE_WIDTH]
+    if height < 1 or width < 1 or not _place(moves, height, width, numbers):
+        return UNPLACED
+    rows, cols = signed[field.ROW_LENGTH], signed[field.COL_LENGTH]
+    new_rows, new_cols = signed[field.ROW_RESIZED], signed[field.COL_RESIZED]
+    changes_both = rows != new_rows and cols != new_cols and call[field.FILTER] < NEAREST
+    is_rows_first = changes_both and _rows_first(signed[field.FIRST_PASS], rows, cols, new_rows, new_cols)
+    return ROWS_FIRST if is_rows_first else COMPLETE
 
-    Returns:
-        Whether sums of bytes fit into 32 bits.
-    """
-    work, kind = longs_at(call[field.FILLS]), np.int64(call[field.FILTER])
-    limit, unfused = np.int64(call[field.LIMIT]), np.int64(call[field.UNFUSED])
-    is_resized = call[field.ROW_LENGTH] != call[field.ROW_RESIZED] or call[field.COL_LENGTH] != call[field.COL_RESIZED]
-    in_float32 = FLOAT32_BILINEAR <= kind < NEAREST and is_resized
+
+@table_kernel
+def filled(call):
+    """Fill the fields of both passes of a call, for the place and the arithmetic that it holds; return an outcome."""
+    signed, work = call.view(np.int64), longs_at(call[field.WORKSPACE])
+    kind, limit, unfused = signed[field.FILTER], signed[field.LIMIT], signed[field.UNFUSED]
+    rows, cols = signed[field.ROW_LENGTH], signed[field.COL_LENGTH]
+    new_rows, new_cols = signed[field.ROW_RESIZED], signed[field.COL_RESIZED]
+    most = max(_most_taps(rows, new_rows, kind), _most_taps(cols, new_cols, kind))
+    has_room = max(new_rows, new_cols) <= _int64(work[ROOM_OUTPUTS]) and most <= _int64(work[ROOM_TAPS])
+    if not has_room or signed[field.ROW_START] + rows > _int64(work[ROOM_LINES]):
+        return NO_ROOM
+    if signed[field.FRAME] >= 0:
+        call[field.AROUND] = call[field.FRAMES] + call[field.FRAME] * call[field.OF_FRAME]
+    in_float32 = FLOAT32_BILINEAR <= kind < NEAREST and (rows != new_rows or cols != new_cols)
     fits = filled_columns(
         call, work, kind, limit, unfused, in_float32, call[field.PIXEL],
         call[field.COL_START], call[field.COL_LENGTH], call[field.COL_RESIZED],
         call[field.COL_LOW], call[field.COL_KEPT], call[field.COL_FLIP] != 0,
     )  # fmt: skip
-    return fits & filled_rows(
+    fits &= filled_rows(
         call, work, kind, limit, unfused, in_float32,
         call[field.ROW_START], call[field.ROW_LENGTH], call[field.ROW_RESIZED],
         call[field.ROW_LOW], call[field.ROW_KEPT], call[field.ROW_FLIP] != 0,
     )  # fmt: skip
+    return COMPLETE if fits else TOO_LARGE

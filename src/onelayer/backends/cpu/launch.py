@@ -289,6 +289,7 @@ class ByteLaunch(KernelLaunch):
             frame.top, frame.left, *frame.size
         )  # fmt: skip
         self._fields: dict[int, Any] = {
+            field.STAGES: field.COMPUTE,
             field.CHANNELS: len(segment.channels),
             field.SOURCES: segment.channels.astype(np.uint64),
             field.CHANNELS_OUT: self.out_shape[0],

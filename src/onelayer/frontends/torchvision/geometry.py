@@ -18,7 +18,7 @@ from onelayer.algebra.filters import Padding
 from onelayer.algebra.sampling import refuse_too_many_taps
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import Derivation, arguments, register, register_sequence, register_step
-from onelayer.frontends.placement import Placement, Step
+from onelayer.frontends.placement import CROP, CROP_MIDDLE, FLIP_COLS, FLIP_ROWS, PAD, Move, Step
 from onelayer.frontends.torchvision.random import deterministic, happens, single_value
 from onelayer.image_spec import ImageSpec, RoundingMode
 
@@ -49,10 +49,9 @@ class CenterCrop(Step):
         numbers = [size] if isinstance(size, int) else list(size)
         return cls(*(numbers * 2 if len(numbers) == 1 else numbers))
 
-    def place(self, placement: Placement) -> bool:
-        """Crop; see :meth:`Step.place`."""
-        top, left = _middle(placement.rows.size, self.height), _middle(placement.cols.size, self.width)
-        return placement.crop(self, top, left, self.height, self.width)
+    def move(self) -> Move:
+        """Return the move; see :meth:`Step.move`."""
+        return CROP_MIDDLE, self.height, self.width, 0, 0
 
     def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - it only copies
         """Derive the crop; see :meth:`Step.stages`."""
@@ -95,9 +94,9 @@ class WindowCrop(Step):
     height: int
     width: int
 
-    def place(self, placement: Placement) -> bool:
-        """Crop; see :meth:`Step.place`."""
-        return placement.crop(self, self.top, self.left, self.height, self.width)
+    def move(self) -> Move:
+        """Return the move; see :meth:`Step.move`."""
+        return CROP, self.top, self.left, self.height, self.width
 
     def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - it only copies
         """Derive the crop; see :meth:`Step.stages`."""
@@ -142,13 +141,9 @@ class Pad(Step):
         left, top, right, bottom = sides * (4 // len(sides))
         return cls((left, top, right, bottom), fill, mode)
 
-    def place(self, placement: Placement) -> bool:
-        """Pad with a constant; see :meth:`Step.place`."""
-        left, top, right, bottom = self.sides
-        if self.mode != "constant" or min(self.sides) < 0:
-            return False
-        height, width = placement.rows.size + top + bottom, placement.cols.size + left + right
-        return placement.crop(self, -top, -left, height, width)
+    def move(self) -> Move | None:
+        """Return the move; see :meth:`Step.move`."""
+        return (PAD, *self.sides) if self.mode == "constant" and min(self.sides) >= 0 else None
 
     def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - it only copies
         """Derive the padding; see :meth:`Step.stages`."""
@@ -229,10 +224,9 @@ class Flip(Step):
 
     of_rows: bool
 
-    def place(self, placement: Placement) -> bool:
-        """Flip; see :meth:`Step.place`."""
-        (placement.rows if self.of_rows else placement.cols).reverse()
-        return True
+    def move(self) -> Move:
+        """Return the move; see :meth:`Step.move`."""
+        return FLIP_ROWS if self.of_rows else FLIP_COLS, 0, 0, 0, 0
 
     def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - it only copies
         """Derive the flip; see :meth:`Step.stages`."""

@@ -22,11 +22,20 @@ from onelayer.algebra.fixed_point import in_fixed_point
 from onelayer.algebra.float32_sum import resized_in_float32
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import Derivation, arguments, not_bit_exact, register_step
-from onelayer.frontends.placement import Placement, Step, Sums, SumsName
+from onelayer.frontends.placement import (
+    COLUMNS_FIRST,
+    RESIZE_LONG,
+    RESIZE_SHORT,
+    RESIZE_TO,
+    Move,
+    Step,
+    Sums,
+    SumsName,
+    rows_first,
+)
 from onelayer.frontends.torchvision.geometry import map_axes
 from onelayer.frontends.torchvision.rounding_rules import (
     FixedPoint,
-    columns_first,
     fuses_places,
     pillow_resize,
     tensors_have_lanczos,
@@ -70,17 +79,17 @@ class Resize(Step):
 
     resizes = True
 
-    def place(self, placement: Placement) -> bool:
-        """Resize; see :meth:`Step.place`."""
-        before = placement.rows.size, placement.cols.size
-        after = resized_size(before, self.size, self.max_size)
-        # PyTorch computes some resizes to a width of 1 wrongly, which the stages know.
-        if after[1] == 1:
-            return False
-        for axis, old, new in zip((placement.rows, placement.cols), before, after, strict=True):
-            if new != old and not axis.resize(new):
-                return False
-        return True
+    def move(self) -> Move | None:
+        """Return the move; see :meth:`Step.move`."""
+        size, longest = self.size, self.max_size or 0
+        # It refuses arguments that do not go together for images of all sizes.
+        resized_size((1, 1), size, self.max_size)
+        if size is None:
+            return RESIZE_LONG, longest, 0, 0, 0
+        sides = [size] if isinstance(size, int) else list(size)
+        if len(sides) == 1:
+            return RESIZE_SHORT, sides[0], longest, 0, 0
+        return RESIZE_TO, sides[0], sides[1], 0, 0
 
     def sums(self, spec: ImageSpec) -> Sums | None:
         """Return the arithmetic of the library that resizes such images; see :meth:`Step.sums`."""
@@ -89,14 +98,14 @@ class Resize(Step):
             rules = pillow_resize()
             return Sums("pillow_nearest" if kind in _NEAREST else kind, rules.limit or 0, 0, rules.first)
         if kind in _NEAREST:
-            return Sums(kind, 0, 0, columns_first)
+            return Sums(kind, 0, 0, COLUMNS_FIRST)
         if self.for_bytes:
             name = kind if self.widens else _NARROW.get(kind)
             return None if name is None else Sums(name, torch_bytes().limit or 0, 0, torch_bytes().first)
         rules32 = torch_float32()
         if not self.widens or kind not in _FLOAT32 or not rules32.weights_fused:
             return None
-        return Sums(_FLOAT32[kind], 0, rules32.resize_unfused, columns_first)
+        return Sums(_FLOAT32[kind], 0, rules32.resize_unfused, COLUMNS_FIRST)
 
     def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
         """Derive the resize; see :meth:`Step.stages`."""
@@ -236,7 +245,7 @@ def _in_fixed_point(channels: int, rows: AxisMap, cols: AxisMap, rules: FixedPoi
     """Derive a pass along each axis that changes, rounded half up and saturated."""
     identity = AxisMap.identity
     passes: list[tuple[AxisMap, AxisMap]]
-    if rules.first((rows.n_in, cols.n_in), (rows.n_out, cols.n_out)) == "cols":
+    if not rows_first(rules.first, rows.n_in, cols.n_in, rows.n_out, cols.n_out):
         passes = [(identity(rows.n_in), cols), (rows, identity(cols.n_out))]
     else:
         passes = [(rows, identity(cols.n_in)), (identity(rows.n_out), cols)]

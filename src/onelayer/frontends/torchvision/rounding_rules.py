@@ -8,14 +8,18 @@ Sources: Pillow's ``Resample.c``, ``Convert.c`` and ``Image.py``; PyTorch's ``Up
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 
 import torch
 
-from onelayer.frontends.placement import FirstPass, Size
+from onelayer.frontends.placement import (
+    COLUMNS_FIRST,
+    ROWS_FIRST_IF_SHORTENED,
+    ROWS_FIRST_IF_TALL,
+    FirstPass,
+)
 from onelayer.frontends.torchvision import passed_here
 from onelayer.frontends.torchvision.comparisons import TESTED, release
 
@@ -27,11 +31,11 @@ class FixedPoint:
     Args:
         limit: Bound of the largest weight as a whole number, exclusive; see
             :func:`onelayer.algebra.fixed_point.in_fixed_point`.
-        first: Choice of the axis of the first pass, by the sizes before and after.
+        first: Choice of the first pass; see :func:`onelayer.frontends.placement.rows_first`.
     """
 
     limit: int | None
-    first: Callable[[Size, Size], FirstPass]
+    first: FirstPass
 
 
 @dataclass(frozen=True)
@@ -50,28 +54,13 @@ class Float32Rules:
     luma_unfused: int
 
 
-def columns_first(before: Size, after: Size) -> FirstPass:  # noqa: ARG001 - for all sizes
-    """Choose the columns for the first pass, whatever the sizes."""
-    return "cols"
-
-
-def _rows_first_of_very_tall(before: Size, after: Size) -> FirstPass:
-    (height, width), (new_height, _) = before, after
-    return "rows" if height > 100 * width and new_height < height else "cols"
-
-
-def _rows_first_where_that_is_quicker(before: Size, after: Size) -> FirstPass:
-    shorter, narrower = (old - new for old, new in zip(before, after, strict=True))
-    return "rows" if shorter > 0 and shorter > 2 * narrower else "cols"
-
-
-TORCH_BYTES = FixedPoint(1 << 15, columns_first)
+TORCH_BYTES = FixedPoint(1 << 15, COLUMNS_FIRST)
 """PyTorch's resize of uint8 tensors on the CPU, with antialiasing and without."""
 
 _PILLOW = (
-    ((0, 0), FixedPoint(None, columns_first)),
-    ((12, 2), FixedPoint(None, _rows_first_of_very_tall)),
-    ((13, 0), FixedPoint(None, _rows_first_where_that_is_quicker)),
+    ((0, 0), FixedPoint(None, COLUMNS_FIRST)),
+    ((12, 2), FixedPoint(None, ROWS_FIRST_IF_TALL)),
+    ((13, 0), FixedPoint(None, ROWS_FIRST_IF_SHORTENED)),
 )
 """Pillow's resize, by the version that it starts with."""
 
