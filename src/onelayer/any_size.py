@@ -18,7 +18,7 @@ from onelayer.frontends.placement import Placed
 from onelayer.frontends.structure import Structure
 from onelayer.image_spec import ImageSpec
 from onelayer.images.containers import TORCH_DTYPES, check_memory, format_of, image_of, pixels_of
-from onelayer.images.pillow_memory import BYTES_PER_PIXEL, rows_of
+from onelayer.images.pillow_memory import BYTES_PER_PIXEL, layout, load
 from onelayer.programs import Source, Transforms
 
 SMALL = 2048
@@ -28,10 +28,9 @@ SMALL = 2048
 def kind_of_image(image: Any) -> object:
     """Return a key that images share for which a pipeline has the same structure, whatever their sizes."""
     if isinstance(image, torch.Tensor):
-        kind = type(image)
-        # A slice, because there may be no such dimension.
-        channels = image.shape[-3:-2]
-        return (kind, image.dtype, channels) if image.is_cpu else (kind, image.dtype, channels, image.device)
+        shape = image.shape
+        kind = type(image), image.dtype, shape[-3] if len(shape) > 2 else 0
+        return kind if image.is_cpu else (*kind, image.device)
     if isinstance(image, PIL.Image.Image):
         return image.mode
     if isinstance(image, np.ndarray):
@@ -89,6 +88,7 @@ class AnySizePipeline:
         self._for_small = original if structure.stays_pil else None
         self._container, self._output = structure.input_spec.container, structure.output_spec
         self._channels = structure.output_spec.shape[0]
+        self._layout = layout() if self._container == "pil" else None
         # With padding, it depends on the size whether information about a PIL image is kept.
         self._size = None if self._output.container == "pil" else structure.size
 
@@ -113,10 +113,11 @@ class AnySizePipeline:
         width, height = image.size
         if self._for_small is not None and width * height < SMALL and out is None:
             return self._for_small(image)
-        image.load()
-        if (table := rows_of(image)) is None:
+        if (memory_of := self._layout) is None:
             return None
-        images = PixelMemory(0, 0, 1, 0, BYTES_PER_PIXEL[image.mode], table, 1, image)
+        capsule = load(image)
+        structure = id(capsule) + memory_of.structure_at
+        images = PixelMemory(0, 0, 1, 0, BYTES_PER_PIXEL[image.mode], structure, 1, (image, capsule))
         if self._output.container == "pil" and out is None:
             if (placed := self._compute.place(height, width)) is None:
                 return None
@@ -124,9 +125,9 @@ class AnySizePipeline:
             if placed.frame < 0:
                 # As in torchvision, which pads into a new image.
                 made.info = image.info.copy()
-            if (table := rows_of(made)) is not None:
-                is_made = self._compute(images, height, width, ResultMemory(0, table, made), threads)
-                return made if is_made else None
+            capsule = load(made)
+            results = ResultMemory(0, id(capsule) + memory_of.structure_at, (made, capsule))
+            return made if self._compute(images, height, width, results, threads) else None
         return self._computed(images, height, width, (), out, _NO_PIXELS, threads)
 
     def _of_tensor(self, image: Any, out: torch.Tensor | None, threads: int) -> Any:
@@ -162,9 +163,11 @@ class AnySizePipeline:
                 return None
             size = placed.height, placed.width
         shape = *batch, self._channels, *size
-        if out is not None:
+        if out is None:
+            written = memory.empty(shape, self._written)
+        else:
             check_memory(out, shape, self._output, image if isinstance(image, torch.Tensor) else _NO_PIXELS)
-        written = memory_for(shape, self._written, out, memory.empty)
+            written = memory_for(shape, self._written, out, memory.empty)
         results = ResultMemory(written.data_ptr(), 0, written)
         if images.images and not self._compute(images, height, width, results, threads):
             return None

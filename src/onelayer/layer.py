@@ -126,7 +126,7 @@ class OneLayer(nn.Module):
             or self._backward_pre_hooks
             or has_any_global_hook()  # type: ignore[no-untyped-call]
             or type(self) is not OneLayer
-            or torch.compiler.is_compiling()
+            or torch.compiler.is_dynamo_compiling()
             or torch._C._get_tracing_state()
         )
         return super().__call__(*args, **kwargs) if is_watched else self._preprocess(*args, **kwargs)

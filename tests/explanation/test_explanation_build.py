@@ -19,7 +19,6 @@ from onelayer import OnelayerError, pipelines
 from onelayer import compile as compile_
 from onelayer.explanation import Explanation, explain
 from onelayer.frontends import ImageSpec, UnsupportedTransformError
-from onelayer.frontends.torchvision.resize import resizes_bytes
 
 REPORT = pipelines.report_transform()
 BICUBIC = v2.Compose(
@@ -262,7 +261,7 @@ def test_what_happens_for_other_sizes() -> None:
     for transform, keywords, text in (
         (evaluation, {"container": "pil"}, "rows 0 … 30 resized to 24, of which 2 … 22 are kept, columns 0"),
         (evaluation, {"container": "pil"}, "in reverse order; images of fewer than 2,048 pixels are left to Pillow"),
-        (evaluation, {}, "5 columns for one are left to PyTorch" if resizes_bytes("bilinear") else "none takes a plan"),
+        (evaluation, {}, "none takes a plan of its own; tables are filled for each"),
         (v2.CenterCrop(9), {}, "slices and flips of PyTorch and Pillow, whatever the size"),
         (evaluation, {"rounding": "fused"}, "a plan of its own, .* because values are computed in floating point"),
         (v2.Compose([v2.CenterCrop(50), v2.Resize(9)]), {}, "but one like this does"),

@@ -54,12 +54,12 @@ class PixelMemory(NamedTuple):
     """Memory on the CPU that holds images of bytes, as a kernel addresses it.
 
     Args:
-        address: Address of the first image; 0 with ``rows``.
+        address: Address of the first image; 0 with ``structure``.
         of_image: Bytes from one image to the next.
         of_channel: Bytes from one channel to the next.
-        of_row: Bytes from one row to the next; 0 with ``rows``.
+        of_row: Bytes from one row to the next; 0 with ``structure``.
         of_column: Bytes from one column to the next.
-        rows: Address of a table with the address of each row of the only image; 0 where these are ``of_row`` apart.
+        structure: Address of the address of Pillow's structure of the only image; 0 where rows are ``of_row`` apart.
         images: Number of images.
         owner: Object that keeps the memory alive.
     """
@@ -69,7 +69,7 @@ class PixelMemory(NamedTuple):
     of_channel: int
     of_row: int
     of_column: int
-    rows: int
+    structure: int
     images: int
     owner: object
 
@@ -78,13 +78,13 @@ class ResultMemory(NamedTuple):
     """Memory on the CPU for results.
 
     Args:
-        address: Address of contiguous [N, C', H', W']; 0 with ``rows``.
-        rows: Address of a table with the address of each row of the only result, an image of Pillow's; or 0.
+        address: Address of contiguous [N, C', H', W']; 0 with ``structure``.
+        structure: Address of the address of Pillow's structure of the only result, a PIL image; or 0.
         owner: Object that keeps the memory alive.
     """
 
     address: int
-    rows: int
+    structure: int
     owner: object
 
 

@@ -34,6 +34,7 @@ from onelayer.backends.kernel_memory import written_dtype
 from onelayer.backends.target import ComputeAnySize, LoweringTarget, PixelMemory, ResultMemory
 from onelayer.frontends.placement import BEFORE, COLS, COLUMNS_FIRST, KEPT, Placed, Sums, SumsName, Window
 from onelayer.frontends.structure import Structure
+from onelayer.images.pillow_memory import layout
 
 KINDS: dict[SumsName, int] = {
     "box": taps.BOX,
@@ -130,8 +131,10 @@ class _Kernel:
         self._channels = len(segment.channels)
         self._is_pixel = segment.channels.tolist() == [0, 1, 2]
         self._kind = taps.BILINEAR if sums is None else KINDS[sums.name]
+        found = layout()
         limit, unfused, first = (0, 0, COLUMNS_FIRST) if sums is None else (sums.limit, sums.unfused, sums.first)
         for place, number in (
+            (field.ROWS_AT, 0 if found is None else found.rows_at),
             (field.MOVES, self._moves.ctypes.data),
             (field.MOVE_NUMBERS, len(moves)),
             (field.FRAMES, self._frames.ctypes.data),
@@ -176,7 +179,7 @@ class _Kernel:
             place: Numbers that place the images in the result; None for those that follow from the moves.
         """
         workspace = self._workspace()
-        address, of_image, of_channel, of_row, of_column, rows, count, _ = images
+        address, of_image, of_channel, of_row, of_column, structure, count, _ = images
         pixel = of_column if of_channel == 1 and self._is_pixel and of_column in (3, 4) else 0
         filled_for = height, width, pixel, place
         if workspace.filled_for == filled_for:
@@ -184,13 +187,13 @@ class _Kernel:
         else:
             stages = field.FILL | field.COMPUTE if place else field.PLACE | field.FILL | field.COMPUTE
             workspace.filled_for = None
-        result, result_rows, _ = results
+        result, result_structure, _ = results
         # Alone, a thread takes all images at once.
         own, shares = count if threads == 1 else 0, (*_NO_SHARES, count, 0)
         of_size = stages, workspace.address, pixel, height, width
         _OF_IMAGE.pack_into(
-            workspace.memory, 0,
-            address, of_image, of_channel, of_row, of_column, rows, own, result, result_rows, *shares, *of_size,
+            workspace.memory, 0, address, of_image, of_channel, of_row, of_column, structure, own,
+            result, result_structure, *shares, *of_size,
         )  # fmt: skip
         if place:
             _PLACE.pack_into(workspace.memory, 8 * field.ROW_START, *place)

@@ -31,11 +31,11 @@ COPIED, NEAR, FAR, PIXELS = range(4)
     OF_CHANNEL,  # Elements from one channel to the next.
     OF_ROW,  # Elements from one row to the next.
     OF_COLUMN,  # Elements from one column to the next.
-    ROWS,  # Address of uint64 [H], address of each row of the only image; 0 where rows are OF_ROW apart.
+    STRUCTURE,  # Address of the address of Pillow's structure of the only image; 0 where rows are OF_ROW apart.
     COUNT,  # Number of images N.
     # Results.
-    RESULTS,  # Address of memory for [N, C', H', W'] with the frame, contiguous; 0 with RESULT_ROWS.
-    RESULT_ROWS,  # Address of uint64 [H'], address of each row of the only result, an image of Pillow's; or 0.
+    RESULTS,  # Address of memory for [N, C', H', W'] with the frame, contiguous; 0 with RESULT_STRUCTURE.
+    RESULT_STRUCTURE,  # Address of the address of Pillow's structure of the only result; or 0.
     # Shares of the work.
     PIECES,  # Number of pieces, of whole rows, that an image is divided into.
     PIECE_ROWS,  # Rows of a piece.
@@ -69,6 +69,7 @@ COPIED, NEAR, FAR, PIXELS = range(4)
     FRAME,
     AROUND,  # Address of [C'] of the dtype of the results, values of the frame.
     # From here on a call of a pipeline is the same for all images, but for the passes. Place and tables:
+    ROWS_AT,  # Offset in Pillow's structure of the address of uint64 [H], the address of each row.
     MOVES,  # Address of int64, see :func:`onelayer.frontends.placement.place`.
     MOVE_NUMBERS,  # Length of these.
     FRAMES,  # Address of [steps, C'] of the dtype of the results, values of the frame that each step makes.
@@ -111,8 +112,8 @@ COPIED, NEAR, FAR, PIXELS = range(4)
     # Values.
     TABLE,  # Address of [C', 256] of the dtype of the results, 0 for none.
     AFFINE,  # Address of float32 [C', 5], see :mod:`onelayer.backends.cpu.affine`; or 0.
-) = range(75)
+) = range(76)
 """Places of the arguments in a call, uint64 each."""
 
-FIELDS = 75
+FIELDS = 76
 """Length of a call."""

@@ -81,6 +81,12 @@ _SHORT = 128
 
 
 @exact_inlined
+def _rows_of_pillow(structure, rows_at):
+    """Return the address of the rows' addresses, from the address of the address of a structure of Pillow's; or 0."""
+    return longs_at(longs_at(structure)[0] + rows_at)[0] if structure != 0 else _uint(0)
+
+
+@exact_inlined
 def _row_split(x, address, at, of_channel, of_column, sources, channels, is_interleaved, length, out, to, between):
     """Copy the channels of ``length`` pixels from ``x[at]`` on into lines, ``between`` bytes from each other."""
     if of_column == 1:
@@ -270,8 +276,9 @@ def resized_bytes(call, into):
         outcome = filled(call)
     if outcome != COMPLETE or not call[field.STAGES] & _uint(COMPUTE):
         return outcome
-    address, rows, has_rows = call[field.IMAGES], longs_at(call[field.ROWS]), call[field.ROWS] != 0
-    result_rows, is_pillow = longs_at(call[field.RESULT_ROWS]), call[field.RESULT_ROWS] != 0
+    address, has_rows, is_pillow = call[field.IMAGES], call[field.STRUCTURE] != 0, call[field.RESULT_STRUCTURE] != 0
+    rows = longs_at(_rows_of_pillow(call[field.STRUCTURE], call[field.ROWS_AT]))
+    result_rows = longs_at(_rows_of_pillow(call[field.RESULT_STRUCTURE], call[field.ROWS_AT]))
     x, out, out_bytes = bytes_at(address), memory_at(call[field.RESULTS], into), bytes_at(call[field.RESULTS])
     of_image, of_channel, of_row, of_column = (
         call[field.OF_IMAGE],

@@ -42,7 +42,7 @@ class _Block:
         dtype: Dtype of the numbers.
     """
 
-    __slots__ = ("_address", "_holders", "_shape", "_shaped", "_storage", "dtype", "memory", "size")
+    __slots__ = ("_address", "_holders", "_shaped", "_storage", "dtype", "memory", "shape", "size")
 
     def __init__(self, size: int, dtype: torch.dtype) -> None:
         self.size, self.dtype = size, dtype
@@ -51,7 +51,7 @@ class _Block:
             self.memory = torch.empty(size, dtype=dtype, device="cpu")
         self._storage = self.memory.untyped_storage()._cdata
         self._address = self.memory.data_ptr()
-        self._shape: tuple[int, ...] = (size,)
+        self.shape: tuple[int, ...] = (size,)
         self._shaped = self.memory
         self._holders = _number_of_holders(self._storage)
 
@@ -61,13 +61,13 @@ class _Block:
 
     def view(self, shape: tuple[int, ...]) -> torch.Tensor:
         """Return a result of a shape, which holds the memory."""
-        if shape != self._shape:
+        if shape != self.shape:
             strides, stride = [], 1
             for length in reversed(shape):
                 strides.append(stride)
                 stride *= length
             self._shaped = torch.as_strided(self.memory, shape, strides[::-1])
-            self._shape = shape
+            self.shape = shape
             self._holders = _number_of_holders(self._storage)
         return self._shaped.detach()
 
@@ -95,6 +95,10 @@ _KEPT = _Kept()
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     """Return a contiguous tensor on the CPU with any content, of uint8, float16 or float32."""
+    for block in _KEPT.blocks:
+        # The usual case, and done for each image.
+        if block.shape == shape and block.dtype is dtype and block.is_free():
+            return block.view(shape)
     count = math.prod(shape)
     size = count * dtype.itemsize
     if size < SMALLEST:
