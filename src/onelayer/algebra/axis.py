@@ -8,8 +8,8 @@ from functools import cached_property, lru_cache
 from typing import Any, Literal, final, get_args
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from onelayer.algebra import bands
 from onelayer.algebra import filters as resampling
@@ -368,7 +368,9 @@ class AxisMap:
         """Convert to a ``scipy.sparse.csr_array`` [n_out, n_in] without stored zeros."""
         indices = (self.starts[:, None] + np.arange(self.taps)).ravel()
         pointers = np.arange(self.n_out + 1) * self.taps
-        matrix = sparse.csr_array((self.weights.ravel(), indices, pointers), shape=(self.n_out, self.n_in), copy=True)
+        matrix = scipy.sparse.csr_array(
+            (self.weights.ravel(), indices, pointers), shape=(self.n_out, self.n_in), copy=True
+        )
         matrix.eliminate_zeros()
         return matrix
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from onelayer.algebra.checks import FloatArray, IntArray
 from onelayer.algebra.operator import Operator, TooLargeError, blocks_of_outputs, extremes, refuse_other_channels
@@ -108,6 +108,6 @@ def _signed_sums(matrix: Any) -> tuple[FloatArray, FloatArray]:
     """Add up the positive and the negative entries of each row, both [rows]."""
     parts = (np.maximum(matrix.data, 0.0), np.minimum(matrix.data, 0.0))
     positive, negative = (
-        sparse.csr_array((part, matrix.indices, matrix.indptr), shape=matrix.shape).sum(axis=1) for part in parts
+        scipy.sparse.csr_array((part, matrix.indices, matrix.indptr), shape=matrix.shape).sum(axis=1) for part in parts
     )
     return np.asarray(positive), np.asarray(negative)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from onelayer.algebra.axis import AxisMap
 from onelayer.algebra.checks import FloatArray, IntArray
@@ -130,7 +130,7 @@ def sampled(warp: Warp, size: tuple[int, int], window: int) -> tuple[Any, tuple[
         values.append(weight)
     coordinates = np.concatenate(outputs), np.concatenate(inputs)
     shape = (out_size[0] * out_size[1], height * width)
-    return sparse.csr_array((np.concatenate(values), coordinates), shape=shape), out_size
+    return scipy.sparse.csr_array((np.concatenate(values), coordinates), shape=shape), out_size
 
 
 def _finite(sums: FloatArray) -> FloatArray:

@@ -9,8 +9,8 @@ from itertools import permutations
 from typing import Any, Literal, Self, final
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from onelayer.algebra import checks
 from onelayer.algebra.axis import AxisMap
@@ -218,7 +218,7 @@ class Separable(SpatialOperator, kind="separable"):
             weights = rows.weights[chosen, None, :, None] * cols.weights[None, :, None, :]
         pixels, taps = places.shape[0] * places.shape[1], rows.taps * cols.taps
         pointers = np.arange(pixels + 1) * taps
-        matrix = sparse.csr_array((weights.ravel(), places.ravel(), pointers), shape=(pixels, height * width))
+        matrix = scipy.sparse.csr_array((weights.ravel(), places.ravel(), pointers), shape=(pixels, height * width))
         matrix.eliminate_zeros()
         return matrix
 

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any, Self, final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import sparse
 
 from onelayer.algebra import checks
 from onelayer.algebra.bands import common_sum
@@ -47,7 +47,7 @@ class SpatialSparse(SpatialOperator, kind="spatial sparse"):
     def __post_init__(self) -> None:
         channel = ChannelMap.of(self.channel)
         in_size, out_size = (checks.lengths(name, getattr(self, name), 2) for name in ("in_size", "out_size"))
-        matrix = sparse.csr_array(self.matrix, dtype=np.float64, copy=True)
+        matrix = scipy.sparse.csr_array(self.matrix, dtype=np.float64, copy=True)
         expected = (out_size[0] * out_size[1], in_size[0] * in_size[1])
         if matrix.shape != expected:
             raise OnelayerError(
@@ -180,7 +180,7 @@ class SpatialSparse(SpatialOperator, kind="spatial sparse"):
 
     def _pixels_with_weights(self, change: Callable[[FloatArray], FloatArray]) -> dict[str, Any]:
         parts = change(self.matrix.data), self.matrix.indices, self.matrix.indptr
-        return {"matrix": sparse.csr_array(parts, shape=self.matrix.shape)}
+        return {"matrix": scipy.sparse.csr_array(parts, shape=self.matrix.shape)}
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that a file holds as JSON."""
@@ -209,7 +209,7 @@ class SpatialSparse(SpatialOperator, kind="spatial sparse"):
         # Before scipy sees them: it does not look at every index.
         _check_rows(data, indices, indptr, shape)
         channel = checks.field("channel", lambda: ChannelMap(part(arrays, "channel")))
-        matrix = sparse.csr_array((data, indices, indptr), shape=shape)
+        matrix = scipy.sparse.csr_array((data, indices, indptr), shape=shape)
         return cls(channel, matrix, in_size, out_size, part(arrays, "bias"))
 
 

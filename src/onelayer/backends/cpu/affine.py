@@ -15,7 +15,6 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from onelayer.backends.cpu.compilation import exact_kernel
 from onelayer.backends.cpu.simd import (
     BYTE,
     FLOAT,
@@ -36,7 +35,7 @@ FACTORS = 5
 _NEIGHBOURS = 4
 """Float32 numbers on either side of an estimate that are tried."""
 
-_f32, _uint = np.float32, np.uint64
+_f32 = np.float32
 
 
 @intrinsic
@@ -67,20 +66,6 @@ def affine_values(_typing, values, at, factors, first, out, to):
     return signature, generate
 
 
-@exact_kernel
-def affine_of_bytes(values, factors, out):
-    """Compute the values of all bytes for one channel.
-
-    Args:
-        values: uint8 [256], the bytes.
-        factors: float32 [FACTORS].
-        out: float32 [256], to be filled.
-    """
-    for block in range(_uint(256 // LANES)):
-        at = block * _uint(LANES)
-        affine_values(values, at, factors, _uint(0), out, at)
-
-
 def affine_of(table: NDArray[np.float32]) -> NDArray[np.float32] | None:
     """Find factors that give a table bit for bit; None if there are none, or the processor has no fused products.
 
@@ -90,30 +75,35 @@ def affine_of(table: NDArray[np.float32]) -> NDArray[np.float32] | None:
     Returns:
         float32 [C, FACTORS].
     """
-    found = [_of_channel(channel) for channel in table] if has_avx2() else [None]
+    found = [next(_of_channel(channel), None) for channel in table] if has_avx2() else [None]
     return None if any(each is None for each in found) else np.array(found, np.float32)
 
-
-_BYTES = np.arange(256, dtype=np.uint8)
 
 _Pair = tuple[np.float32, np.float32]
 
 
-def _of_channel(table: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    values = _BYTES.astype(np.float32)
+def _of_channel(table: NDArray[np.float32]) -> Iterator[tuple[np.float32, ...]]:
+    """Find factors that give a table of one channel."""
+    values = np.arange(256, dtype=np.float32)
     scaled_by: tuple[tuple[NDArray[np.float32], _Pair], ...] = (
         (values / _f32(255), _inverse(_f32(255))),
         (values * (_f32(1) / _f32(255)), (_f32(1) / _f32(255), _f32(0))),
         (values, (_f32(1), _f32(0))),
     )
     for scaled, first in scaled_by:
-        for less, second in _fits(scaled, table):
-            factors = np.array([*first, less, *second], np.float32)
-            out = np.empty(256, np.float32)
-            affine_of_bytes(_BYTES, factors, out)
-            if (out.view(np.int32) == table.view(np.int32)).all():
-                return factors
-    return None
+        if _product(values, first, scaled):
+            for less, second in _fits(scaled, table):
+                if _product(scaled - less, second, table):
+                    yield *first, less, *second
+
+
+def _product(x: NDArray[np.float32], factor: _Pair, expected: NDArray[np.float32]) -> bool:
+    """Whether ``x · high + x · low``, where only the second product and the sum are rounded, is what is expected."""
+    # In float64 the first product is exact, and so is the sum if nothing is lost of either part.
+    product, rest = x.astype(np.float64) * factor[0], (x * factor[1]).astype(np.float64)
+    total = product + rest
+    lost = rest - (total - product)
+    return bool((lost == 0).all() and (total.astype(np.float32).view(np.int32) == expected.view(np.int32)).all())
 
 
 def _inverse(divisor: np.float32) -> _Pair:

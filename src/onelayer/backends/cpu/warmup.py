@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy
 import torch
-from scipy import sparse
 
 from onelayer.algebra import ChannelMap, Lookup, Program, Separable, SpatialSparse, Stage, Taps
 from onelayer.errors import OnelayerError
@@ -123,7 +123,7 @@ def _float_launch(stage: Stage) -> KernelLaunch:
 
 
 def _any_pixels() -> SpatialSparse:
-    return SpatialSparse(ChannelMap.identity(1), sparse.eye_array(1, format="csr"), (1, 1), (1, 1), np.zeros(1))
+    return SpatialSparse(ChannelMap.identity(1), scipy.sparse.eye_array(1, format="csr"), (1, 1), (1, 1), np.zeros(1))
 
 
 def _run(launch: KernelLaunch, images: torch.dtype, results: torch.dtype) -> None:

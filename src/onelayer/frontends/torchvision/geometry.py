@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+import scipy
 from torchvision import transforms as v1
 from torchvision.transforms import functional as f1
 from torchvision.transforms import v2
@@ -323,9 +323,9 @@ def _sharpening(factor: float, height: int, width: int) -> Any:
     The kernel is Pillow's ``SMOOTH``, (1 1 1, 1 5 1, 1 1 1) / 13: a box of ones, and four more in the middle. So within
     the border smoothing adds (box − 9) / 13 to a pixel.
     """
-    box = sparse.kron(_inside(height, [1.0, 1.0, 1.0]), _inside(width, [1.0, 1.0, 1.0]))
-    middle = sparse.kron(_inside(height, [0.0, 1.0, 0.0]), _inside(width, [0.0, 1.0, 0.0]))
-    return sparse.eye_array(height * width) + (1.0 - factor) / 13.0 * (box - 9.0 * middle)
+    box = scipy.sparse.kron(_inside(height, [1.0, 1.0, 1.0]), _inside(width, [1.0, 1.0, 1.0]))
+    middle = scipy.sparse.kron(_inside(height, [0.0, 1.0, 0.0]), _inside(width, [0.0, 1.0, 0.0]))
+    return scipy.sparse.eye_array(height * width) + (1.0 - factor) / 13.0 * (box - 9.0 * middle)
 
 
 def _inside(n: int, kernel: list[float]) -> Any:
