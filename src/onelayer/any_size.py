@@ -13,16 +13,12 @@ from onelayer.backends import BackendName, LoweringTarget, lower_any_size
 from onelayer.backends.cpu import memory
 from onelayer.backends.kernel_memory import as_batch, delivered, memory_for
 from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory
-from onelayer.frontends import Transform
 from onelayer.frontends.placement import Placed
 from onelayer.frontends.structure import Structure
 from onelayer.image_spec import ImageSpec
 from onelayer.images.containers import TORCH_DTYPES, check_memory, format_of, image_of, pixels_of
 from onelayer.images.pillow_memory import BYTES_PER_PIXEL, layout, load
-from onelayer.programs import Source, Transforms
-
-SMALL = 2048
-"""Pixels of a PIL image up to which Pillow has resized it before a kernel is called."""
+from onelayer.programs import Source
 
 
 def kind_of_image(image: Any) -> object:
@@ -59,8 +55,7 @@ def any_size_pipeline(
     lowered = lower_any_size(backend, structure, target)
     if isinstance(lowered, str):
         return lowered
-    original = source.transform if isinstance(source, Transforms) and backend == "auto" else None
-    return AnySizePipeline(structure, *lowered, target, original)
+    return AnySizePipeline(structure, *lowered, target)
 
 
 class AnySizePipeline:
@@ -71,7 +66,6 @@ class AnySizePipeline:
         compute: Function that it was lowered to.
         written: Dtype that the function writes.
         target: Target of the lowering.
-        original: The transforms themselves, which images are left to that they are faster for; None for none.
     """
 
     def __init__(
@@ -80,12 +74,10 @@ class AnySizePipeline:
         compute: ComputeAnySize,
         written: torch.dtype,
         target: LoweringTarget,
-        original: Transform | None = None,
     ) -> None:
         self._compute = compute
         self._written = written
         self._target = target
-        self._for_small = original if structure.stays_pil else None
         self._container, self._output = structure.input_spec.container, structure.output_spec
         self._channels = structure.output_spec.shape[0]
         self._layout = layout() if self._container == "pil" else None
@@ -111,8 +103,6 @@ class AnySizePipeline:
 
     def _of_pillow(self, image: PIL.Image.Image, out: torch.Tensor | None, threads: int) -> Any:
         width, height = image.size
-        if self._for_small is not None and width * height < SMALL and out is None:
-            return self._for_small(image)
         if (memory_of := self._layout) is None:
             return None
         capsule = load(image)

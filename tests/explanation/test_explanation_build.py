@@ -260,7 +260,7 @@ def test_what_happens_for_other_sizes() -> None:
     evaluation = v2.Compose([v2.Resize(24), v2.CenterCrop(20), v2.RandomHorizontalFlip(1)])
     for transform, keywords, text in (
         (evaluation, {"container": "pil"}, "rows 0 … 30 resized to 24, of which 2 … 22 are kept, columns 0"),
-        (evaluation, {"container": "pil"}, "in reverse order; images of fewer than 2,048 pixels are left to Pillow"),
+        (evaluation, {"container": "pil"}, "of which 6 … 26 are kept, in reverse order"),
         (evaluation, {}, "none takes a plan of its own; tables are filled for each"),
         (v2.CenterCrop(9), {}, "slices and flips of PyTorch and Pillow, whatever the size"),
         (evaluation, {"rounding": "fused"}, "a plan of its own, .* because values are computed in floating point"),

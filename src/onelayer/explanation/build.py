@@ -11,7 +11,6 @@ import torch
 
 from onelayer.algebra import Operator, Program, Shape, Simplified
 from onelayer.algebra.rewrite import RuleApplication
-from onelayer.any_size import SMALL
 from onelayer.backends import DESCRIPTIONS, choose
 from onelayer.errors import OnelayerError
 from onelayer.explanation.cost import cost_before, cost_of_step, costs_of_stages, total
@@ -98,10 +97,7 @@ def _sizes(layer: OneLayer, spec: ImageSpec) -> str:
     if placed is None:
         return "most need no plan of their own, but one like this does: crops and resizes do not fit into one pass"
     rows, cols = (_window(axis) for axis in (placed.rows, placed.cols))
-    left = ""
-    if may_leave and structure.stays_pil:
-        left = f"; images of fewer than {SMALL:,} pixels are left to Pillow, which is as fast"
-    return f"none takes a plan of its own; tables are filled for each image, here for rows {rows}, columns {cols}{left}"
+    return f"none takes a plan of its own; tables are filled for each image, here for rows {rows}, columns {cols}"
 
 
 def _window(window: Window) -> str:

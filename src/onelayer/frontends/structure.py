@@ -61,11 +61,6 @@ class Structure:
         return self.sums is None and not self.pixels.stages and self.input_spec == self.output_spec
 
     @property
-    def stays_pil(self) -> bool:
-        """Whether a PIL image comes out of a PIL image, and no value is changed but by the resize."""
-        return not self.pixels.stages and self.input_spec.container == self.output_spec.container == "pil"
-
-    @property
     def size(self) -> Size | None:
         """Height and width of what comes out, if these are the same for images of all sizes."""
         size: Size | None = None

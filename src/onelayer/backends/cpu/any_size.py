@@ -92,7 +92,8 @@ class _Workspace:
         self.call = np.zeros(field.FIELDS, np.uint64)
         self.memory: Any = memoryview(self.call)  # type: ignore[arg-type]  # NumPy's arrays are buffers
         self.kernel: _Kernel | None = None
-        self.filled_for: object = None
+        self.filled_for: tuple[int, int, int, tuple[int, ...] | None] | None = None
+        """Height, width, bytes of a pixel and place that the tables are for."""
 
 
 class _OfThread(local):
@@ -150,11 +151,13 @@ class _Kernel:
     def place(self, height: int, width: int) -> tuple[int, ...] | None:
         """Return the numbers that place images of a size, see :func:`onelayer.frontends.placement.place`; or None."""
         workspace = self._workspace()
-        workspace.filled_for = None
-        numbers = 0, 0, 0, 0, 0, 0, 0, 0, 0, *_NO_SHARES, 0, 0, field.PLACE, workspace.address, 0, height, width
-        _OF_IMAGE.pack_into(workspace.memory, 0, *numbers)
-        if resized_bytes(workspace.call, self._into) == field.UNPLACED:
-            return None
+        filled_for = workspace.filled_for
+        if filled_for is None or filled_for[:2] != (height, width) or filled_for[3] is not None:
+            workspace.filled_for = None
+            numbers = 0, 0, 0, 0, 0, 0, 0, 0, 0, *_NO_SHARES, 0, 0, field.PLACE, workspace.address, 0, height, width
+            _OF_IMAGE.pack_into(workspace.memory, 0, *numbers)
+            if resized_bytes(workspace.call, self._into) == field.UNPLACED:
+                return None
         return _PLACE.unpack_from(workspace.memory, 8 * field.ROW_START)
 
     def __call__(

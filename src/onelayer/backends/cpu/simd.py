@@ -12,7 +12,6 @@ from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
 from onelayer.backends.cpu.tables import BYTES, LANES
 
@@ -258,6 +257,9 @@ def _memory_of(kind):
     @intrinsic
     def memory(_typing, address):
         def generate(context, builder, _signature, arguments):
+            # Only here, because much of Numba comes with it, which machine code from disk does without.
+            from numba.np.arrayobj import populate_array
+
             result = context.make_array(array)(context, builder)
             data = builder.inttoptr(arguments[0], result.data.type)
             size = constant(kind.bitwidth // 8)
