@@ -3,8 +3,8 @@
 Single transforms and whole evaluations, of tensors and of PIL images, from 28×28 to 3279×4928. No two images in a row
 are of one size, so that nothing can be kept from one for the next. Each image goes through the original and the layer
 in turn, in one thread; the first quarter does not count. Results are compared first, bit for bit. With
-`--fast-image-resize`, plain resizes are compared with that library too (`pip install cykooz.resizer`), whose pixels are
-others.
+`--peers`, plain resizes are compared with fast_image_resize and libvips too, whose pixels are others
+(`pip install cykooz-resizer pyvips-binary pyvips`).
 
     python benchmarks/never_slower.py --json docs/results/never-slower.json
 """
@@ -12,6 +12,7 @@ others.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -84,26 +85,32 @@ def images_of(case: Case, count: int) -> list[Any]:
     return [tensor.movedim(0, -1).contiguous().movedim(-1, 0) for tensor in tensors]
 
 
-def fast_image_resize(case: Case) -> Callable[[Any], Any] | None:
-    """Return fast_image_resize's function for a plain bilinear resize of PIL images; None where it has none."""
+def peers_of(case: Case) -> dict[str, Callable[[Any], Any]]:
+    """Return functions of other libraries for a plain bilinear resize of PIL images to PIL images."""
     if not isinstance(case.transform, v2.Resize) or case.container != "PIL" or len(case.transform.size) != 2:
-        return None
-    from cykooz.resizer import FilterType, ResizeAlg, Resizer
-    from cykooz.resizer.pillow import PilImageWrapper  # type: ignore[import-not-found, unused-ignore]
+        return {}
+    import pyvips
+    from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
     from PIL import Image
 
-    resizer, (height, width) = Resizer(ResizeAlg.convolution(FilterType.bilinear)), case.transform.size
+    resizer, options = Resizer(), ResizeOptions(resize_alg=ResizeAlg.convolution(FilterType.bilinear), use_alpha=False)
+    height, width = case.transform.size
 
-    def resize(image: Any) -> Any:
+    def fast_image_resize(image: Any) -> Any:
         made = Image.new("RGB", (width, height))
-        resizer.resize_pil(PilImageWrapper(image), PilImageWrapper(made))
+        resizer.resize_pil(image, made, options)
         return made
 
-    return resize
+    def vips(image: Any) -> Any:
+        read = pyvips.Image.new_from_array(np.asarray(image))
+        resized = read.resize(width / read.width, vscale=height / read.height, kernel="linear")
+        return Image.fromarray(resized.numpy())
+
+    return {"fast_image_resize": fast_image_resize, "pyvips": vips}
 
 
-def measure(case: Case, seconds: float, with_peer: bool) -> dict[str, Any]:
-    """Measure milliseconds per image of the original, the layer and, where it can, fast_image_resize."""
+def measure(case: Case, seconds: float, with_peers: bool) -> dict[str, Any]:
+    """Measure milliseconds per image of the original, the layer and, where they can, its peers."""
     images = images_of(case, 8 if case.size[0] < 1000 else 3)
     functions: dict[str, Callable[[Any], Any]] = {
         "original": case.transform,
@@ -113,8 +120,8 @@ def measure(case: Case, seconds: float, with_peer: bool) -> dict[str, Any]:
         ours, theirs = (functions[who](image) for who in ("onelayer", "original"))
         if not np.array_equal(np.asarray(ours), np.asarray(theirs)):
             raise SystemExit(f"{case.name} of {case.container} {case.size}: the pixels differ")
-    if with_peer and (peer := fast_image_resize(case)) is not None:
-        functions["fast_image_resize"] = peer
+    if with_peers:
+        functions |= peers_of(case)
     times: dict[str, list[float]] = {who: [] for who in functions}
     end = time.perf_counter() + seconds
     turn = 0
@@ -136,23 +143,24 @@ def measure(case: Case, seconds: float, with_peer: bool) -> dict[str, Any]:
 
 def main(
     seconds: Annotated[float, typer.Option(help="Time for each case.")] = 1.5,
-    with_peer: Annotated[bool, typer.Option("--fast-image-resize", help="Compare with that library too.")] = False,
+    with_peers: Annotated[bool, typer.Option("--peers", help="Compare with other libraries too.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Where to write the record.")] = None,
 ) -> None:
     """Time all cases in turn and print the ratios."""
     torch.set_num_threads(1)
+    os.environ["VIPS_CONCURRENCY"] = "1"
     with progress() as display:
-        rows = [measure(case, seconds, with_peer) for case in display.track(list(cases()), description="Cases")]
+        rows = [measure(case, seconds, with_peers) for case in display.track(list(cases()), description="Cases")]
     rows.sort(key=lambda row: row["ratio"])
     table = Table("transform", "images", "size", "original ms", "onelayer ms", "ratio", title=TITLE)
-    if with_peer:
-        table.add_column("fast_image_resize ms")
+    peers = ("fast_image_resize", "pyvips") if with_peers else ()
+    for peer in peers:
+        table.add_column(f"{peer} ms")
     for row in rows:
         medians = row["milliseconds"]
         cells = [row["case"], row["images"], "×".join(map(str, row["size"]))]
         cells += [f"{medians['original']:.3f}", f"{medians['onelayer']:.3f}", f"{row['ratio']:.2f}"]
-        if "fast_image_resize" in medians:
-            cells.append(f"{medians['fast_image_resize']:.3f}")
+        cells += [f"{medians[peer]:.3f}" if peer in medians else "" for peer in peers]
         table.add_row(*cells)
     results.print(table)
     if json_file is not None:

@@ -45,6 +45,7 @@ from onelayer.backends.cpu.integer_sums import (
     far_columns_wide,
     near_columns,
     near_columns_wide,
+    pixel_column_pairs,
     pixel_columns,
     pixel_columns_wide,
     sums_of_rows,
@@ -176,11 +177,13 @@ def _rows_summed(ring, origins, weights, output, steps, arithmetic, bits, length
 @exact_inlined
 def _pixels_summed(lines, arithmetic, steps, starts, places, weights, bits, width, advance, ring, ring_rows):
     """Sum the columns of a group of rows, all channels of a pixel together, to four bytes per output in the ring."""
-    for j in range(width):
-        if arithmetic == WIDE:
-            pixel_columns_wide(lines, starts, places, weights, j, steps, advance, bits, ring, ring_rows, _uint(4) * j)
-        else:
-            pixel_columns(lines, starts, places, weights, j, steps, advance, bits, ring, ring_rows, _uint(4) * j)
+    zero = _uint(0)
+    if arithmetic == WIDE:
+        pixel_columns_wide(lines, starts, places, weights, zero, width, steps, advance, bits, ring, ring_rows, zero)
+    else:
+        even = width - (width & _uint(1))
+        pixel_column_pairs(lines, starts, places, weights, zero, even, steps, advance, bits, ring, ring_rows, zero)
+        pixel_columns(lines, starts, places, weights, even, width, steps, advance, bits, ring, ring_rows, zero)
 
 
 @exact_inlined

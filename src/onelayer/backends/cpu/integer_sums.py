@@ -20,6 +20,7 @@ from onelayer.backends.cpu.simd import (
     BYTES_32,
     INT,
     INTS_8,
+    LONG,
     ROW_OUTPUTS,
     SHORTS_16,
     constant,
@@ -80,14 +81,14 @@ class _Sums:
     Args:
         builder: Builder of the function.
         parts: Parts of a weight, 1 or 2.
-        half: Number that the sums begin with; None for zero.
+        half: Numbers that the sums begin with; None for zeros.
     """
 
     def __init__(self, builder, parts, half):
         self._parts = [cgutils.alloca_once(builder, INTS_8) for _ in range(parts)]
         for number, part in enumerate(self._parts):
             zero = ir.Constant(INTS_8, [0] * LANES)
-            builder.store(zero if half is None or number else splat(builder, half, LANES), part)
+            builder.store(zero if half is None or number else half, part)
 
     def add(self, builder, samples, weights):
         """Add the products of ``samples``, integers of 16 bits, and the weights of each part."""
@@ -129,6 +130,7 @@ def _near_columns_by(rows, parts):
             at, block, steps, bits, first_row, to = (arguments[i] for i in (1, 5, 6, 7, 10, 11))
             row_numbers = [builder.add(first_row, constant(row)) for row in range(rows)]
             shift, half = _shift_and_half(builder, bits)
+            half = splat(builder, half, LANES)
             sums = [[_Sums(builder, parts, half) for _ in range(2)] for _ in range(rows)]
             row_lines = [line_at(builder, lines, row, at) for row in row_numbers]
             first = builder.mul(block, steps)
@@ -224,59 +226,95 @@ far_columns, far_columns_wide = _far_columns_by(parts=1), _far_columns_by(parts=
 """Do the same for one row and 8 outputs."""
 
 
-def _pixel_columns_by(parts):
+def _pixel_columns_by(parts, together):
+    """Make a function for weights in some parts that computes some outputs together, one or two."""
+
     @intrinsic
-    def pixel_columns(_typing, lines, starts, orders, weights, output, steps, advance, bits, out, out_rows, to):
-        signature = types.void(lines, starts, orders, weights, output, steps, advance, bits, out, out_rows, to)
+    def pixel_columns(_typing, lines, starts, orders, weights, begin, end, steps, advance, bits, out, out_rows, to):
+        signature = types.void(lines, starts, orders, weights, begin, end, steps, advance, bits, out, out_rows, to)
 
         def generate(context, builder, signature, arguments):
             kinds = signature.args
             lines, starts, orders, weights, out, out_rows = (
-                data_of(context, builder, kinds[i], arguments[i]) for i in (0, 1, 2, 3, 8, 9)
+                data_of(context, builder, kinds[i], arguments[i]) for i in (0, 1, 2, 3, 9, 10)
             )
-            output, steps, advance, bits, to = (arguments[i] for i in (4, 5, 6, 7, 10))
+            begin, end, steps, advance, bits, to = (arguments[i] for i in (4, 5, 6, 7, 8, 11))
             shift, half = _shift_and_half(builder, bits)
-            start = builder.load(builder.gep(starts, [output]))
-            order = loaded(builder, orders, builder.mul(output, constant(2 * BYTES)), BYTES_32)
-            sums = [_Sums(builder, parts, None) for _ in range(4)]
-            row_lines = [line_at(builder, lines, constant(row), start) for row in range(4)]
-            first = builder.mul(output, steps)
-            with cgutils.for_range(builder, steps) as loop:
-                weights_at = builder.mul(builder.add(first, loop.index), constant(BYTES * parts))
-                factors = _weights_of(builder, weights, weights_at, parts, BYTES)
-                at = builder.mul(loop.index, advance)
-                for each, line in zip(sums, row_lines, strict=True):
-                    pixels = loaded(builder, line, at, BYTES_16)
-                    samples = permuted(builder, joined(builder, pixels, pixels), order)
-                    each.add(builder, builder.bitcast(samples, SHORTS_16), factors)
-            values = [each.value(builder) for each in sums]
-            pairs = []
-            for pair in (0, 2):
-                halves = [
-                    shuffled(builder, *values[pair : pair + 2], order)
-                    for order in ([*range(4), *range(8, 12)], [*range(4, 8), *range(12, 16)])
-                ]
-                total = builder.add(builder.add(*halves), splat(builder, half, LANES))
-                pairs.append(_shifted(builder, total, shift))
-            shorts = _packed_shorts(builder, *pairs)
-            packed = builder.bitcast(_packed_bytes(builder, shorts, shorts), INTS_8)
-            # Packing leaves rows in the order 0 2 0 2, 1 3 1 3.
-            for row, place in enumerate((0, 4, 1, 5)):
-                pixel = builder.extract_element(packed, ir.Constant(INT, place))
-                row_at = builder.load(builder.gep(out_rows, [constant(row)]))
-                stored(builder, pixel, out, builder.add(row_at, to))
+            # In half of the sums, because two halves will be added.
+            halves = shuffled(
+                builder, splat(builder, half, LANES), ir.Constant(INTS_8, [0] * LANES), [*range(4), *range(8, 12)]
+            )
+            row_lines = [line_at(builder, lines, constant(row), constant(0)) for row in range(4)]
+            places = [
+                builder.gep(out, [builder.add(builder.load(builder.gep(out_rows, [constant(row)])), to)])
+                for row in range(4)
+            ]
+            with cgutils.for_range_slice(builder, begin, end, constant(together)) as (output, _):
+                outputs = [builder.add(output, constant(number)) for number in range(together)]
+                order_of, at_of, weights_of = [], [], []
+                for each in outputs:
+                    order_of.append(loaded(builder, orders, builder.mul(each, constant(2 * BYTES)), BYTES_32))
+                    at_of.append(builder.load(builder.gep(starts, [each])))
+                    weights_of.append(builder.mul(builder.mul(each, steps), constant(BYTES * parts)))
+                sums = [[_Sums(builder, parts, halves) for _ in range(4)] for _ in outputs]
+                with cgutils.for_range(builder, steps) as loop:
+                    of_weights = builder.mul(loop.index, constant(BYTES * parts))
+                    of_pixels = builder.mul(loop.index, advance)
+                    for order, start, weights_at, of_output in zip(order_of, at_of, weights_of, sums, strict=True):
+                        factors = _weights_of(builder, weights, builder.add(weights_at, of_weights), parts, BYTES)
+                        at = builder.add(start, of_pixels)
+                        for each, line in zip(of_output, row_lines, strict=True):
+                            pixels = loaded(builder, line, at, BYTES_16)
+                            samples = permuted(builder, joined(builder, pixels, pixels), order)
+                            each.add(builder, builder.bitcast(samples, SHORTS_16), factors)
+                values = [[each.value(builder) for each in of_output] for of_output in sums]
+                store = _two_pixels_stored if together == 2 else _pixels_stored
+                store(builder, values, shift, places, builder.mul(output, constant(4)))
 
         return signature, generate
 
     return pixel_columns
 
 
-pixel_columns, pixel_columns_wide = _pixel_columns_by(1), _pixel_columns_by(2)
-"""Set four bytes from ``out[out_rows[r] + to]`` on to an output of all channels of row r, for four rows.
+def _halves_added(builder, first, second):
+    """Add both halves of two vectors: four sums of the first, and four of the second."""
+    low, high = ([*range(i, i + 4), *range(i + 8, i + 12)] for i in (0, 4))
+    return builder.add(shuffled(builder, first, second, low), shuffled(builder, first, second, high))
 
-Each of ``steps`` takes sixteen bytes from ``lines[r] + starts[output]`` on, ``advance`` bytes after those before, which
-hold four pixels. In the order ``orders[32 · output:]`` they are two pairs of pixels, channel by channel.
+
+def _pixels_stored(builder, values, shift, places, at):
+    """Store a pixel each of four rows."""
+    ((*rows,),) = values
+    pairs = [_shifted(builder, _halves_added(builder, *rows[i : i + 2]), shift) for i in (0, 2)]
+    shorts = _packed_shorts(builder, *pairs)
+    packed = builder.bitcast(_packed_bytes(builder, shorts, shorts), INTS_8)
+    # Packing leaves rows in the order 0 2 0 2, 1 3 1 3.
+    for place, lane in zip(places, (0, 4, 1, 5), strict=True):
+        stored(builder, builder.extract_element(packed, ir.Constant(INT, lane)), place, at)
+
+
+def _two_pixels_stored(builder, values, shift, places, at):
+    """Store two neighbouring pixels each of four rows."""
+    first, second = values
+    rows = [_shifted(builder, _halves_added(builder, *pair), shift) for pair in zip(first, second, strict=True)]
+    shorts = [_packed_shorts(builder, *rows[i : i + 2]) for i in (0, 2)]
+    # Packing leaves the first pixel of all rows, and then the second.
+    packed = builder.bitcast(_packed_bytes(builder, *shorts), INTS_8)
+    pixels = builder.bitcast(shuffled(builder, packed, packed, [0, 4, 1, 5, 2, 6, 3, 7]), ir.VectorType(LONG, 4))
+    for row, place in enumerate(places):
+        stored(builder, builder.extract_element(pixels, ir.Constant(INT, row)), place, at)
+
+
+pixel_columns, pixel_columns_wide = _pixel_columns_by(1, together=1), _pixel_columns_by(2, together=1)
+"""Set four bytes from ``out[out_rows[r] + to + 4j]`` on to output j of all channels of row r, for four rows.
+
+For the outputs from ``begin`` up to before ``end``. Each of ``steps`` takes sixteen bytes from ``lines[r] + starts[j]``
+on, ``advance`` bytes after those before, which hold four pixels. In the order ``orders[32 · j:]`` they are two pairs of
+pixels, channel by channel.
 """
+
+pixel_column_pairs = _pixel_columns_by(1, together=2)
+"""Do the same for an even number of outputs."""
 
 
 def _sums_of_rows_by(parts):
@@ -289,7 +327,7 @@ def _sums_of_rows_by(parts):
             x, origins, weights, out = (data_of(context, builder, kinds[i], arguments[i]) for i in (0, 1, 2, 7))
             _, _, _, weights_at, pairs, begin, bits, _, to = arguments
             shift, half = _shift_and_half(builder, bits)
-            sums = [_Sums(builder, parts, half) for _ in range(ROW_OUTPUTS // LANES)]
+            sums = [_Sums(builder, parts, splat(builder, half, LANES)) for _ in range(ROW_OUTPUTS // LANES)]
             zeros = ir.Constant(BYTES_32, [0] * 2 * BYTES)
             with cgutils.for_range(builder, pairs) as loop:
                 pair = builder.mul(loop.index, constant(2))
