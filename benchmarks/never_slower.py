@@ -1,10 +1,18 @@
 """Compare layers with the transforms that they replace, one image at a time, the worst ratio first.
 
+<<<<<<< HEAD
 Single transforms and whole evaluations, of tensors and of PIL images, from 28×28 to 3279×4928. No two images in a row
 are of one size, so that nothing can be kept from one for the next. Each image goes through the original and the layer
 in turn, in one thread; the first quarter does not count. Results are compared first, bit for bit. With
 `--peers`, plain resizes are compared with fast_image_resize and libvips too, whose pixels are others
 (`pip install cykooz-resizer pyvips-binary pyvips`).
+=======
+Single transforms and whole evaluations, of tensors of bytes, tensors of float32 and PIL images, from 28×28 to
+3279×4928. No two images in a row are of one size, so that nothing can be kept from one for the next. Each image goes
+through the original and the layer in turn, in one thread; the first quarter does not count. Results are compared first,
+bit for bit, or, of float32, up to rounding. With `--fast-image-resize`, plain resizes are compared with that library
+too (`pip install cykooz.resizer`), whose pixels are others.
+>>>>>>> b159c20 (Floating point images of any size: structures in real arithmetic, tables of the float kernel filled in compiled code)
 
     python benchmarks/never_slower.py --json docs/results/never-slower.json
 """
@@ -16,6 +24,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,9 +62,9 @@ def cases() -> Iterator[Case]:
     to_float = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(MEAN), list(STD))]
     for size in SIZES:
         side = min(256, size[0] * 2 // 3)
-        for container in ("tensor", "PIL"):
-            conversion = to_float if container == "tensor" else [v1.ToTensor(), v1.Normalize(MEAN, STD)]
-            library: Any = v2 if container == "tensor" else v1
+        for container in ("tensor", "float32", "PIL"):
+            conversion = [v1.ToTensor(), v1.Normalize(MEAN, STD)] if container == "PIL" else to_float
+            library: Any = v1 if container == "PIL" else v2
             for name, steps in {
                 "Resize": [v2.Resize((side, side * 4 // 3))],
                 "Resize, bicubic": [v2.Resize(side, _BICUBIC)],
@@ -81,6 +90,9 @@ def images_of(case: Case, count: int) -> list[Any]:
     tensors = [originals[n % len(originals)].at(height + n, width + 2 * n, 3) for n in range(count)]
     if case.container == "PIL":
         return [to_pil_image(tensor) for tensor in tensors]
+    if case.container == "float32":
+        # As conversions of what decoders leave do: their memory is kept in its order.
+        tensors = [v2.functional.to_dtype(tensor, torch.float32, scale=True) for tensor in tensors]
     # As decoders leave them: the colors of a pixel side by side.
     return [tensor.movedim(0, -1).contiguous().movedim(-1, 0) for tensor in tensors]
 
@@ -118,7 +130,8 @@ def measure(case: Case, seconds: float, with_peers: bool) -> dict[str, Any]:
     }
     for image in images:
         ours, theirs = (functions[who](image) for who in ("onelayer", "original"))
-        if not np.array_equal(np.asarray(ours), np.asarray(theirs)):
+        compared = np.array_equal if case.container != "float32" else partial(np.allclose, rtol=0, atol=1e-4)
+        if not compared(np.asarray(ours), np.asarray(theirs)):
             raise SystemExit(f"{case.name} of {case.container} {case.size}: the pixels differ")
     if with_peers:
         functions |= peers_of(case)

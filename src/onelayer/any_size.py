@@ -11,14 +11,27 @@ import torch
 
 from onelayer.backends import BackendName, LoweringTarget, lower_any_size
 from onelayer.backends.cpu import memory
-from onelayer.backends.kernel_memory import as_batch, delivered, memory_for
-from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory
-from onelayer.frontends.placement import Placed
+from onelayer.backends.kernel_memory import as_batch, delivered, is_readable, memory_for, only_for_pytorch, read_dtype
+from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory, computes_in
+from onelayer.frontends import Transform
+from onelayer.frontends.placement import Placed, RealSums
 from onelayer.frontends.structure import Structure
 from onelayer.image_spec import ImageSpec
 from onelayer.images.containers import TORCH_DTYPES, check_memory, format_of, image_of, pixels_of
 from onelayer.images.pillow_memory import BYTES_PER_PIXEL, layout, load
-from onelayer.programs import Source
+from onelayer.programs import Source, Transforms
+
+LARGE = 1 << 19
+"""Pixels of a tensor from which on the rule of :data:`REDUCTION` holds."""
+
+REDUCTION = 4
+"""Input columns per output column from which on PyTorch is as fast or faster at float tensors of which two samples are
+read, whatever the reduction, where the colors of a pixel lie side by side: it leaves out the columns between, which the
+kernel adds up along rows."""
+
+LARGE_PLANES = 1 << 16
+"""Pixels of a float tensor from which on PyTorch is faster where colors lie in planes and nearest samples are all that
+is taken: the kernel writes them as sums."""
 
 
 def kind_of_image(image: Any) -> object:
@@ -51,11 +64,34 @@ def any_size_pipeline(
         return structure
     if structure.only_copies and backend == "auto" and spec.container != "numpy":
         return CopyPipeline(structure)
-    target = LoweringTarget(device, torch.uint8, TORCH_DTYPES[structure.output_spec.dtype], threads)
+    target = target_of(structure, device, threads)
     lowered = lower_any_size(backend, structure, target)
     if isinstance(lowered, str):
         return lowered
-    return AnySizePipeline(structure, *lowered, target)
+    original = source.transform if isinstance(source, Transforms) and backend == "auto" else None
+    return AnySizePipeline(structure, *lowered, target, original)
+
+
+def target_of(structure: Structure, device: torch.device, threads: int | None = None) -> LoweringTarget:
+    """Return what a structure is lowered for, where the images lie on a device."""
+    dtype = computes_in(structure.input_spec, structure.output_spec, structure.rounding)
+    return LoweringTarget(device, dtype, TORCH_DTYPES[structure.output_spec.dtype], threads)
+
+
+def leaves_reductions(structure: Structure) -> bool:
+    """Whether a pipeline reads few samples of float tensors, which PyTorch is quick at where columns shrink much."""
+    return _reads_floats(structure, "bilinear_without_antialiasing", "nearest", "nearest_exact")
+
+
+def leaves_planes(structure: Structure) -> bool:
+    """Whether a pipeline only copies samples of float tensors, which PyTorch is quick at where they lie in planes."""
+    is_unchanged = structure.input_spec == structure.output_spec and not structure.pixels.stages
+    return is_unchanged and _reads_floats(structure, "nearest", "nearest_exact")
+
+
+def _reads_floats(structure: Structure, *names: str) -> bool:
+    sums, spec = structure.sums, structure.input_spec
+    return isinstance(sums, RealSums) and sums.name in names and spec.is_float and spec.container != "numpy"
 
 
 class AnySizePipeline:
@@ -66,6 +102,7 @@ class AnySizePipeline:
         compute: Function that it was lowered to.
         written: Dtype that the function writes.
         target: Target of the lowering.
+        original: The transforms themselves, which float images are left to that they are faster for; None for none.
     """
 
     def __init__(
@@ -74,10 +111,14 @@ class AnySizePipeline:
         compute: ComputeAnySize,
         written: torch.dtype,
         target: LoweringTarget,
+        original: Transform | None = None,
     ) -> None:
         self._compute = compute
         self._written = written
         self._target = target
+        self._for_reductions = original if leaves_reductions(structure) else None
+        self._for_planes = original if leaves_planes(structure) else None
+        self._in_real_numbers = structure.rounding == "fused"
         self._container, self._output = structure.input_spec.container, structure.output_spec
         self._channels = structure.output_spec.shape[0]
         self._layout = layout() if self._container == "pil" else None
@@ -99,7 +140,8 @@ class AnySizePipeline:
             OnelayerError: If ``out`` cannot hold the result.
         """
         threads = threads or self._target.threads or torch.get_num_threads()
-        return (self._of_pillow if self._container == "pil" else self._of_tensor)(image, out, threads)
+        by_rows = self._container == "pil" and not self._in_real_numbers
+        return (self._of_pillow if by_rows else self._of_tensor)(image, out, threads)
 
     def _of_pillow(self, image: PIL.Image.Image, out: torch.Tensor | None, threads: int) -> Any:
         width, height = image.size
@@ -122,12 +164,18 @@ class AnySizePipeline:
 
     def _of_tensor(self, image: Any, out: torch.Tensor | None, threads: int) -> Any:
         pixels = image if self._container == "tensor" else pixels_of(image)
+        if self._in_real_numbers:
+            if only_for_pytorch(pixels):
+                return None
+            pixels = _for_float_kernel(pixels)
         try:
             address, strides = pixels.data_ptr(), pixels.stride()
         except RuntimeError:
             # Under torch.func.vmap, or sparse: no numbers in memory.
             return None
         *batch, _, height, width = pixels.shape
+        if out is None and (original := self._quicker(height, width, strides[-1])) is not None:
+            return original(image)
         count, of_image = 1, 0
         if batch:
             flat = as_batch(pixels)
@@ -136,6 +184,16 @@ class AnySizePipeline:
         of_channel, of_row, of_column = strides
         images = PixelMemory(address, of_image, of_channel, of_row, of_column, 0, count, pixels)
         return self._computed(images, height, width, batch, out, image, threads)
+
+    def _quicker(self, height: int, width: int, of_column: int) -> Transform | None:
+        """Return the original where it is quicker at images of a size than the kernel."""
+        if self._for_planes is not None and of_column == 1 and height * width >= LARGE_PLANES:
+            return self._for_planes
+        if self._for_reductions is not None and of_column > 1 and height * width >= LARGE:
+            placed = self._compute.place(height, width)
+            if placed is not None and placed.cols[1] >= REDUCTION * placed.cols[2]:
+                return self._for_reductions
+        return None
 
     def _computed(
         self,
@@ -168,6 +226,16 @@ class AnySizePipeline:
 
 
 _NO_PIXELS = torch.empty(0, device="cpu")
+
+
+def _for_float_kernel(pixels: torch.Tensor) -> torch.Tensor:
+    """Return pixels in a dtype and a layout that the float kernel reads; copied only where they must be."""
+    dtype = pixels.dtype
+    if (read := read_dtype(dtype)) is not dtype:
+        pixels = pixels.to(read)
+    channels = pixels.shape[-3]
+    of_channel, _, of_column = pixels.stride()[-3:]
+    return pixels if is_readable(channels, of_channel, of_column) else pixels.contiguous()
 
 
 class CopyPipeline:

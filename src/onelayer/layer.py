@@ -16,7 +16,7 @@ from onelayer.any_size import AnySizePipeline, CopyPipeline, any_size_pipeline, 
 from onelayer.backends import Apply, BackendName, LoweringTarget, check_name, choose
 from onelayer.backends.cpu.threads import for_each
 from onelayer.backends.kernel_memory import only_for_pytorch
-from onelayer.backends.target import with_out
+from onelayer.backends.target import computes_in, with_out
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, RoundingMode, Transform, transforms_of
 from onelayer.frontends.base import refuse_class
@@ -39,22 +39,12 @@ Plan = Callable[[torch.Tensor, torch.Tensor | None], Any]
 """Takes pixels [..., C, H, W], and memory for the result or None, and returns what the transforms would."""
 
 
-def computes_in(spec: ImageSpec, output: Output) -> torch.dtype:
-    """Return the dtype that images are computed in.
-
-    Half precision is for storage, its weights would be levels off. Bytes that are rounded as the original rounds them
-    stay bytes; floating point values that are take float64, in which values rounded to float32 stay what they are.
-    """
-    if output.rounding == "exact":
-        return torch.float64 if spec.is_float else torch.uint8
-    return torch.float64 if "float64" in (spec.dtype, output.spec.dtype) else torch.float32
-
-
 def lowering_target(
     spec: ImageSpec, output: Output, device: torch.device, threads: int | None = None
 ) -> LoweringTarget:
     """Return what the program of an output is lowered for, where the images lie on a device."""
-    return LoweringTarget(device, computes_in(spec, output), TORCH_DTYPES[output.spec.dtype], threads)
+    dtype = computes_in(spec, output.spec, output.rounding)
+    return LoweringTarget(device, dtype, TORCH_DTYPES[output.spec.dtype], threads)
 
 
 class OneLayer(nn.Module):

@@ -67,6 +67,25 @@ STAGES: dict[str, tuple[tuple[int, int, int], list[Stage]]] = {
         [Separable.of_axes(3, AxisMap.crop(7, -2, 12), AxisMap.identity(9)).with_fill([0.5, 0, 2])],
     ),
     "reflection": ((2, 7, 9), [Separable.of_axes(2, AxisMap.pad(7, 3, 2, "reflect"), AxisMap.identity(9))]),
+    "rows in any order": (
+        (2, 9, 12),
+        [
+            Separable(
+                np.diag([2.0, -1.0]), AxisMap.select(9, [0, 2, 1, 3, 4, 5, 6, 7]), AxisMap.identity(12), [0.5, 0.0]
+            )
+        ],
+    ),
+    "rows in reverse, scaled": (
+        (3, 9, 12),
+        [
+            Separable(np.diag([2.0, -1.0, 0.5]), AxisMap.flip(9), AxisMap.crop(12, 2, 9), [0.5, 0.0, 1.0]),
+            Clamp(0.0, 0.9),
+        ],
+    ),
+    "gray, some rows": (
+        (3, 17, 11),
+        [Separable([[0.3, 0.6, 0.1], [0, 1, 0]], AxisMap.crop(17, 3, 12), AxisMap.crop(11, 1, 9), [0.5, 0.0])],
+    ),
     "gray": ((3, 17, 11), [Separable.of_channels([[0.3, 0.6, 0.1]], [0.0], (17, 11))]),
     "swapped": ((3, 5, 4), [Separable.of_channels(np.eye(3)[::-1], [0.0, 1.0, 2.0], (5, 4))]),
     "a channel of zeros": ((3, 5, 4), [Separable.of_channels([[0, 0, 0], [0, 2, 0]], [3.0, 1.0], (5, 4))]),

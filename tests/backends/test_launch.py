@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 import onelayer
 from onelayer.algebra import Program, Separable
 from onelayer.backends import LoweringTarget, choose
-from onelayer.backends.cpu import any_size, launch, memory
+from onelayer.backends.cpu import any_size, float_any_size, launch, memory
 from onelayer.backends.cpu.launch import KernelLaunch
 from onelayer.backends.cpu.warmup import compilations
 
@@ -71,11 +71,15 @@ def test_layers_need_no_other_signatures_than_warmup_compiles(monkeypatch: pytes
         out.zero_()
         return False
 
-    def note_direct(*arguments: object) -> None:
+    def note_bytes(*arguments: object) -> None:
         found["resized_bytes"].add(tuple(numba.typeof(argument) for argument in arguments))
 
+    def note_floats(*arguments: object) -> None:
+        found["separable"].add(tuple(numba.typeof(argument) for argument in arguments))
+
     monkeypatch.setattr(KernelLaunch, "__call__", note)
-    monkeypatch.setattr(any_size, "resized_bytes", note_direct)
+    monkeypatch.setattr(any_size, "resized_bytes", note_bytes)
+    monkeypatch.setattr(float_any_size, "separable", note_floats)
     for compilation in compilations():
         if compilation.kernel in ("resized_bytes", "separable", "gathered"):
             compilation.compile()
@@ -97,7 +101,9 @@ def test_layers_need_no_other_signatures_than_warmup_compiles(monkeypatch: pytes
                 layer(image)
                 layer.apply_program(image)
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        onelayer.compile(v2.Compose([*evaluation, v2.Normalize([0.5], [0.25])]), rounding="fused")(photograph.to(dtype))
+        layer = onelayer.compile(v2.Compose([*evaluation, v2.Normalize([0.5], [0.25])]), rounding="fused")
+        layer(photograph.to(dtype))
+        layer.apply_program(photograph.to(dtype))
     for transforms in (rotated, [*evaluation, *rotated], [*rotated, v2.ToDtype(torch.float16)]):
         onelayer.compile(v2.Compose(transforms), rounding="fused")(photograph.float())
     for kernel, signatures in found.items():

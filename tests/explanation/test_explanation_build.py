@@ -263,11 +263,22 @@ def test_what_happens_for_other_sizes() -> None:
         (evaluation, {"container": "pil"}, "of which 6 … 26 are kept, in reverse order"),
         (evaluation, {}, "none takes a plan of its own; tables are filled for each"),
         (v2.CenterCrop(9), {}, "slices and flips of PyTorch and Pillow, whatever the size"),
-        (evaluation, {"rounding": "fused"}, "a plan of its own, .* because values are computed in floating point"),
+        (evaluation, {"rounding": "fused"}, "none takes a plan .* of which 6 … 26 are kept, in reverse order$"),
         (v2.Compose([v2.CenterCrop(50), v2.Resize(9)]), {}, "but one like this does"),
     ):
         explanation = explain(transform, (3, 30, 40), dtype="uint8", **keywords)  # type: ignore[arg-type]
         assert re.search(text, explanation.sizes), explanation.sizes
         assert explanation.sizes in " ".join(str(explanation).split())
+    nearest = v2.Resize(24, v2.InterpolationMode.NEAREST)
+    for transform, text in (
+        (evaluation, "in reverse order$"),
+        (nearest, "4 columns for one are left to PyTorch, and planes of 65,536 pixels$"),
+        (v2.Compose([nearest, v2.Normalize([0.5], [0.5])]), "4 columns for one are left to PyTorch$"),
+        (
+            v2.Compose([evaluation, v2.ToDtype(torch.float64)]),
+            "because the kernels compute in float32, not in float64$",
+        ),
+    ):
+        assert re.search(text, explain(transform, (3, 30, 40)).sizes)
     numpy = explain(compile_(evaluation, backend="reference"), ImageSpec((3, 30, 40), "uint8", "numpy"))
     assert "the backend 'reference' computes programs for one size" in numpy.sizes

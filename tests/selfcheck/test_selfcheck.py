@@ -18,6 +18,8 @@ from torchvision.transforms import v2
 from typer.testing import CliRunner
 
 from onelayer import selfcheck
+from onelayer.backends.cpu import float_any_size
+from onelayer.backends.cpu.any_size import KINDS
 from onelayer.cli.app import app
 from onelayer.frontends.torchvision import color, resize, rounding_rules
 from onelayer.frontends.torchvision.rounding_rules import FixedPoint, Float32Rules
@@ -69,6 +71,19 @@ def test_another_rounding_is_found_out(
     assert found.mismatches > 0
     assert "differ" in str(found.first_difference)
     assert unharmed.mismatches == 0
+
+
+def test_both_ways_of_floats_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = "floating point, up to rounding"
+    draw_only(monkeypatch, family)
+    for kinds in ({**KINDS, "bicubic": KINDS["hamming"]}, KINDS):
+        monkeypatch.setattr(float_any_size, "KINDS", kinds)
+        (found,) = selfcheck.check(40, seed=1).families
+        assert (found.mismatches > 0) == (kinds is not KINDS)
+    # Both ways alike, and another than the original.
+    monkeypatch.setattr(checking, "FLOAT_TOLERANCE", 1e-9)
+    (found,) = selfcheck.check(40, seed=1).families
+    assert "values differ by up to" in str(found.first_difference)
 
 
 def test_differences_are_of_bits_and_kinds() -> None:

@@ -13,6 +13,7 @@ from onelayer.algebra import Program
 from onelayer.backends import reference
 from onelayer.backends.cpu import program as cpu
 from onelayer.backends.pytorch import lowering as pytorch
+from onelayer.backends.segments import segment_of_pixels
 from onelayer.backends.target import Apply, ComputeAnySize, LoweringTarget
 from onelayer.backends.triton import launch as triton
 from onelayer.backends.triton.proof import problem_on
@@ -30,6 +31,7 @@ __all__ = [
     "Chosen",
     "ComputeAnySize",
     "LoweringTarget",
+    "any_size_problem",
     "check_name",
     "choose",
     "lower_any_size",
@@ -100,6 +102,20 @@ def choose(name: BackendName, program: Program, target: LoweringTarget) -> Choic
     return Choice(name, "", lower)
 
 
+def any_size_problem(name: BackendName, structure: Structure, target: LoweringTarget) -> str | None:
+    """Return the reason why images of each size take a program of their own, as far as it is known without lowering."""
+    if name not in ("auto", "numba"):
+        return f"the backend {name!r} computes programs for one size"
+    if target.device.type != "cpu":
+        return f"on {target.device.type} kernels compute programs for one size"
+    if structure.rounding == "exact":
+        return None
+    if target.dtype != torch.float32:
+        return f"the kernels compute in float32, not in {str(target.dtype).removeprefix('torch.')}"
+    segment = segment_of_pixels(structure)
+    return segment if isinstance(segment, str) else None
+
+
 def lower_any_size(
     name: BackendName, structure: Structure, target: LoweringTarget
 ) -> tuple[ComputeAnySize, torch.dtype] | str:
@@ -113,13 +129,13 @@ def lower_any_size(
     Returns:
         A function that computes, and the dtype that it writes; or the reason why each size takes a program of its own.
     """
-    if name not in ("auto", "numba"):
-        return f"the backend {name!r} computes programs for one size"
-    if target.device.type != "cpu":
-        return f"on {target.device.type} kernels compute programs for one size"
+    if (problem := any_size_problem(name, structure, target)) is not None:
+        return problem
     # Only here, because it takes half a second to import Numba.
-    from onelayer.backends.cpu.any_size import lower_any_size as lower
-
+    if structure.rounding == "exact":
+        from onelayer.backends.cpu.any_size import lower_any_size as lower
+    else:
+        from onelayer.backends.cpu.float_any_size import lower_any_size as lower
     return lower(structure, target)
 
 

@@ -29,6 +29,17 @@ def only_for_pytorch(images: torch.Tensor) -> bool:
     )
 
 
+def read_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which kernels read images of a dtype."""
+    return dtype if dtype in _DTYPES else torch.float32
+
+
+def is_readable(channels: int, of_channel: int, of_column: int) -> bool:
+    """Whether the separable kernel reads images whose channels and columns are so many elements apart."""
+    # Colors of a pixel next to each other, and at most as many bytes that are no colors, as in Pillow's memory.
+    return of_column == 1 or (of_channel == 1 and channels <= of_column <= 2 * channels)
+
+
 def as_batch(images: torch.Tensor) -> torch.Tensor:
     """Return images [..., C, H, W] as [N, C, H, W] of a dtype that kernels read; a copy only where it must be."""
     if images.dtype not in _DTYPES:

@@ -11,9 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onelayer.algebra import Clamp, Program, Quantize, Separable, SpatialSparse, Stage
+from onelayer.algebra import Clamp, Program, Quantize, Range, Separable, SpatialSparse, Stage, simplify
 from onelayer.algebra.activations import Rounding
 from onelayer.algebra.operator import FloatArray
+from onelayer.frontends.placement import RealSums
+from onelayer.frontends.structure import Structure
+
+_ANY_VALUE = 1e30
+"""Bound of values that may be any: those of floating point images, and of sums with negative weights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +60,26 @@ def segments_of(program: Program) -> list[Segment] | str:
         segments.append(segment)
         del stages[: 1 + length]
     return segments
+
+
+def segment_of_pixels(structure: Structure) -> Segment | str:
+    """Return what a structure in real arithmetic does to each pixel as one segment for images of 1×1.
+
+    The reason why a kernel cannot do it, if it cannot.
+    """
+    if not all(np.isfinite(fill).all() for fill in structure.fills):
+        return "its padding is no number"
+    pixels, sums = structure.pixels, structure.sums
+    is_any = structure.input_spec.is_float or (isinstance(sums, RealSums) and sums.saturates)
+    low, high = (-_ANY_VALUE, _ANY_VALUE) if is_any else (0.0, 255.0)
+    stages = simplify(pixels, Range.of(pixels.in_shape[0], low, high)).program.stages
+    if not (stages and isinstance(stages[0], Separable)):
+        # The resize itself, of which a single pixel shows nothing.
+        stages = (Separable.identity(pixels.in_shape), *stages)
+    segments = segments_of(Program(pixels.in_shape, stages))
+    if isinstance(segments, str):
+        return segments
+    return segments[0] if len(segments) == 1 else "what happens to each pixel takes several kernels"
 
 
 def _folded(operator: Separable | SpatialSparse, following: Sequence[Stage]) -> tuple[Segment, int]:

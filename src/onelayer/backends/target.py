@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from onelayer.frontends.placement import Placed
+from onelayer.image_spec import ImageSpec, RoundingMode
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,17 @@ class LoweringTarget:
         return self.dtype if self.dtype.is_floating_point else torch.float64
 
 
+def computes_in(images: ImageSpec, results: ImageSpec, rounding: RoundingMode) -> torch.dtype:
+    """Return the dtype that images are computed in.
+
+    Half precision is for storage, its weights would be levels off. Bytes that are rounded as the original rounds them
+    stay bytes; floating point values that are take float64, in which values rounded to float32 stay what they are.
+    """
+    if rounding == "exact":
+        return torch.float64 if images.is_float else torch.uint8
+    return torch.float64 if "float64" in (images.dtype, results.dtype) else torch.float32
+
+
 class Apply(Protocol):
     """A program that was lowered."""
 
@@ -51,14 +63,14 @@ class Apply(Protocol):
 
 
 class PixelMemory(NamedTuple):
-    """Memory on the CPU that holds images of bytes, as a kernel addresses it.
+    """Memory on the CPU that holds images, as a kernel addresses it.
 
     Args:
         address: Address of the first image; 0 with ``structure``.
-        of_image: Bytes from one image to the next.
-        of_channel: Bytes from one channel to the next.
-        of_row: Bytes from one row to the next; 0 with ``structure``.
-        of_column: Bytes from one column to the next.
+        of_image: Elements from one image to the next.
+        of_channel: Elements from one channel to the next.
+        of_row: Elements from one row to the next; 0 with ``structure``.
+        of_column: Elements from one column to the next.
         structure: Address of the address of Pillow's structure of the only image; 0 where rows are ``of_row`` apart.
         images: Number of images.
         owner: Object that keeps the memory alive.

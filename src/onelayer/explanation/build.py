@@ -11,7 +11,8 @@ import torch
 
 from onelayer.algebra import Operator, Program, Shape, Simplified
 from onelayer.algebra.rewrite import RuleApplication
-from onelayer.backends import DESCRIPTIONS, choose
+from onelayer.any_size import LARGE_PLANES, REDUCTION, leaves_planes, leaves_reductions, target_of
+from onelayer.backends import DESCRIPTIONS, any_size_problem, choose
 from onelayer.errors import OnelayerError
 from onelayer.explanation.cost import cost_before, cost_of_step, costs_of_stages, total
 from onelayer.explanation.explanation import Explanation, Rewrite, StageRow, TransformRow, TransformStage
@@ -88,16 +89,23 @@ def _sizes(layer: OneLayer, spec: ImageSpec) -> str:
     may_leave = layer.backend == "auto" and spec.container != "numpy"
     if not isinstance(structure, str) and structure.only_copies and may_leave:
         return "slices and flips of PyTorch and Pillow, whatever the size: it only moves pixels"
-    if layer.backend not in ("auto", "numba"):
-        structure = f"the backend {layer.backend!r} computes programs for one size"
     if isinstance(structure, str):
-        return f"each takes a plan of its own, which is kept for the next image of that size, because {structure}"
+        problem: str | None = structure
+    else:
+        problem = any_size_problem(layer.backend, structure, target_of(structure, torch.device("cpu")))
+    if isinstance(structure, str) or problem is not None:
+        return f"each takes a plan of its own, which is kept for the next image of that size, because {problem}"
     _, height, width = spec.shape
     placed = structure.place(height, width)
     if placed is None:
         return "most need no plan of their own, but one like this does: crops and resizes do not fit into one pass"
     rows, cols = (_window(axis) for axis in (placed.rows, placed.cols))
-    return f"none takes a plan of its own; tables are filled for each image, here for rows {rows}, columns {cols}"
+    left = ""
+    if may_leave and leaves_reductions(structure):
+        left = f"; large images, colors side by side, with {REDUCTION} columns for one are left to PyTorch"
+    if may_leave and leaves_planes(structure):
+        left += f", and planes of {LARGE_PLANES:,} pixels"
+    return f"none takes a plan of its own; tables are filled for each image, here for rows {rows}, columns {cols}{left}"
 
 
 def _window(window: Window) -> str:

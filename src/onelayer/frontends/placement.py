@@ -190,6 +190,23 @@ def place(moves: Sequence[int], height: int, width: int, placed: MutableSequence
     return True
 
 
+@dataclass(frozen=True)
+class RealSums:
+    """The arithmetic of a resize in real numbers: weights in float64, which add up to one.
+
+    Args:
+        name: Filter.
+        in_float32: Whether samples are placed in float32, as PyTorch does in floating point images.
+        fused: Whether such a place is multiplied and subtracted with one rounding where the filter does not widen.
+        saturates: Whether results are clamped to the values of bytes.
+    """
+
+    name: SumsName
+    in_float32: bool
+    fused: bool
+    saturates: bool
+
+
 Window = tuple[int, int, int, int, int, int]
 """Start and length of the part of an axis that is resized, its new length, the first output that is kept, the number of
 these, and 1 if the last comes first."""
@@ -235,11 +252,12 @@ class Step(ABC):
     resizes: ClassVar[bool] = False
     """Whether it sums or selects samples along an axis, other than crops and flips do."""
 
-    def sums(self, spec: ImageSpec) -> Sums | None:  # noqa: ARG002 - for steps that resize
-        """Return the arithmetic with which bytes are resized exactly, or None if that is not known.
+    def sums(self, spec: ImageSpec, rounding: RoundingMode) -> Sums | RealSums | None:  # noqa: ARG002 - for steps that resize
+        """Return the arithmetic of the resize, or None if it is not known for every size.
 
         Args:
-            spec: The image, of uint8; its height and width mean nothing.
+            spec: The image; its height and width mean nothing.
+            rounding: ``exact`` for :class:`Sums`, of bytes alone; ``fused`` for :class:`RealSums`.
         """
         return None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onelayer.algebra import Program, Stage
+from onelayer.algebra import Clamp, Program, Quantize, Separable, Stage
 from onelayer.algebra.operator import FloatArray
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import ANY_SIZE, SEQUENCES, STEPS, kind_of, name_of, stages_of
@@ -25,6 +25,7 @@ from onelayer.frontends.placement import (
     RESIZE_LONG,
     RESIZE_TO,
     Placed,
+    RealSums,
     Size,
     Step,
     Sums,
@@ -41,19 +42,22 @@ class Structure:
         steps: What moves and resizes rows and columns, in order; at most one of them is a resize.
         moves: Moves of the steps, one after the other; see :func:`onelayer.frontends.placement.place`.
         sums: Arithmetic of the resize; None without one.
-        pixels: What happens to each pixel after the resize, as a program for images of 1×1.
+        pixels: What happens to each pixel after the resize, as a program for images of 1×1. In real arithmetic what
+            comes before the resize may be in it, because weights that add up to one leave affine maps as they are.
         fills: For each step float64 [C'], what lies around the image where the step leaves it, as it comes out.
         input_spec: The image that arrives; its height and width mean nothing.
         output_spec: The image that leaves; its height and width mean nothing.
+        rounding: ``exact`` if every rounding of the original is in it, ``fused`` if it is in real arithmetic.
     """
 
     steps: tuple[Step, ...]
     moves: tuple[int, ...]
-    sums: Sums | None
+    sums: Sums | RealSums | None
     pixels: Program
     fills: tuple[FloatArray, ...]
     input_spec: ImageSpec
     output_spec: ImageSpec
+    rounding: RoundingMode
 
     @property
     def only_copies(self) -> bool:
@@ -83,6 +87,9 @@ class Structure:
         return Placed.of(numbers) if min(height, width) > 0 and place(self.moves, height, width, numbers) else None
 
 
+_ROUNDED_FLOATS = "floating point images are rounded as the original rounds them"
+
+
 class _Draft:
     def __init__(self, spec: ImageSpec, rounding: RoundingMode) -> None:
         self.spec = spec
@@ -90,7 +97,7 @@ class _Draft:
         self.steps: list[tuple[Step, int, ImageSpec]] = []
         self.moves: list[int] = []
         self.stages: list[Stage] = []
-        self.sums: Sums | None = None
+        self.sums: Sums | RealSums | None = None
 
     def add(self, transform: Any) -> str | None:
         """Add a transform, or return the reason why it cannot be stated for every size."""
@@ -109,13 +116,16 @@ class _Draft:
             if step.resizes:
                 if self.sums is not None:
                     return "there are two resizes"
-                if self.stages:
+                is_exact = self.rounding == "exact"
+                if not all(isinstance(stage, Separable) and not is_exact for stage in self.stages):
                     return "a resize comes after what changes values"
-                if self.spec.is_float or self.rounding != "exact":
-                    return "values are computed in floating point"
-                self.sums = step.sums(self.spec)
+                if self.spec.is_float and is_exact:
+                    return _ROUNDED_FLOATS
+                self.sums = step.sums(self.spec, self.rounding)
                 if self.sums is None:
                     return f"the sums of {name_of(transform)} are not known for every size"
+                if isinstance(self.sums, RealSums) and self.sums.saturates:
+                    self.stages.append(Clamp(0.0, 255.0))
             if (move := step.move()) is None:
                 return f"what {name_of(transform)} does is no crop, resize, flip or constant padding"
             self.moves += move
@@ -129,6 +139,13 @@ class _Draft:
         self.stages += added
         self.spec = output
         return None
+
+    def round_at_the_end(self) -> None:
+        """Round the bytes that come out of real arithmetic."""
+        changes_values = self.sums is not None or self.stages
+        is_rounded = bool(self.stages) and isinstance(self.stages[-1], Quantize)
+        if self.rounding == "fused" and not self.spec.is_float and changes_values and not is_rounded:
+            self.stages.append(Quantize("half_even"))
 
     def fill(self, step: Step, done: int, spec: ImageSpec) -> FloatArray:
         """Find what comes out where a step puts its fill, after ``done`` stages."""
@@ -151,14 +168,14 @@ def structure_of(transforms: Sequence[Any], spec: ImageSpec, rounding: RoundingM
         for transform in transforms:
             if (reason := draft.add(transform)) is not None:
                 return reason
+        draft.round_at_the_end()
         fills = tuple(draft.fill(*step) for step in draft.steps)
     except OnelayerError as error:
         # Derived for the size of the image that comes, it says the same with the size, or has found a way.
         return error.problem
     steps = tuple(step for step, _, _ in draft.steps)
-    structure = Structure(
-        steps, tuple(draft.moves), draft.sums, Program(spec.shape, tuple(draft.stages)), fills, spec, draft.spec
-    )
-    if (spec.is_float or rounding != "exact") and not structure.only_copies:
-        return "values are computed in floating point"
+    pixels = Program(spec.shape, tuple(draft.stages))
+    structure = Structure(steps, tuple(draft.moves), draft.sums, pixels, fills, spec, draft.spec, rounding)
+    if spec.is_float and rounding == "exact" and not structure.only_copies:
+        return _ROUNDED_FLOATS
     return structure

@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as f2
 
 from onelayer.frontends.torchvision.resize import resizes_bytes
 from onelayer.frontends.torchvision.rounding_rules import tensors_have_lanczos
+from onelayer.image_spec import RoundingMode
 from onelayer.selfcheck.contents import Bytes, Size, as_pil, as_tensor, length, pixels, size
 
 _LONGEST = 96
@@ -34,10 +35,13 @@ class Case:
     Args:
         transform: The transform.
         image: A tensor or a PIL image.
+        rounding: ``exact`` where the layer has the original's bits; ``fused`` where it has its values up to float32
+            rounding, and the bits of its own program.
     """
 
     transform: Any
     image: Any
+    rounding: RoundingMode = "exact"
 
 
 Family = Callable[[Generator], Case]
@@ -192,6 +196,34 @@ def preset(rng: Generator) -> Case:
     return Case(transform, as_pil(image) if is_pil else as_tensor(rng, image).as_subclass(torch.Tensor))
 
 
+def float_pipeline(rng: Generator) -> Case:
+    """Draw a pipeline of floating point tensors, with one resize of any kind."""
+    image = _image(rng)
+    antialias = rng.random() < 0.7
+    kind = str(rng.choice([*_OF_TENSORS, "nearest"] if antialias else ["bilinear", "bicubic", "nearest-exact"]))
+    resize = v2.Resize(_resized_size(rng, image.shape[1:]), _mode(kind), antialias=antialias)
+    steps: list[Any] = [resize, *_float_copies(rng, int(rng.integers(0, 3)))]
+    if rng.random() < 0.3:
+        steps.insert(0, v2.CenterCrop([length(rng, side) for side in image.shape[1:]]))
+    channels = len(image)
+    if rng.random() < 0.3:
+        channels = int(rng.choice([1, 3]))
+        steps.insert(int(rng.integers(len(steps) + 1)), v2.Grayscale(channels))
+    if rng.random() < 0.7:
+        steps.append(v2.Normalize(_numbers(rng, channels), _numbers(rng, channels)))
+    return Case(v2.Compose(steps), v2.functional.to_dtype(as_tensor(rng, image), torch.float32, scale=True), "fused")
+
+
+def _float_copies(rng: Generator, count: int) -> list[Any]:
+    drawn: list[Callable[[], Any]] = [
+        lambda: v2.CenterCrop([length(rng, _LONGEST), length(rng, _LONGEST)]),
+        lambda: v2.RandomHorizontalFlip(p=1),
+        lambda: v2.RandomVerticalFlip(p=1),
+        lambda: v2.Pad([int(n) for n in rng.integers(0, 9, 4)], fill=float(rng.choice([0.0, 0.5, -1.25]))),
+    ]
+    return [drawn[rng.integers(len(drawn))]() for _ in range(count)]
+
+
 FAMILIES: dict[str, tuple[Family, int]] = {
     "PyTorch's resize of bytes": (torch_resize_of_bytes, 3),
     "PyTorch's resize in float32": (torch_resize_in_float32, 2),
@@ -202,5 +234,6 @@ FAMILIES: dict[str, tuple[Family, int]] = {
     "copies: crop, flip, pad, nearest": (copying, 1),
     "presets of torchvision's weights": (preset, 2),
     "whole pipelines": (pipeline, 6),
+    "floating point, up to rounding": (float_pipeline, 3),
 }
-"""Name of each family → how to draw a case, and how many of twenty cases are of it."""
+"""Name of each family → how to draw a case, and its share of the cases."""

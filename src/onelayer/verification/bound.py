@@ -24,10 +24,11 @@ from onelayer.algebra import (
     simplify,
 )
 from onelayer.algebra.dense import refuse_too_large
+from onelayer.backends.target import computes_in
 from onelayer.dense_layer import DenseLayer
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Derived, ImageSpec, derive
-from onelayer.layer import OneLayer, computes_in
+from onelayer.layer import OneLayer
 from onelayer.pipelines import Pipeline
 from onelayer.programs import Outputs, Transforms
 from onelayer.verification.measurement import GreyScale
@@ -182,7 +183,7 @@ def arithmetic_of(layer: Any, spec: ImageSpec) -> Arithmetic:
     (output,) = outputs.each
     if output.rounding == "exact":
         raise NoBoundError("the layer rounds between its stages, as the original does")
-    lowered = str(computes_in(spec, output)).removeprefix("torch.")
+    lowered = str(computes_in(spec, output.spec, output.rounding)).removeprefix("torch.")
     dtype = _COMPUTES_IN[layer.backend] or lowered
     results = (lowered, output.spec.dtype) if output.spec.is_float else (lowered,)
     return Arithmetic(output.simplified.program, dtype, results)

@@ -32,7 +32,17 @@ from onelayer.backends.cpu.split import ByteSegment, byte_segments_of
 from onelayer.backends.cpu.tables import BYTES, LANES
 from onelayer.backends.kernel_memory import written_dtype
 from onelayer.backends.target import ComputeAnySize, LoweringTarget, PixelMemory, ResultMemory
-from onelayer.frontends.placement import BEFORE, COLS, COLUMNS_FIRST, KEPT, Placed, Sums, SumsName, Window
+from onelayer.frontends.placement import (
+    BEFORE,
+    COLS,
+    COLUMNS_FIRST,
+    KEPT,
+    Placed,
+    RealSums,
+    Sums,
+    SumsName,
+    Window,
+)
 from onelayer.frontends.structure import Structure
 from onelayer.images.pillow_memory import layout
 
@@ -264,6 +274,7 @@ class AnySize:
 
     def __init__(self, structure: Structure, segment: ByteSegment, out: torch.dtype) -> None:
         sums = structure.sums
+        assert not isinstance(sums, RealSums), "bytes are rounded"
         frames = np.array(structure.fills).reshape(-1, structure.output_spec.shape[0])
         self._kernel = _Kernel(segment, sums, structure.moves, frames, out)
         self._channels = channels = structure.input_spec.shape[0]

@@ -29,6 +29,7 @@ from onelayer.frontends import placement
 WITHOUT_KERNELS = {
     "__init__.py",
     "any_size.py",
+    "float_any_size.py",
     "launch.py",
     "memory.py",
     "program.py",

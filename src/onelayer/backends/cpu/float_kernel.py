@@ -15,6 +15,10 @@ Blocks of eight output rows go through two or three steps:
    ``col_weights[block]``. Each sample, times eight weights, is added to eight sums; eight rows share each load of
    weights. A flip costs nothing, and zero weights in the matrix cost less than reads at eight places would.
 
+Where pixels are only copied, their values go from the image to the result without any of that.
+
+A frame, where there is one, is written by whoever computes the rows beside it.
+
 The two loops that all the time goes into are in :mod:`onelayer.backends.cpu.simd`. No array is sliced: a slice counts
 references, which took longer than the arithmetic on images of 32×32.
 """
@@ -23,13 +27,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from onelayer.backends.cpu import float_call as field
 from onelayer.backends.cpu.compilation import inlined, kernel
 from onelayer.backends.cpu.counters import DONE, HAS_NAN, TAKEN, add, take
-from onelayer.backends.cpu.simd import ROWS, columns, fetch_line, memory_at, store, sum_of_rows_by, value_at
+from onelayer.backends.cpu.float_call import HALF_EVEN, HALF_UP, TRUNCATE
+from onelayer.backends.cpu.simd import (
+    ROWS,
+    columns,
+    fetch_line,
+    floats_at,
+    longs_at,
+    memory_at,
+    multiply_add,
+    store,
+    sum_of_rows_by,
+    value_at,
+)
 from onelayer.backends.cpu.tables import LANES
-
-NO_ROUNDING, HALF_EVEN, HALF_UP, TRUNCATE = range(4)
-"""Rounding of a value before it is stored as an integer."""
 
 _f32, _uint = np.float32, np.uint64
 
@@ -40,42 +54,37 @@ _SMALL = 8192
 """Number of elements up to which images are mixed as a whole, and fetched while the one before is computed."""
 
 _WIDE = 4 * LANES
-_sum_of_wide_rows = sum_of_rows_by(4)
-_sum_of_narrow_rows = sum_of_rows_by(1)
+_sum_of_wide_rows, _sum_of_narrow_rows, _sum_of_values = sum_of_rows_by(4), sum_of_rows_by(1), sum_of_rows_by(0)
 
 
 @inlined
-def _sum_of_rows(x, origins, weights, terms, length, lines, at):
-    """Set ``lines[at + i] = Σ_k weights[k] · x[origins[k] + i]`` for 0 ≤ i < ``length``."""
+def _sum_of_rows(x, first, between, weights, weights_at, terms, length, lines, at):
+    """Set ``lines[at + i] = Σ_k weights[weights_at + k] · x[first + k·between + i]`` for 0 ≤ i < ``length``."""
     i = _uint(0)
     while i + _uint(_WIDE) <= length:
-        _sum_of_wide_rows(x, origins, weights, terms, i, lines, at + i)
+        _sum_of_wide_rows(x, first, between, weights, weights_at, terms, i, lines, at)
         i += _uint(_WIDE)
     while i + _uint(LANES) <= length:
-        _sum_of_narrow_rows(x, origins, weights, terms, i, lines, at + i)
+        _sum_of_narrow_rows(x, first, between, weights, weights_at, terms, i, lines, at)
         i += _uint(LANES)
     if i == length:
         return
     if length >= _uint(LANES):
         # The last eight, some of them once more: nothing beyond the image is read.
-        i = length - _uint(LANES)
-        _sum_of_narrow_rows(x, origins, weights, terms, i, lines, at + i)
+        _sum_of_narrow_rows(x, first, between, weights, weights_at, terms, length - _uint(LANES), lines, at)
         return
     for i in range(length):
-        total = _f32(0)
-        for k in range(terms):
-            total += weights[k] * value_at(x, origins[k] + i)
-        lines[at + i] = total
+        _sum_of_values(x, first, between, weights, weights_at, terms, i, lines, at)
 
 
 @inlined
-def _all_columns(lines, at, between_lines, places, starts, weights, taps, sums, width, x, fetched, fetches):
+def _all_columns(lines, at, between_lines, places, blocks, starts, weights, taps, sums, width, x, fetched, fetches):
     """Sum the columns of all blocks of eight outputs, for eight rows: ``sums[r·width + j]``.
 
     After each block, ``fetches`` cache lines of ``x`` are fetched, from ``x[fetched]`` on. Return where to go on.
     """
     of_line = _uint(_LINE // x.itemsize)
-    for block in range(_uint(len(starts))):
+    for block in range(blocks):
         to = block * _uint(LANES)
         if to + _uint(LANES) > width:
             to = width - _uint(LANES) if width > _uint(LANES) else _uint(0)
@@ -90,38 +99,30 @@ def _all_columns(lines, at, between_lines, places, starts, weights, taps, sums, 
 
 
 @inlined
-def _mixed_rows(x, origin, of_channel, of_row, begin, end, length, channel, d, origins, weights, window, to):
-    """Set ``window[to + (i - begin)·length …] = Σ_c channel[d, c] · x[c, i]`` for ``begin`` ≤ i < ``end``, in CHW."""
-    terms = _uint(0)
-    for c in range(_uint(channel.shape[1])):
-        if channel[d, c] != 0:
-            origins[terms] = origin + c * of_channel + begin * of_row
-            weights[terms] = channel[d, c]
-            terms += _uint(1)
+def _mixed_rows(x, origin, of_channel, of_row, begin, end, length, mix, at, channels, window, to):
+    """Set ``window[to + (i - begin)·length …] = Σ_c mix[at + c] · x[c, i]`` for ``begin`` ≤ i < ``end``, in CHW."""
+    first = origin + begin * of_row
     if of_row == length:
         # Without gaps: one long run.
-        _sum_of_rows(x, origins, weights, terms, (end - begin) * length, window, to)
+        _sum_of_rows(x, first, of_channel, mix, at, channels, (end - begin) * length, window, to)
         return
     for row in range(end - begin):
-        _sum_of_rows(x, origins, weights, terms, length, window, to + row * length)
-        for term in range(terms):
-            origins[term] += of_row
+        _sum_of_rows(x, first + row * of_row, of_channel, mix, at, channels, length, window, to + row * length)
 
 
 @inlined
-def _mixed_pixels(x, at, step, length, channel, d, window, to):
-    """Set ``window[to + i] = Σ_c channel[d, c] · x[at + i·step + c]`` for 0 ≤ i < ``length``."""
-    channels = _uint(channel.shape[1])
+def _mixed_pixels(x, first, step, length, mix, at, channels, window, to):
+    """Set ``window[to + i] = Σ_c mix[at + c] · x[first + i·step + c]`` for 0 ≤ i < ``length``."""
     # LLVM makes good code only of steps that it knows.
     if channels == 3 and step == 3:
-        _mixed_pixels_of(x, at, _uint(3), length, channel[d, 0], channel[d, 1], channel[d, 2], window, to)
+        _mixed_pixels_of(x, first, _uint(3), length, mix[at], mix[at + _uint(1)], mix[at + _uint(2)], window, to)
     elif channels == 3 and step == 4:
-        _mixed_pixels_of(x, at, _uint(4), length, channel[d, 0], channel[d, 1], channel[d, 2], window, to)
+        _mixed_pixels_of(x, first, _uint(4), length, mix[at], mix[at + _uint(1)], mix[at + _uint(2)], window, to)
     else:
         for i in range(length):
             total = _f32(0)
             for c in range(channels):
-                total += channel[d, c] * value_at(x, at + i * step + c)
+                total = multiply_add(mix[at + c], value_at(x, first + i * step + c), total)
             window[to + i] = total
 
 
@@ -130,17 +131,18 @@ def _mixed_pixels_of(x, at, step, length, weight0, weight1, weight2, window, to)
     for i in range(length):
         p = at + i * step
         first, second, third = value_at(x, p), value_at(x, p + _uint(1)), value_at(x, p + _uint(2))
-        window[to + i] = weight0 * first + weight1 * second + weight2 * third
+        window[to + i] = multiply_add(weight2, third, multiply_add(weight1, second, weight0 * first))
 
 
 @inlined
-def _mixed(x, origin, of_channel, of_row, of_column, begin, end, length, channel, d, origins, weights, window, to):
-    """Set ``window[to + (i - begin)·length …] = Σ_c channel[d, c] · x[c, i]`` for rows ``begin`` ≤ i < ``end``."""
+def _mixed(x, origin, of_channel, of_row, of_column, begin, end, length, mix, at, channels, window, to):
+    """Set ``window[to + (i - begin)·length …] = Σ_c mix[at + c] · x[c, i]`` for rows ``begin`` ≤ i < ``end``."""
     if of_column != 1:
         for row in range(begin, end):
-            _mixed_pixels(x, origin + row * of_row, of_column, length, channel, d, window, to + (row - begin) * length)
+            of_line = to + (row - begin) * length
+            _mixed_pixels(x, origin + row * of_row, of_column, length, mix, at, channels, window, of_line)
     else:
-        _mixed_rows(x, origin, of_channel, of_row, begin, end, length, channel, d, origins, weights, window, to)
+        _mixed_rows(x, origin, of_channel, of_row, begin, end, length, mix, at, channels, window, to)
 
 
 @inlined
@@ -151,95 +153,158 @@ def _clamped(value, low, high):
 
 
 @inlined
-def finished(sums, count, scale, bias, d, bias_at, low, high, rounding, out, to):
-    """Write ``count`` outputs in a row: scale, bias, clamp, rounding, cast. Return whether one may be NaN."""
-    shift = bias[d, 0]
-    if bias.shape[1] > 1:
+def finished(sums, at, count, scale, bias, bias_at, has_biases, low, high, rounding, out, to):
+    """Write ``count`` outputs in a row: scale, bias, clamp, rounding, cast. Return whether one may be NaN.
+
+    ``has_biases`` says whether each output has a bias of its own, from ``bias[bias_at]`` on.
+    """
+    shift = bias[bias_at]
+    if has_biases:
         for i in range(count):
-            sums[i] = sums[i] * scale + bias[d, bias_at + i]
+            sums[at + i] = multiply_add(sums[at + i], scale, bias[bias_at + i])
         scale, shift = _f32(1), _f32(0)
     if rounding == HALF_EVEN:
         for i in range(count):
-            store(out, to + i, np.rint(_clamped(sums[i] * scale + shift, low, high)))
+            store(out, to + i, np.rint(_clamped(multiply_add(sums[at + i], scale, shift), low, high)))
     elif rounding == HALF_UP:
         for i in range(count):
-            store(out, to + i, np.floor(_clamped(sums[i] * scale + shift, low, high) + _f32(0.5)))
+            store(out, to + i, np.floor(_clamped(multiply_add(sums[at + i], scale, shift), low, high) + _f32(0.5)))
     elif rounding == TRUNCATE:
         for i in range(count):
-            store(out, to + i, np.trunc(_clamped(sums[i] * scale + shift, low, high)))
+            store(out, to + i, np.trunc(_clamped(multiply_add(sums[at + i], scale, shift), low, high)))
+    elif low == -np.inf and high == np.inf:
+        total = _f32(0)
+        for i in range(count):
+            value = multiply_add(sums[at + i], scale, shift)
+            # NaN if one of them is: an addition takes one instruction for eight, a comparison takes many.
+            total += value
+            store(out, to + i, value)
+        return total != total
     else:
         total = _f32(0)
         for i in range(count):
-            value = _clamped(sums[i] * scale + shift, low, high)
-            # NaN if one of them is: an addition takes one instruction for eight, a comparison takes many.
+            value = _clamped(multiply_add(sums[at + i], scale, shift), low, high)
             total += value
             store(out, to + i, value)
         return total != total
     return False
 
 
+@inlined
+def _ascends(rows, first, count):
+    """Whether ``count`` rows follow each other, from ``rows[first]`` on."""
+    ascends = True
+    for r in range(_uint(1), count):
+        ascends = ascends and rows[first + r] == rows[first] + r
+    return ascends
+
+
+@inlined
+def _copied(x, at, step, count, scale, shift, low, high, rounding, out, to):
+    """Write ``count`` outputs in a row from ``x[at]``, ``x[at + step]`` … as :func:`finished` does."""
+    if rounding == HALF_EVEN:
+        for i in range(count):
+            store(out, to + i, np.rint(_clamped(multiply_add(value_at(x, at + i * step), scale, shift), low, high)))
+    elif rounding == HALF_UP:
+        for i in range(count):
+            value = _clamped(multiply_add(value_at(x, at + i * step), scale, shift), low, high)
+            store(out, to + i, np.floor(value + _f32(0.5)))
+    elif rounding == TRUNCATE:
+        for i in range(count):
+            store(out, to + i, np.trunc(_clamped(multiply_add(value_at(x, at + i * step), scale, shift), low, high)))
+    else:
+        total = _f32(0)
+        for i in range(count):
+            value = _clamped(multiply_add(value_at(x, at + i * step), scale, shift), low, high)
+            total += value
+            store(out, to + i, value)
+        return total != total
+    return False
+
+
+@inlined
+def _copied_rows(x, at, of_row, step, rows, first, count, width, scale, shift, low, high, rounding, out, to, of_line):
+    """Write rows ``rows[first]`` … of one channel to lines ``of_line`` apart; return whether one may be NaN."""
+    has_nan = False
+    lines, length = count, width
+    if of_line == width and of_row == width and step == 1 and _ascends(rows, first, count):
+        lines, length = _uint(1), count * width
+    for r in range(lines):
+        begin, end = at + rows[first + r] * of_row, to + r * of_line
+        # LLVM makes good code only of steps that it knows.
+        if step == 1:
+            has_nan |= _copied(x, begin, _uint(1), length, scale, shift, low, high, rounding, out, end)
+        elif step == 3:
+            has_nan |= _copied(x, begin, _uint(3), length, scale, shift, low, high, rounding, out, end)
+        else:
+            has_nan |= _copied(x, begin, step, length, scale, shift, low, high, rounding, out, end)
+    return has_nan
+
+
+@inlined
+def _framed_rows(begin, end, first_column, behind, whole_width, around, channels_out, of_plane, out, at):
+    """Write the values of the frame to columns ``first_column`` to before ``behind`` of some rows of all channels."""
+    for d in range(channels_out):
+        for row in range(begin, end):
+            to = at + d * of_plane + row * whole_width
+            for j in range(first_column, behind):
+                out[to + j] = around[d]
+
+
 @kernel
-def separable(
-    of, address, of_image, of_channel, of_row, of_column,
-    first_column, length, window_rows, row_starts, row_weights, col_starts, col_weights, width, channel,
-    bias, low, high, rounding, into, out_address, images, pieces, piece_rows, at_once, shared,
-):  # fmt: skip
-    """Compute ``clamp(channel · (rows ⊗ cols) x + bias)``, rounded, for the images and rows that the counter gives out.
+def separable(of, call, into):
+    """Compute ``clamp(mix · (rows ⊗ cols) x + bias)``, rounded, for the images and rows that the counter gives out.
 
     Integers are unsigned: at every access with a signed index Numba asks whether it counts from the end.
 
     Args:
-        of: Array of the dtype of the images: uint8, float32, or int16 for float16.
-        address: Address of the first element of the first image.
-        of_image: Elements from one image to the next.
-        of_channel: Elements from one channel to the next.
-        of_row: Elements from one row to the next.
-        of_column: Elements from one column to the next: 1; or at least as many as there are channels, which then are
-            1 planes.
-        first_column: First column that is read.
-        length: Columns from there on that are read.
-        window_rows: Maximum number of rows of the image that eight neighbouring rows of the output read.
-        row_starts: uint64 [H'].
-        row_weights: float32 [H', taps].
-        col_starts: uint64 [blocks], counted from ``first_column``: the first column that a block of outputs reads.
-            Blocks begin at every eighth output; the last one at the eighth from the end, or at 0.
-        col_weights: float32 [blocks, columns read by each, 8].
-        width: W'.
-        channel: float32 [C', C].
-        bias: float32 [C', 1] or [C', H'·W'].
-        low: float32 [C'], may be infinite.
-        high: float32 [C'], may be infinite.
-        rounding: One of the four of this module.
+        of: Array of the dtype of the images, of any length: uint8, float32, or int16 for float16.
+        call: uint64 [FIELDS], arguments, images and results, as :mod:`onelayer.backends.cpu.float_call` lays them out.
+            Nothing is written to it, so that threads can share it. The counter HAS_NAN stays zero where results are
+            integers.
         into: Array of the dtype of the results, as ``of``.
-        out_address: Address of memory for [N, C', H', W'], contiguous.
-        images: N.
-        pieces: Number of pieces, of whole rows, that an image is divided into.
-        piece_rows: Rows of a piece, a multiple of 8 if there is more than one.
-        at_once: Number of pieces to take at a time.
-        shared: Counters, uint64 [3], zeros at first: see :mod:`onelayer.backends.cpu.counters`. HAS_NAN stays zero
-            where results are integers.
     """
-    x, out = memory_at(address, of), memory_at(out_address, into)
-    channels_out, channels = _uint(channel.shape[0]), _uint(channel.shape[1])
-    height, taps = _uint(len(row_starts)), _uint(row_weights.shape[1])
-    block_taps = _uint(col_weights.shape[1])
-    flat_weights = col_weights.reshape(-1)
+    x, out = memory_at(call[field.IMAGES], of), memory_at(call[field.RESULTS], into)
+    of_image, of_channel, of_row, of_column = (
+        call[field.OF_IMAGE],
+        call[field.OF_CHANNEL],
+        call[field.OF_ROW],
+        call[field.OF_COLUMN],
+    )
+    images, pieces, piece_rows, at_once = (
+        call[field.COUNT],
+        call[field.PIECES],
+        call[field.PIECE_ROWS],
+        call[field.AT_ONCE],
+    )
+    shared = longs_at(call[field.SHARED])
+    first_column, length, width = call[field.FIRST_COLUMN], call[field.LENGTH], call[field.WIDTH]
+    col_blocks, block_taps = call[field.COL_BLOCKS], call[field.COL_TAPS]
+    col_starts, col_weights = longs_at(call[field.COL_STARTS]), floats_at(call[field.COL_WEIGHTS])
+    first_row, all_rows, block_rows = call[field.FIRST_ROW], call[field.ROWS_READ], call[field.BLOCK_ROWS]
+    taps, height = call[field.ROW_TAPS], call[field.HEIGHT]
+    row_starts, row_weights = longs_at(call[field.ROW_STARTS]), floats_at(call[field.ROW_WEIGHTS])
+    channels, channels_out, mix = call[field.CHANNELS], call[field.CHANNELS_OUT], floats_at(call[field.MIX])
+    bias, biases, rounding = floats_at(call[field.BIAS]), call[field.BIASES], call[field.ROUNDING]
+    low, high = floats_at(call[field.LOW]), floats_at(call[field.HIGH])
+    top, left, around = call[field.TOP], call[field.LEFT], memory_at(call[field.AROUND], into)
+    whole_height, whole_width = call[field.WHOLE_HEIGHT], call[field.WHOLE_WIDTH]
+    of_plane = whole_height * whole_width
     interleaved = of_column != 1
     line = length * of_column
     mixed, only = np.zeros(channels_out, np.uint64), np.zeros(channels_out, np.uint64)
     for d in range(channels_out):
         for c in range(channels):
-            if channel[d, c] != 0:
+            if mix[d * channels + c] != 0:
                 mixed[d] += _uint(1)
                 only[d] = c
     some_only = mixed.min() <= 1
-    first_row = row_starts.min()
-    all_rows = row_starts.max() + taps - first_row
-    whole = pieces == 1 and channels_out * all_rows * length <= _uint(_SMALL)
-    window_size = (all_rows if whole else window_rows) * length
+    only_copies = call[field.ONLY_COPIES] != 0 and biases == 1
+    whole = pieces == 1 and not only_copies and channels_out * all_rows * length <= _uint(_SMALL)
+    window_size = (all_rows if whole else block_rows) * length
     fetches = _uint(0)
     if of_image <= _uint(_SMALL):
-        blocks = channels_out * ((height + _uint(ROWS - 1)) // _uint(ROWS)) * _uint(len(col_starts))
+        blocks = channels_out * ((height + _uint(ROWS - 1)) // _uint(ROWS)) * col_blocks
         lines_of_image = (of_image * _uint(x.itemsize) + _uint(_LINE - 1)) // _uint(_LINE)
         fetches = (lines_of_image + blocks - _uint(1)) // blocks
     # One more, so that the second is the distance between neighbours.
@@ -247,13 +312,12 @@ def separable(
     for k in range(block_taps + _uint(1)):
         places[k], plane_places[k] = k * of_column, k
     # Rows that a last block lacks are computed with what lies there, which must be numbers, and not kept.
-    lines = np.zeros(_uint(ROWS) * line, np.float32)
-    planes = np.zeros(_uint(ROWS) * length, np.float32)
-    window = np.empty(channels_out * window_size, np.float32)
+    summed_rows = _uint(0) if only_copies else _uint(ROWS)
+    lines = np.zeros(summed_rows * line, np.float32)
+    planes = np.zeros(summed_rows * length, np.float32)
+    window = np.empty(_uint(0) if only_copies else channels_out * window_size, np.float32)
     # Fewer than eight outputs are computed as eight, row after row, each over what the one before wrote too much.
     sums = np.empty(_uint(ROWS) * width + _uint(LANES), np.float32)
-    origins = np.empty(max(taps, channels), np.uint64)
-    weights = np.empty(max(taps, channels), np.float32)
     has_nan = False
     all_pieces = images * pieces
     taken = take(shared, TAKEN, at_once)
@@ -261,15 +325,17 @@ def separable(
     while taken < all_pieces:
         n = taken // pieces
         origin = n * of_image + first_column * of_column
-        i = (taken - n * pieces) * piece_rows
+        piece_begin = (taken - n * pieces) * piece_rows
+        i = piece_begin
         behind = min(i + piece_rows, height)
         fetched = (n + _uint(1)) * of_image
+        of_result = n * channels_out * of_plane
         begin, end = first_row, first_row + all_rows
         if whole:
             for d in range(channels_out):
                 if mixed[d] > 1:
                     _mixed(
-                        x, origin, of_channel, of_row, of_column, begin, end, length, channel, d, origins, weights,
+                        x, origin, of_channel, of_row, of_column, begin, end, length, mix, d * channels, channels,
                         window, d * window_size,
                     )  # fmt: skip
         while i < behind:
@@ -279,48 +345,79 @@ def separable(
                 for r in range(_uint(1), count):
                     begin, end = min(begin, row_starts[i + r]), max(end, row_starts[i + r])
                 end += taps
-            if interleaved and some_only:
+            if interleaved and some_only and not only_copies:
                 for r in range(count):
-                    for k in range(taps):
-                        origins[k] = origin + (row_starts[i + r] + k) * of_row
-                        weights[k] = row_weights[i + r, k]
-                    _sum_of_rows(x, origins, weights, taps, line, lines, r * line)
+                    first = origin + row_starts[i + r] * of_row
+                    _sum_of_rows(x, first, of_row, row_weights, (i + r) * taps, taps, line, lines, r * line)
             for d in range(channels_out):
-                scale = _f32(1)
-                if mixed[d] <= 1 and interleaved:
-                    scale = channel[d, only[d]]
+                scale = mix[d * channels + only[d]] if mixed[d] <= 1 else _f32(1)
+                to = of_result + d * of_plane + (top + i) * whole_width + left
+                if only_copies and mixed[d] <= 1:
+                    has_nan |= _copied_rows(
+                        x, origin + only[d] * of_channel, of_row, of_column, row_starts, i, count, width,
+                        scale, bias[d], low[d], high[d], rounding, out, to, whole_width,
+                    )  # fmt: skip
+                    continue
+                if only_copies:
+                    lines_at_once = count if _ascends(row_starts, i, count) else _uint(1)
+                    for r in range(count // lines_at_once):
+                        begin = row_starts[i + r]
+                        _mixed(
+                            x, origin, of_channel, of_row, of_column, begin, begin + lines_at_once, width,
+                            mix, d * channels, channels, sums, r * width,
+                        )  # fmt: skip
+                elif mixed[d] <= 1 and interleaved:
                     fetched = _all_columns(
-                        lines, only[d], line, places, col_starts, flat_weights, block_taps, sums, width,
+                        lines, only[d], line, places, col_blocks, col_starts, col_weights, block_taps, sums, width,
                         x, fetched, fetches,
                     )  # fmt: skip
                 else:
                     if mixed[d] <= 1:
                         for r in range(count):
-                            for k in range(taps):
-                                origins[k] = origin + only[d] * of_channel + (row_starts[i + r] + k) * of_row
-                                weights[k] = channel[d, only[d]] * row_weights[i + r, k]
-                            _sum_of_rows(x, origins, weights, taps, length, planes, r * length)
+                            first = origin + only[d] * of_channel + row_starts[i + r] * of_row
+                            _sum_of_rows(
+                                x, first, of_row, row_weights, (i + r) * taps, taps, length, planes, r * length
+                            )  # fmt: skip
                     else:
                         if not whole:
                             _mixed(
-                                x, origin, of_channel, of_row, of_column, begin, end, length, channel, d, origins,
-                                weights, window, d * window_size,
+                                x, origin, of_channel, of_row, of_column, begin, end, length, mix, d * channels,
+                                channels, window, d * window_size,
                             )  # fmt: skip
                         for r in range(count):
-                            for k in range(taps):
-                                origins[k] = d * window_size + (row_starts[i + r] - begin + k) * length
-                                weights[k] = row_weights[i + r, k]
-                            _sum_of_rows(window, origins, weights, taps, length, planes, r * length)
+                            first = d * window_size + (row_starts[i + r] - begin) * length
+                            _sum_of_rows(
+                                window, first, length, row_weights, (i + r) * taps, taps, length, planes, r * length
+                            )  # fmt: skip
                     fetched = _all_columns(
-                        planes, _uint(0), length, plane_places, col_starts, flat_weights, block_taps, sums, width,
-                        x, fetched, fetches,
+                        planes, _uint(0), length, plane_places, col_blocks, col_starts, col_weights, block_taps, sums,
+                        width, x, fetched, fetches,
                     )  # fmt: skip
-                in_channel = i * width
-                has_nan |= finished(
-                    sums, count * width, scale, bias, d, in_channel, low[d], high[d], rounding, out,
-                    (n * channels_out + d) * height * width + in_channel,
-                )  # fmt: skip
+                # Rows with a frame beside them do not lie side by side in memory.
+                runs, run = (_uint(1), count * width) if width == whole_width else (count, width)
+                for r in range(runs):
+                    bias_at = d * biases + (i * width if biases > _uint(1) else _uint(0))
+                    has_nan |= finished(
+                        sums, r * width, run, scale, bias, bias_at, biases > _uint(1), low[d], high[d], rounding, out,
+                        to + r * whole_width,
+                    )  # fmt: skip
             i += _uint(ROWS)
+        if height != whole_height or width != whole_width:
+            rows_begin, rows_end = top + piece_begin, top + behind
+            # What lies beside the rows of this piece; above and below, where it is the first and the last.
+            for begin_column, end_column in ((_uint(0), left), (left + width, whole_width)):
+                _framed_rows(
+                    rows_begin, rows_end, begin_column, end_column, whole_width, around, channels_out, of_plane, out,
+                    of_result,
+                )  # fmt: skip
+            for begin_row, end_row in (
+                (_uint(0), top if piece_begin == 0 else _uint(0)),
+                (top + height if behind == height else whole_height, whole_height),
+            ):
+                _framed_rows(
+                    begin_row, end_row, _uint(0), whole_width, whole_width, around, channels_out, of_plane, out,
+                    of_result,
+                )  # fmt: skip
         taken += _uint(1)
         if taken == end_taken:
             if has_nan:

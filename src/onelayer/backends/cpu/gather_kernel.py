@@ -40,7 +40,7 @@ def gathered(
         bias: float32 [C', 1] or [C', H'·W'].
         low: float32 [C'], may be infinite.
         high: float32 [C'], may be infinite.
-        rounding: One of the four of :mod:`onelayer.backends.cpu.float_kernel`.
+        rounding: One of the four of :mod:`onelayer.backends.cpu.float_call`.
         into: Array of the dtype of the results, as ``of``.
         out_address: Address of memory for [N, C', H', W'], contiguous.
         images: N.
@@ -54,6 +54,7 @@ def gathered(
     channels_out, channels = _uint(channel.shape[0]), _uint(channel.shape[1])
     outputs = _uint(len(begins)) - _uint(1)
     height = outputs // width
+    flat_bias, biases = bias.reshape(-1), _uint(bias.shape[1])
     sums = np.empty(width, np.float32)
     has_nan = False
     all_pieces = images * pieces
@@ -76,9 +77,10 @@ def gathered(
                                 at = origin + _uint(rows[k]) * of_row + _uint(cols[k]) * of_column
                                 total += weights[k] * value_at(x, at)
                             sums[j] += share * total
+                bias_at = d * biases + (_uint(i) * width if biases > _uint(1) else _uint(0))
                 has_nan |= finished(
-                    sums, width, _f32(1), bias, d, i * width, low[d], high[d], rounding, out,
-                    (n * channels_out + d) * outputs + i * width,
+                    sums, _uint(0), width, _f32(1), flat_bias, bias_at, biases > _uint(1), low[d], high[d], rounding,
+                    out, (n * channels_out + d) * outputs + i * width,
                 )  # fmt: skip
         taken += _uint(1)
         if taken == end_taken:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from onelayer.algebra import Separable, Shape, SpatialSparse
 from onelayer.algebra.operator import IntArray
-from onelayer.backends.cpu import byte_call, byte_kernel, float_kernel, gather_kernel
+from onelayer.backends.cpu import byte_call, byte_kernel, float_call, float_kernel, gather_kernel
 from onelayer.backends.cpu import byte_call as field
 from onelayer.backends.cpu.affine import affine_of
 from onelayer.backends.cpu.counters import HAS_NAN, wait_a_little
@@ -31,7 +31,7 @@ from onelayer.backends.cpu.tables import (
     with_nearby_starts,
 )
 from onelayer.backends.cpu.threads import share
-from onelayer.backends.kernel_memory import as_batch
+from onelayer.backends.kernel_memory import as_batch, is_readable
 from onelayer.backends.segments import Segment
 
 MULTIPLICATIONS_PER_THREAD = 160_000
@@ -51,10 +51,10 @@ SAMPLE = {
 """Arrays that tell a kernel a dtype; Numba does not compute with float16, and has it as int16."""
 
 _ROUNDINGS = {
-    None: float_kernel.NO_ROUNDING,
-    "half_even": float_kernel.HALF_EVEN,
-    "half_up": float_kernel.HALF_UP,
-    "truncate": float_kernel.TRUNCATE,
+    None: float_call.NO_ROUNDING,
+    "half_even": float_call.HALF_EVEN,
+    "half_up": float_call.HALF_UP,
+    "truncate": float_call.TRUNCATE,
 }
 
 _LOADED: set[object] = set()
@@ -183,17 +183,119 @@ def launch_of(segment: Segment | ByteSegment) -> KernelLaunch:
     return SeparableLaunch(segment) if isinstance(segment.operator, Separable) else GatherLaunch(segment)
 
 
-class FloatLaunch(KernelLaunch):
-    """A launch of a kernel that computes in float32.
+def pixel_fields(segment: Segment) -> dict[int, Any]:
+    """Return the fields of a call of the separable kernel that say what happens to each pixel."""
+    return {
+        float_call.CHANNELS: segment.channel.shape[1],
+        float_call.CHANNELS_OUT: len(segment.channel),
+        float_call.MIX: _float32(segment.channel),
+        float_call.BIAS: _float32(segment.bias),
+        float_call.BIASES: segment.bias[0].size,
+        float_call.LOW: _float32(segment.low),
+        float_call.HIGH: _float32(segment.high),
+        float_call.ROUNDING: _ROUNDINGS[segment.rounding],
+    }
+
+
+def call_of(fields: dict[int, Any], length: int) -> tuple[NDArray[np.uint64], list[NDArray[Any]]]:
+    """Lay out a call of a kernel, and return it with the arrays that it has the addresses of.
+
+    Args:
+        fields: Numbers and arrays by their place in the call.
+        length: Length of the call.
+    """
+    arrays = {place: np.ascontiguousarray(each) for place, each in fields.items() if isinstance(each, np.ndarray)}
+    call = np.zeros(length, np.uint64)
+    for place, value in fields.items():
+        call[place] = arrays[place].ctypes.data if place in arrays else value
+    return call, list(arrays.values())
+
+
+class SeparableLaunch(KernelLaunch):
+    """A launch for a separable operator.
 
     Args:
         segment: Segment to compute.
     """
 
+    kernel = staticmethod(float_kernel.separable)
+
     def __init__(self, segment: Segment) -> None:
         super().__init__(segment.operator.out_shape, segment.rounding is not None)
+        operator = segment.operator
+        assert isinstance(operator, Separable)
+        rows, cols = with_nearby_starts(operator.rows), with_nearby_starts(operator.cols)
+        first, starts, weights = dense_blocks(cols)
+        self._transpose = operator.transpose
+        channels, height, width = self.out_shape
+        # Rows first, along all columns that are read.
+        self.multiplications = channels * height * (rows.taps * cols.span + weights.size) // LANES
+        fields = {
+            float_call.FIRST_COLUMN: first,
+            float_call.LENGTH: cols.span,
+            float_call.COL_BLOCKS: len(starts),
+            float_call.COL_TAPS: weights.shape[1],
+            float_call.COL_STARTS: starts,
+            float_call.COL_WEIGHTS: weights,
+            float_call.WIDTH: width,
+            float_call.ONLY_COPIES: rows.is_selection and cols.is_selection and bool((np.diff(cols.starts) == 1).all()),
+            float_call.FIRST_ROW: int(rows.starts.min()),
+            float_call.ROWS_READ: rows.span,
+            float_call.BLOCK_ROWS: samples_of_blocks(rows),
+            float_call.ROW_TAPS: rows.taps,
+            float_call.ROW_STARTS: rows.starts.astype(np.uint64),
+            float_call.ROW_WEIGHTS: _float32(rows.weights),
+            float_call.HEIGHT: height,
+            float_call.WHOLE_HEIGHT: height,
+            float_call.WHOLE_WIDTH: width,
+            **pixel_fields(segment),
+        }
+        self._call, self._arrays = call_of(fields, float_call.FIELDS)
+
+    def arguments(
+        self, images: torch.Tensor, out: torch.Tensor, shares: Shares, shared: NDArray[np.uint64]
+    ) -> tuple[Any, ...]:
+        """Return the kernel's arguments; see :meth:`KernelLaunch.arguments`."""
+        call = self._call.copy()
+        call[: float_call.SHARED + 1] = (
+            images.data_ptr(), *images.stride(), shares.images, out.data_ptr(), *shares[1:], shared.ctypes.data
+        )  # fmt: skip
+        return SAMPLE[images.dtype], call, SAMPLE[out.dtype]
+
+    def _readable(self, images: torch.Tensor) -> torch.Tensor:
+        if self._transpose:
+            images = images.transpose(-1, -2)
+        _, channels, _, width = images.shape
+        _, of_channel, _, of_column = images.stride()
+        if is_readable(channels, of_channel, of_column):
+            return images
+        if width == 1:
+            return images.as_strided(images.shape, (*images.stride()[:3], 1))
+        return images.contiguous()
+
+
+class GatherLaunch(KernelLaunch):
+    """A launch for an operator whose axes do not separate.
+
+    Args:
+        segment: Segment to compute.
+    """
+
+    kernel = staticmethod(gather_kernel.gathered)
+
+    def __init__(self, segment: Segment) -> None:
+        super().__init__(segment.operator.out_shape, segment.rounding is not None)
+        operator = segment.operator
+        assert isinstance(operator, SpatialSparse)
+        matrix = operator.matrix
+        rows, cols = np.divmod(matrix.indices, operator.in_size[1])
+        # Sample by sample, not eight at a time.
+        self.multiplications = matrix.nnz * int(np.count_nonzero(segment.channel))
         self._constants = (
-            *self._taps(segment),
+            matrix.indptr.astype(np.uint64),
+            rows.astype(np.uint32),
+            cols.astype(np.uint32),
+            _float32(matrix.data),
             np.uint64(self.out_shape[2]),
             _float32(segment.channel),
             _float32(segment.bias.reshape(len(segment.bias), -1)),
@@ -201,10 +303,6 @@ class FloatLaunch(KernelLaunch):
             _float32(segment.high),
             _ROUNDINGS[segment.rounding],
         )
-
-    @abstractmethod
-    def _taps(self, segment: Segment) -> tuple[Any, ...]:
-        """Return the kernel's own constants."""
 
     def arguments(
         self, images: torch.Tensor, out: torch.Tensor, shares: Shares, shared: NDArray[np.uint64]
@@ -214,58 +312,6 @@ class FloatLaunch(KernelLaunch):
             SAMPLE[images.dtype], images.data_ptr(), *images.stride(), *self._constants,
             SAMPLE[out.dtype], out.data_ptr(), *shares, shared,
         )  # fmt: skip
-
-
-class SeparableLaunch(FloatLaunch):
-    """A launch for a separable operator."""
-
-    kernel = staticmethod(float_kernel.separable)
-
-    def _taps(self, segment: Segment) -> tuple[Any, ...]:
-        operator = segment.operator
-        assert isinstance(operator, Separable)
-        rows, cols = with_nearby_starts(operator.rows), with_nearby_starts(operator.cols)
-        first, starts, weights = dense_blocks(cols)
-        self._transpose = operator.transpose
-        channels, height, _ = self.out_shape
-        # Rows first, along all columns that are read.
-        self.multiplications = channels * height * (rows.taps * cols.span + weights.size) // LANES
-        return (
-            np.uint64(first),
-            np.uint64(cols.span),
-            np.uint64(samples_of_blocks(rows)),
-            rows.starts.astype(np.uint64),
-            _float32(rows.weights),
-            starts,
-            weights,
-        )
-
-    def _readable(self, images: torch.Tensor) -> torch.Tensor:
-        if self._transpose:
-            images = images.transpose(-1, -2)
-        _, channels, _, width = images.shape
-        _, of_channel, _, of_column = images.stride()
-        # Colors of a pixel next to each other, and at most as many bytes that are no colors, as in Pillow's memory.
-        if of_column == 1 or (of_channel == 1 and channels <= of_column <= 2 * channels):
-            return images
-        if width == 1:
-            return images.as_strided(images.shape, (*images.stride()[:3], 1))
-        return images.contiguous()
-
-
-class GatherLaunch(FloatLaunch):
-    """A launch for an operator whose axes do not separate."""
-
-    kernel = staticmethod(gather_kernel.gathered)
-
-    def _taps(self, segment: Segment) -> tuple[Any, ...]:
-        operator = segment.operator
-        assert isinstance(operator, SpatialSparse)
-        matrix = operator.matrix
-        rows, cols = np.divmod(matrix.indices, operator.in_size[1])
-        # Sample by sample, not eight at a time.
-        self.multiplications = matrix.nnz * int(np.count_nonzero(segment.channel))
-        return matrix.indptr.astype(np.uint64), rows.astype(np.uint32), cols.astype(np.uint32), _float32(matrix.data)
 
     def _readable(self, images: torch.Tensor) -> torch.Tensor:
         return images
@@ -328,11 +374,7 @@ class ByteLaunch(KernelLaunch):
                 fields[field.AFFINE] = factors
         frame_values = np.zeros(self.out_shape[0]) if segment.frame is None else segment.frame.values
         fields[field.AROUND] = in_dtype(frame_values, out)
-        arrays = {place: np.ascontiguousarray(each) for place, each in fields.items() if isinstance(each, np.ndarray)}
-        call = np.zeros(byte_call.FIELDS, np.uint64)
-        for place, value in fields.items():
-            call[place] = arrays[place].ctypes.data if place in arrays else value
-        return call, list(arrays.values())
+        return call_of(fields, byte_call.FIELDS)
 
     def arguments(
         self, images: torch.Tensor, out: torch.Tensor, shares: Shares, shared: NDArray[np.uint64]

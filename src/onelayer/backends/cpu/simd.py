@@ -147,25 +147,41 @@ def _store_total(builder, total, data, at):
 
 
 def sum_of_rows_by(vectors):
-    """Make ``lines[at + i] = Σ_k weights[k] · x[origins[k] + begin + i]`` for 0 ≤ i < 8·``vectors``."""
+    """Make ``lines[at + i] = Σ_k weights[weights_at + k] · x[first + k·between + i]`` for 8·``vectors`` neighbours.
+
+    They are those from ``begin`` on. With 0 vectors it is one value, its products added as those of a vector are.
+    """
 
     @intrinsic
-    def sum_of_rows(_typing, x, origins, weights, terms, begin, lines, at):
-        signature = types.void(x, origins, weights, terms, begin, lines, at)
+    def sum_of_rows(_typing, x, first, between, weights, weights_at, terms, begin, lines, at):
+        signature = types.void(x, first, between, weights, weights_at, terms, begin, lines, at)
 
         def generate(context, builder, signature, arguments):
             kinds = signature.args
-            x, origins, weights, lines = (data_of(context, builder, kinds[i], arguments[i]) for i in (0, 1, 2, 5))
-            terms, begin, at = arguments[3], arguments[4], arguments[6]
-            totals = _zeros(builder, vectors)
+            x, weights, lines = (data_of(context, builder, kinds[i], arguments[i]) for i in (0, 3, 7))
+            _, first, between, _, weights_at, terms, begin, _, at = arguments
+            first = builder.add(first, begin)
+            if vectors == 0:
+                totals = [cgutils.alloca_once_value(builder, ir.Constant(FLOAT, 0.0))]
+            else:
+                totals = _zeros(builder, vectors)
             with cgutils.for_range(builder, terms) as loop:
-                origin = builder.add(builder.load(builder.gep(origins, [loop.index])), begin)
-                weight = splat(builder, builder.load(builder.gep(weights, [loop.index])), LANES)
+                origin = builder.add(first, builder.mul(loop.index, between))
+                weight = builder.load(builder.gep(weights, [builder.add(weights_at, loop.index)]))
+                if vectors == 0:
+                    value = _as_float32(builder, builder.load(builder.gep(x, [origin])), is_vector=False)
+                    _accumulate(builder, totals[0], weight, value)
+                else:
+                    factor = splat(builder, weight, LANES)
+                    for i, total in enumerate(totals):
+                        place = builder.add(origin, ir.Constant(origin.type, i * LANES))
+                        _accumulate(builder, total, factor, _loaded_as_float32(builder, x, place))
+            to = builder.add(at, begin)
+            if vectors == 0:
+                builder.store(builder.load(totals[0]), builder.gep(lines, [to]))
+            else:
                 for i, total in enumerate(totals):
-                    place = builder.add(origin, ir.Constant(origin.type, i * LANES))
-                    _accumulate(builder, total, weight, _loaded_as_float32(builder, x, place))
-            for i, total in enumerate(totals):
-                _store_total(builder, total, lines, builder.add(at, ir.Constant(at.type, i * LANES)))
+                    _store_total(builder, total, lines, builder.add(to, ir.Constant(to.type, i * LANES)))
 
         return signature, generate
 
@@ -205,6 +221,20 @@ def columns(_typing, lines, at, between_lines, places, weights, weights_at, taps
 
 
 # Single values, and memory.
+
+
+@intrinsic
+def multiply_add(_typing, x, y, z):
+    """Return ``x · y + z`` in float32, with one rounding wherever the processor is quick at that.
+
+    LLVM contracts a product and a sum in some copies of a loop and not in others.
+    """
+    signature = types.float32(x, y, z)
+
+    def generate(_context, builder, _signature, arguments):
+        return instruction(builder, "llvm.fmuladd.f32", FLOAT, *arguments)
+
+    return signature, generate
 
 
 @intrinsic

@@ -81,31 +81,43 @@ def _bicubic(x):
 
 
 @inlined_table
-def _widened(n_in, n_out, kind, begin, outputs, first, count, total, centre, real):
+def _placed(place, in_float32):
+    """Round a place to float32, if places are in that."""
+    return _f64(_f32(place)) if in_float32 else place
+
+
+@inlined_table
+def _distance(sample, centre, inverse, in_float32):
+    """Return the distance of a sample from a centre, in output samples."""
+    return _placed((_placed(_f64(sample) - centre, in_float32) + 0.5) * inverse, in_float32)
+
+
+@inlined_table
+def _widened(n_in, n_out, kind, in_float32, begin, outputs, first, count, total, centre, real):
     """Compute the weights of the outputs from ``begin`` on, not yet divided by their total; return the most taps."""
-    scale = _f64(n_in) / n_out
+    scale = _placed(_f64(n_in) / n_out, in_float32)
     filter_scale = max(scale, 1.0)
-    support = SUPPORT[kind] * filter_scale
-    inverse = 1.0 / filter_scale
+    support = _placed(SUPPORT[kind] * filter_scale, in_float32)
+    inverse = _placed(1.0 / filter_scale, in_float32)
     end = _int(n_in)
     most = _int(0)
     for i in range(outputs):
-        c = (_f64(_int(begin + i)) + 0.5) * scale
-        f = max(_int(c - support + 0.5), _int(0))
-        n = min(_int(c + support + 0.5), end) - f
+        c = _placed((_f64(_int(begin + i)) + 0.5) * scale, in_float32)
+        f = max(_int(_placed(c - support, in_float32) + 0.5), _int(0))
+        n = min(_int(_placed(c + support, in_float32) + 0.5), end) - f
         centre[i], first[i], count[i], total[i] = c, f, n, 0.0
         most = max(most, n)
     for k in range(_uint(most)):
         row, tap = k * outputs, _int(k)
         if kind == BILINEAR:
             for i in range(outputs):
-                w = max(1.0 - abs((_f64(first[i] + tap) - centre[i] + 0.5) * inverse), 0.0)
+                w = max(1.0 - abs(_distance(first[i] + tap, centre[i], inverse, in_float32)), 0.0)
                 w = w if tap < count[i] else 0.0
                 real[row + i] = w
                 total[i] += w
         elif kind == BICUBIC:
             for i in range(outputs):
-                w = _bicubic((_f64(first[i] + tap) - centre[i] + 0.5) * inverse)
+                w = _bicubic(_distance(first[i] + tap, centre[i], inverse, in_float32))
                 w = w if tap < count[i] else 0.0
                 real[row + i] = w
                 total[i] += w
@@ -113,19 +125,20 @@ def _widened(n_in, n_out, kind, begin, outputs, first, count, total, centre, rea
             for i in range(outputs):
                 w = 0.0
                 if tap < count[i]:
-                    w = _weight(kind, (_f64(first[i] + tap) - centre[i] + 0.5) * inverse)
+                    w = _weight(kind, _distance(first[i] + tap, centre[i], inverse, in_float32))
                 real[row + i] = w
                 total[i] += w
     return _uint(most)
 
 
 @inlined_table
-def _pairs(n_in, n_out, begin, outputs, first, count, total, real):
+def _pairs(n_in, n_out, in_float32, is_fused, begin, outputs, first, count, total, real):
     """Compute the weights of PyTorch's bilinear that does not widen; return the most taps."""
-    scale = _f64(n_in) / n_out
+    scale = _placed(_f64(n_in) / n_out, in_float32)
     last = _int(n_in) - _int(1)
     for i in range(outputs):
-        source = max((_f64(_int(begin + i)) + 0.5) * scale - 0.5, 0.0)
+        product = (_f64(_int(begin + i)) + 0.5) * scale
+        source = max(_placed((product if is_fused else _placed(product, in_float32)) - 0.5, in_float32), 0.0)
         f = min(_int(source), last)
         t = min(max(source - _f64(f), 0.0), 1.0)
         is_last = f == last
@@ -136,13 +149,13 @@ def _pairs(n_in, n_out, begin, outputs, first, count, total, real):
 
 
 @inlined_table
-def _fours(n_in, n_out, begin, outputs, first, count, total, real):
+def _fours(n_in, n_out, in_float32, begin, outputs, first, count, total, real):
     """Compute the weights of PyTorch's bicubic that does not widen (a = −0.75); return the most taps."""
     a = -0.75
-    scale = _f64(n_in) / n_out
+    scale = _placed(_f64(n_in) / n_out, in_float32)
     last = _int(n_in) - _int(1)
     for i in range(outputs):
-        source = (_f64(_int(begin + i)) + 0.5) * scale - 0.5
+        source = _placed((_f64(_int(begin + i)) + 0.5) * scale - 0.5, in_float32)
         below = math.floor(source)
         t = source - below
         low, high = _int(below) - _int(1), _int(below) + _int(2)
@@ -199,11 +212,11 @@ def fixed_point_taps(n_in, n_out, kind, limit, low, outputs, flip, first, count,
     total, centre, most = real[:room], real[room : _uint(2) * room], real[_uint(2) * room : _uint(3) * room]
     real = real[_uint(3) * room :]
     if kind == LINEAR_PAIRS:
-        taps = _pairs(n_in, n_out, begin, computed, first, count, total, real)
+        taps = _pairs(n_in, n_out, False, True, begin, computed, first, count, total, real)
     elif kind == CUBIC_FOURS:
-        taps = _fours(n_in, n_out, begin, computed, first, count, total, real)
+        taps = _fours(n_in, n_out, False, begin, computed, first, count, total, real)
     else:
-        taps = _widened(n_in, n_out, kind, begin, computed, first, count, total, centre, real)
+        taps = _widened(n_in, n_out, kind, False, begin, computed, first, count, total, centre, real)
     bits = LARGEST_BITS
     if limit:
         for i in range(computed):
@@ -234,6 +247,61 @@ def fixed_point_taps(n_in, n_out, kind, limit, low, outputs, flip, first, count,
         largest = max(largest, most[j])
     _in_order(outputs, skipped, flip, first, count)
     return taps, bits, 255.0 * largest < 2147483648.0
+
+
+@table_kernel
+def real_taps(n_in, n_out, kind, in_float32, is_fused, low, outputs, flip, first, count, real, weights):
+    """Compute the taps of a resize in real arithmetic, in float64 and then rounded to float32.
+
+    Args:
+        n_in: Samples of the axis, uint64, as all integers here.
+        n_out: Outputs of the resize.
+        kind: Filter: BOX to CUBIC_FOURS.
+        in_float32: Whether samples are placed in float32.
+        is_fused: Whether the place in LINEAR_PAIRS is multiplied and subtracted with one rounding.
+        low: First output that is kept.
+        outputs: Number of outputs that are kept.
+        flip: Whether the last of them comes first.
+        first: int32 [outputs + SPARE], to be filled: first sample that each output reads.
+        count: int32 [outputs + SPARE], to be filled: number of samples that it reads, from the first to the last weight
+            that is not zero.
+        real: float64 [(taps + 2) · (outputs + SPARE)], scratch memory.
+        weights: float32 [taps · outputs], to be filled, tap by tap.
+
+    Returns:
+        Number of taps.
+    """
+    room = outputs + _uint(SPARE)
+    total, centre, real = real[:room], real[room : _uint(2) * room], real[_uint(2) * room :]
+    if kind == LINEAR_PAIRS:
+        taps = _pairs(n_in, n_out, in_float32, is_fused, low, outputs, first, count, total, real)
+    elif kind == CUBIC_FOURS:
+        taps = _fours(n_in, n_out, in_float32, low, outputs, first, count, total, real)
+    elif in_float32:
+        taps = _widened(n_in, n_out, kind, True, low, outputs, first, count, total, centre, real)
+    else:
+        taps = _widened(n_in, n_out, kind, False, low, outputs, first, count, total, centre, real)
+    for k in range(taps):
+        row = k * outputs
+        for j in range(outputs):
+            weights[row + (outputs - _uint(1) - j if flip else j)] = _f32(real[row + j] / total[j])
+    # Zeros at the end do not count; those at the front are skipped.
+    most = _int(1)
+    for j in range(outputs):
+        n = _uint(count[j])
+        while n > _uint(1) and real[(n - _uint(1)) * outputs + j] == 0.0:
+            n -= _uint(1)
+        skipped, to = _uint(0), outputs - _uint(1) - j if flip else j
+        while skipped + _uint(1) < n and real[skipped * outputs + j] == 0.0:
+            skipped += _uint(1)
+        if skipped > _uint(0):
+            first[j] += _int(skipped)
+            for k in range(n - skipped):
+                weights[k * outputs + to] = weights[(k + skipped) * outputs + to]
+        count[j] = _int(n - skipped)
+        most = max(most, count[j])
+    _in_order(outputs, _uint(0), flip, first, count)
+    return _uint(most)
 
 
 @table_kernel

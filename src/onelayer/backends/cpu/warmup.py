@@ -46,6 +46,7 @@ def compilations() -> list[Compilation]:
     # Only here, because it takes half a second to import Numba.
     from onelayer.backends.cpu.counters import wait_a_little
     from onelayer.backends.cpu.float32_sum_kernel import sums_of_columns, sums_of_rows
+    from onelayer.backends.cpu.float_any_size import fill_tables_of_one_pixel
 
     launches: list[tuple[KernelLaunch, tuple[torch.dtype, ...]]] = [
         (_byte_launch(), (torch.uint8,)),
@@ -65,6 +66,7 @@ def compilations() -> list[Compilation]:
         run = partial(kernel, values, taps.starts, taps.counts, taps.weights, 0, values.copy())
         found.append(Compilation(kernel.__name__, "float32 → float32", run))
     found.append(Compilation(wait_a_little.__name__, "counters", partial(wait_a_little, np.zeros(3, np.uint64), 0)))
+    found.append(Compilation("filled", "tables of a size, float32", fill_tables_of_one_pixel))
     return found
 
 

@@ -28,6 +28,7 @@ from onelayer.frontends.placement import (
     RESIZE_SHORT,
     RESIZE_TO,
     Move,
+    RealSums,
     Step,
     Sums,
     SumsName,
@@ -91,9 +92,16 @@ class Resize(Step):
             return RESIZE_SHORT, sides[0], longest, 0, 0
         return RESIZE_TO, sides[0], sides[1], 0, 0
 
-    def sums(self, spec: ImageSpec) -> Sums | None:
+    def sums(self, spec: ImageSpec, rounding: RoundingMode) -> Sums | RealSums | None:
         """Return the arithmetic of the library that resizes such images; see :meth:`Step.sums`."""
         kind = self.kind
+        if rounding == "fused":
+            name: SumsName | None = kind if self.widens or kind in _NEAREST else _NARROW.get(kind)
+            if spec.container == "pil" and kind in _NEAREST:
+                name = "pillow_nearest"
+            in_float32 = spec.is_float and spec.dtype != "float64"
+            saturates = spec.dtype == "uint8" and kind in _OVERSHOOTING
+            return None if name is None else RealSums(name, in_float32, in_float32 and fuses_places(), saturates)
         if spec.container == "pil":
             rules = pillow_resize()
             return Sums("pillow_nearest" if kind in _NEAREST else kind, rules.limit or 0, 0, rules.first)
