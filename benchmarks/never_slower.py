@@ -1,18 +1,10 @@
 """Compare layers with the transforms that they replace, one image at a time, the worst ratio first.
 
-<<<<<<< HEAD
-Single transforms and whole evaluations, of tensors and of PIL images, from 28×28 to 3279×4928. No two images in a row
-are of one size, so that nothing can be kept from one for the next. Each image goes through the original and the layer
-in turn, in one thread; the first quarter does not count. Results are compared first, bit for bit. With
-`--peers`, plain resizes are compared with fast_image_resize and libvips too, whose pixels are others
-(`pip install cykooz-resizer pyvips-binary pyvips`).
-=======
 Single transforms and whole evaluations, of tensors of bytes, tensors of float32 and PIL images, from 28×28 to
 3279×4928. No two images in a row are of one size, so that nothing can be kept from one for the next. Each image goes
 through the original and the layer in turn, in one thread; the first quarter does not count. Results are compared first,
-bit for bit, or, of float32, up to rounding. With `--fast-image-resize`, plain resizes are compared with that library
-too (`pip install cykooz.resizer`), whose pixels are others.
->>>>>>> b159c20 (Floating point images of any size: structures in real arithmetic, tables of the float kernel filled in compiled code)
+bit for bit, or, of float32, up to rounding. With `--peers`, plain resizes are compared with fast_image_resize and
+libvips too, whose pixels are others (`pip install cykooz-resizer pyvips-binary pyvips`).
 
     python benchmarks/never_slower.py --json docs/results/never-slower.json
 """
