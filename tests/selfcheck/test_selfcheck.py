@@ -21,6 +21,7 @@ from onelayer import selfcheck
 from onelayer.backends.cpu import float_any_size
 from onelayer.backends.cpu.any_size import KINDS
 from onelayer.cli.app import app
+from onelayer.frontends.placement import COLUMNS_FIRST, ROWS_FIRST_IF_SHORTENED
 from onelayer.frontends.torchvision import color, resize, rounding_rules
 from onelayer.frontends.torchvision.rounding_rules import FixedPoint, Float32Rules
 from onelayer.selfcheck import checking
@@ -49,9 +50,9 @@ def draw_only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 BYTES, FLOATS, PILLOW = "PyTorch's resize of bytes", "PyTorch's resize in float32", "Pillow's resize"
 WRONG: list[tuple[Any, str, Any, str]] = [
-    (resize, "torch_bytes", lambda: FixedPoint(None, lambda *_: "cols"), BYTES),
-    (resize, "torch_bytes", lambda: FixedPoint(1 << 15, lambda *_: "rows"), BYTES),
-    (resize, "pillow_resize", lambda: FixedPoint(1 << 15, lambda *_: "cols"), PILLOW),
+    (resize, "torch_bytes", lambda: FixedPoint(None, COLUMNS_FIRST), BYTES),
+    (resize, "torch_bytes", lambda: FixedPoint(1 << 15, ROWS_FIRST_IF_SHORTENED), BYTES),
+    (resize, "pillow_resize", lambda: FixedPoint(1 << 15, COLUMNS_FIRST), PILLOW),
     (resize, "torch_float32", lambda: Float32Rules(0, True, 0), FLOATS),
     (resize, "torch_float32", lambda: Float32Rules(1, False, 0), FLOATS),
     (color, "TENSOR_LUMA", (0.299, 0.587, 0.114), "luma"),
@@ -113,7 +114,7 @@ def test_the_command(tmp_path: Path) -> None:
 
 def test_the_command_says_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     draw_only(monkeypatch, PILLOW)
-    monkeypatch.setattr(resize, "pillow_resize", lambda: FixedPoint(1 << 12, lambda *_: "cols"))
+    monkeypatch.setattr(resize, "pillow_resize", lambda: FixedPoint(1 << 12, COLUMNS_FIRST))
     result = CliRunner().invoke(app, ["selfcheck", "--cases", "20"])
     assert result.exit_code == 1
     assert "Resize" in result.output

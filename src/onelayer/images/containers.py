@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Container, ImageSpec
+from onelayer.image_spec import Container, ImageSpec
 from onelayer.images.pillow_memory import pillow_pixels
 
 Image = torch.Tensor | PIL.Image.Image | NDArray[Any]
