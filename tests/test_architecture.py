@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "onelayer"
 
 # Each group may import from groups before it, and from itself. docs/architecture.md explains the order.
 ORDER = [
-    {"errors", "console", "atomic_write", "cache_folder", "plotting", "formats"},
+    {"errors", "console", "atomic_write", "cache_folder", "plotting", "formats", "memory_limits"},
     {"records"},
     {"algebra"},
     {"image_spec"},

@@ -410,6 +410,43 @@ def test_configurations_that_do_not_fit(folder: Path) -> None:
             onelayer.load(folder)
 
 
+def test_look_ups_beyond_their_table(tmp_path: Path) -> None:
+    """PyTorch's indexing ends the process's use of a GPU then."""
+    for weight, is_taken in ((1.0, True), (1.1, False), (-0.1, False), (1e308, False)):
+        stages = Separable.of_channels(np.full((2, 2), weight) * np.eye(2), np.zeros(2), (2, 2)), Lookup(normal(2, 256))
+        program = Program((2, 2, 2), stages)
+        output = Output(Simplified(program, ((0,), (1,)), (), ()), ImageSpec((2, 2, 2), "float64", "tensor"))
+        onelayer.save(
+            OneLayer(SavedPrograms({ImageSpec((2, 2, 2), "uint8", "tensor"): Outputs((output,), "one")})), tmp_path
+        )
+        if is_taken:
+            onelayer.load(tmp_path)
+        else:
+            assert any(text in refusal(tmp_path, weight) for text in ("a look-up was given values", "the range"))
+
+
+def test_outputs_that_cannot_be_joined(tmp_path: Path) -> None:
+    onelayer.save(onelayer.compile(v2.FiveCrop(5)), tmp_path, images=[FLOATS])
+    for joined in ("one", "stacked", "tuple"):
+        edit(tmp_path, lambda config, joined=joined: config["programs"][0].update(joined=joined))  # type: ignore[misc]
+        if joined == "one":
+            assert "program 0: 5 images were given as joined to one" in refusal(tmp_path, joined)
+        else:
+            onelayer.load(tmp_path)
+    edit(tmp_path, lambda config: config["programs"][0].update(joined="stacked"))
+    edit(tmp_path, lambda config: config["programs"][0]["outputs"][0]["spec"].update(dtype="float64"))
+    assert "program 0: images were given as stacked" in refusal(tmp_path, "stacked")
+
+
+def test_huge_parameters_in_float32(tmp_path: Path) -> None:
+    """PyTorch refuses numbers beyond the dtype."""
+    for stage, right in ((Clamp(-1e300, 1e308), FLOATS), (Gamma(1e308, 1.0), FLOATS * np.inf)):
+        program = Program((3, 17, 11), (stage,))
+        spec = ImageSpec((3, 17, 11), "float32", "tensor")
+        layer = OneLayer(SavedPrograms({spec: Outputs((Output(Simplified(program, ((0,),), (), ()), spec),), "one")}))
+        torch.testing.assert_close(layer(FLOATS), right, rtol=0, atol=0, equal_nan=True)
+
+
 def test_arrays_without_a_stage(folder: Path) -> None:
     arrays = load_file(folder / "model.safetensors")
     save_file(arrays | {"0.0.1.weight": np.zeros(3)}, folder / "model.safetensors")

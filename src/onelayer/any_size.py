@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import torch
 
+from onelayer.algebra import SpatialSparse
 from onelayer.backends import BackendName, LoweringTarget, lower_any_size
 from onelayer.backends.cpu import memory
-from onelayer.backends.kernel_memory import as_batch, delivered, is_readable, memory_for, only_for_pytorch, read_dtype
+from onelayer.backends.kernel_memory import (
+    as_batch,
+    delivered,
+    is_readable,
+    memory_for,
+    only_for_pytorch,
+    read_dtype,
+    refuse_missing_storage,
+)
 from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory, computes_in
+from onelayer.errors import OnelayerError
 from onelayer.frontends import Transform
 from onelayer.frontends.placement import Placed, RealSums
 from onelayer.frontends.structure import Structure
 from onelayer.image_spec import ImageSpec
 from onelayer.images.containers import TORCH_DTYPES, check_memory, format_of, image_of, pixels_of
 from onelayer.images.pillow_memory import BYTES_PER_PIXEL, layout, load
+from onelayer.memory_limits import refuse_impossible
 from onelayer.programs import Source, Transforms
 
 LARGE = 1 << 19
@@ -32,6 +44,16 @@ kernel adds up along rows."""
 LARGE_PLANES = 1 << 16
 """Pixels of a float tensor from which on PyTorch is faster where colors lie in planes and nearest samples are all that
 is taken: the kernel writes them as sums."""
+
+WARPED = 1 << 20
+"""Pixels of floating point images from which on a warp's taps, which lie in memory one by one, take longer to derive
+than a hundred images take the original."""
+
+_SUSPICIOUS = 1 << 28
+"""Pixels of a result beyond which it is compared with the machine's memory before it is made."""
+
+_SMALL_SIZE = 31, 37
+"""Height and width of an image that shows at once which kinds of stages a pipeline has."""
 
 
 def kind_of_image(image: Any) -> object:
@@ -49,7 +71,7 @@ def kind_of_image(image: Any) -> object:
 
 def any_size_pipeline(
     source: Source, spec: ImageSpec, device: torch.device, backend: BackendName, threads: int | None
-) -> AnySizePipeline | CopyPipeline | str:
+) -> AnySizePipeline | CopyPipeline | OriginalPipeline | str:
     """Prepare a pipeline for images of every size, or return the reason why each takes a plan of its own.
 
     Args:
@@ -61,7 +83,10 @@ def any_size_pipeline(
     """
     structure = source.structure(spec)
     if isinstance(structure, str):
-        return structure
+        smallest = pixels_left_to_original(source, spec, backend) if device.type == "cpu" else None
+        if smallest is None or not isinstance(source, Transforms):
+            return structure
+        return OriginalPipeline(source.transform, smallest)
     if structure.only_copies and backend == "auto" and spec.container != "numpy":
         return CopyPipeline(structure)
     target = target_of(structure, device, threads)
@@ -94,6 +119,56 @@ def _reads_floats(structure: Structure, *names: str) -> bool:
     return isinstance(sums, RealSums) and sums.name in names and spec.is_float and spec.container != "numpy"
 
 
+def pixels_left_to_original(source: Source, spec: ImageSpec, backend: BackendName) -> int | None:
+    """Return the pixels from which on images are left to the transforms themselves; None where none are.
+
+    These are rotations and other warps. Pillow and PyTorch compute where each sample lies and read it, in less time
+    than it takes to read where it lies from memory. Only where PyTorch's places are computed for floating point images,
+    in several passes, are taps quicker, as long as sizes repeat.
+
+    Args:
+        source: Source of the pipeline.
+        spec: An image; its height and width mean nothing.
+        backend: Backend that was asked for.
+    """
+    if backend != "auto" or not isinstance(source, Transforms) or spec.container == "numpy":
+        return None
+    if not spec.is_float and source.rounding_for(spec) == "fused":
+        # Other results were asked for than the transforms give.
+        return None
+    try:
+        outputs = source.outputs(replace(spec, shape=(spec.shape[0], *_SMALL_SIZE)))
+    except OnelayerError:
+        return None
+    programs = (output.simplified.program for output in outputs.each)
+    is_warp = any(isinstance(stage, SpatialSparse) for program in programs for stage in program.stages)
+    return (WARPED if spec.is_float else 1) if is_warp else None
+
+
+class OriginalPipeline:
+    """A pipeline whose images are left to the transforms themselves, from a size on.
+
+    Args:
+        original: The transforms.
+        smallest: Pixels from which on they are.
+    """
+
+    def __init__(self, original: Transform, smallest: int) -> None:
+        self._original = original
+        self._smallest = smallest
+
+    def __call__(self, image: Any, out: torch.Tensor | None) -> Any:
+        """Compute the result of an image, or of a batch; None where a program for its size does."""
+        height, width = image.shape[-2:] if isinstance(image, torch.Tensor) else (image.height, image.width)
+        return None if out is not None or not height * width >= self._smallest else self._original(image)
+
+
+def _refuse_impossible(placed: Placed, spec: ImageSpec) -> None:
+    if placed.height * placed.width > _SUSPICIOUS:
+        shape = spec.shape[0], placed.height, placed.width
+        refuse_impossible("a result", shape, TORCH_DTYPES[spec.dtype].itemsize)
+
+
 class AnySizePipeline:
     """A pipeline that is prepared for images of every size of one container, dtype and number of channels.
 
@@ -124,6 +199,7 @@ class AnySizePipeline:
         self._layout = layout() if self._container == "pil" else None
         # With padding, it depends on the size whether information about a PIL image is kept.
         self._size = None if self._output.container == "pil" else structure.size
+        self._itemsize = TORCH_DTYPES[structure.input_spec.dtype].itemsize
 
     def __call__(self, image: Any, out: torch.Tensor | None, threads: int | None = None) -> Any:
         """Compute the result of an image, or of a batch; None where only a program for its size can.
@@ -153,6 +229,7 @@ class AnySizePipeline:
         if self._output.container == "pil" and out is None:
             if (placed := self._compute.place(height, width)) is None:
                 return None
+            _refuse_impossible(placed, self._output)
             made = PIL.Image.new("L" if self._channels == 1 else "RGB", (placed.width, placed.height), None)
             if placed.frame < 0:
                 # As in torchvision, which pads into a new image.
@@ -167,21 +244,28 @@ class AnySizePipeline:
         if self._in_real_numbers:
             if only_for_pytorch(pixels):
                 return None
+            refuse_missing_storage(pixels, "the image")
             pixels = _for_float_kernel(pixels)
         try:
             address, strides = pixels.data_ptr(), pixels.stride()
         except RuntimeError:
             # Under torch.func.vmap, or sparse: no numbers in memory.
             return None
-        *batch, _, height, width = pixels.shape
+        *batch, channels, height, width = pixels.shape
         if out is None and (original := self._quicker(height, width, strides[-1])) is not None:
             return original(image)
         count, of_image = 1, 0
         if batch:
+            refuse_missing_storage(pixels, "the image")
             flat = as_batch(pixels)
             count, address, pixels = len(flat), flat.data_ptr(), flat
             of_image, *strides = flat.stride()
         of_channel, of_row, of_column = strides
+        if not batch and not self._in_real_numbers:
+            last = (channels - 1) * of_channel + (height - 1) * of_row + (width - 1) * of_column
+            # Asked for here once more, because a call of the function takes as long as all else about a small image.
+            if pixels.untyped_storage().nbytes() < (pixels.storage_offset() + last + 1) * self._itemsize:
+                refuse_missing_storage(pixels, "the image")
         images = PixelMemory(address, of_image, of_channel, of_row, of_column, 0, count, pixels)
         return self._computed(images, height, width, batch, out, image, threads)
 
@@ -233,9 +317,7 @@ def _for_float_kernel(pixels: torch.Tensor) -> torch.Tensor:
     dtype = pixels.dtype
     if (read := read_dtype(dtype)) is not dtype:
         pixels = pixels.to(read)
-    channels = pixels.shape[-3]
-    of_channel, _, of_column = pixels.stride()[-3:]
-    return pixels if is_readable(channels, of_channel, of_column) else pixels.contiguous()
+    return pixels if is_readable(pixels) else pixels.contiguous()
 
 
 class CopyPipeline:
@@ -253,27 +335,41 @@ class CopyPipeline:
         """Compute the result of an image, or of a batch; see :class:`AnySizePipeline`."""
         if self._container == "pil":
             placed = self._structure.place(image.height, image.width)
-            return None if placed is None or out is not None else self._of_pillow(image, placed)
+            if placed is None or out is not None:
+                return None
+            _refuse_impossible(placed, self._output)
+            return self._of_pillow(image, placed)
         pixels = pixels_of(image)
         placed = self._structure.place(*pixels.shape[-2:])
         if placed is None:
             return None
+        _refuse_impossible(placed, self._output)
         result = self._of_tensor(pixels, placed)
         if out is not None:
             check_memory(out, tuple(result.shape), self._output, pixels)
+            refuse_missing_storage(result, "the image")
             result = out.copy_(result)
         elif result.shape == pixels.shape and result.data_ptr() == pixels.data_ptr():
             # Nothing to do for an image of this size.
+            refuse_missing_storage(pixels, "the image")
             result = result.clone()
         return result if self._output.container == "tensor" else image_of(result, self._output)
 
     def _of_tensor(self, pixels: torch.Tensor, placed: Placed) -> torch.Tensor:
         top, left, height, width, flips = _copied(placed)
-        kept = pixels[..., top : top + height, left : left + width]
+        try:
+            kept = pixels[..., top : top + height, left : left + width]
+        except RuntimeError:
+            # No view is made of memory that is not there.
+            refuse_missing_storage(pixels, "the image")
+            raise
+        below, right = placed.height - height - placed.top, placed.width - width - placed.left
+        is_framed = placed.top or placed.left or below or right
+        if any(flips) or is_framed:
+            refuse_missing_storage(kept, "the image")
         if any(flips):
             kept = kept.flip([axis for axis, flip in zip((-2, -1), flips, strict=True) if flip])
-        below, right = placed.height - height - placed.top, placed.width - width - placed.left
-        if not (placed.top or placed.left or below or right):
+        if not is_framed:
             return kept
         values = self._structure.fills[placed.frame]
         framed = torch.nn.functional.pad(kept, [placed.left, right, placed.top, below], value=float(values[0]))

@@ -12,10 +12,10 @@ from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
 from torchvision.transforms import v2
 
 from onelayer.algebra import Simplified
-from onelayer.any_size import AnySizePipeline, CopyPipeline, any_size_pipeline, kind_of_image
+from onelayer.any_size import AnySizePipeline, CopyPipeline, OriginalPipeline, any_size_pipeline, kind_of_image
 from onelayer.backends import Apply, BackendName, LoweringTarget, check_name, choose
-from onelayer.backends.cpu.threads import for_each
-from onelayer.backends.kernel_memory import only_for_pytorch
+from onelayer.backends.cpu.threads import ENDING, for_each, stay
+from onelayer.backends.kernel_memory import only_for_pytorch, refuse_missing_storage
 from onelayer.backends.target import computes_in, with_out
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, RoundingMode, Transform, transforms_of
@@ -29,11 +29,15 @@ from onelayer.images.containers import (
     pixels_of,
     spec_of,
 )
+from onelayer.memory_limits import BoundedCache, refuse_impossible
 from onelayer.programs import Output, Source, Transforms
 
 PLANS = 64
-"""Number of plans that a layer keeps. The images of a data set differ in size, and a plan is a few arrays of
-O(height + width) numbers, but for rotations and the like, which have taps for every pixel."""
+"""Number of plans that a layer keeps: the images of a data set differ in size."""
+
+PLAN_BYTES = 128 << 20
+"""Maximum number of bytes of these plans. Most are a few arrays of O(height + width) numbers; rotations have taps for
+every pixel, and constant padding has an image."""
 
 Plan = Callable[[torch.Tensor, torch.Tensor | None], Any]
 """Takes pixels [..., C, H, W], and memory for the result or None, and returns what the transforms would."""
@@ -81,8 +85,8 @@ class OneLayer(nn.Module):
             )
         self.backend: BackendName = backend
         self.threads = threads
-        self._plan = lru_cache(maxsize=PLANS)(self._new_plan)
-        self._any_size: dict[Any, AnySizePipeline | CopyPipeline | None] = {}
+        self._plans = BoundedCache[Plan](PLAN_BYTES, PLANS)
+        self._any_size: dict[Any, AnySizePipeline | CopyPipeline | OriginalPipeline | None] = {}
 
     @property
     def transforms(self) -> Transforms:
@@ -145,6 +149,8 @@ class OneLayer(nn.Module):
         return self._preprocess(image, out=out)
 
     def _preprocess(self, image: Any, *, out: torch.Tensor | None = None) -> Any:
+        if ENDING:
+            stay()
         if isinstance(image, list | tuple):
             return self._of_list(image, out)
         any_size = self._of_any_size(image)
@@ -159,6 +165,8 @@ class OneLayer(nn.Module):
                 f"{given} was given as out= with a list of {len(images)} images",
                 expected=f"a batch of {len(images)} results",
             )
+        if out is not None:
+            refuse_missing_storage(out, "out=")
         parts = [None] * len(images) if out is None else list(out)
         results = [None] * len(images)
         # In other threads PyTorch has other modes, so that only what is not PyTorch's runs there.
@@ -188,11 +196,15 @@ class OneLayer(nn.Module):
         Raises:
             OnelayerError: As in :meth:`forward`.
         """
+        if ENDING:
+            stay()
         spec = spec_of(image)
         pixels = pixels_of(image)
-        return self._plan(spec, pixels.device)(pixels, out)
+        refuse_missing_storage(pixels, "the image")
+        plan = self._plans.get((spec, pixels.device), lambda: self._new_plan(spec, pixels.device))
+        return plan(pixels, out)
 
-    def _of_any_size(self, image: Any) -> AnySizePipeline | CopyPipeline | None:
+    def _of_any_size(self, image: Any) -> AnySizePipeline | CopyPipeline | OriginalPipeline | None:
         """Return the pipeline for images of every size of such a kind; None where each size takes a plan of its own."""
         key = kind_of_image(image)
         if key not in self._any_size:
@@ -217,8 +229,10 @@ class OneLayer(nn.Module):
             )
         return outputs.each[0].simplified
 
-    def _new_plan(self, spec: ImageSpec, device: torch.device) -> Plan:
+    def _new_plan(self, spec: ImageSpec, device: torch.device) -> tuple[Plan, int]:
         outputs = self.source.outputs(spec)
+        for output in outputs.each:
+            refuse_impossible("a result", output.spec.shape, TORCH_DTYPES[output.spec.dtype].itemsize)
         each = [(self._lowered(output, spec, device), output.spec) for output in outputs.each]
 
         def single(pixels: torch.Tensor, out: torch.Tensor | None) -> Any:
@@ -243,7 +257,8 @@ class OneLayer(nn.Module):
                 apply(pixels, part)
             return out
 
-        return {"one": single, "tuple": several, "stacked": stacked}[outputs.joined]
+        # The kernels have numbers of their own besides the program's.
+        return {"one": single, "tuple": several, "stacked": stacked}[outputs.joined], 2 * outputs.nbytes
 
     def _lowered(self, output: Output, spec: ImageSpec, device: torch.device) -> Apply:
         program, target = output.simplified.program, lowering_target(spec, output, device, self.threads)
@@ -256,11 +271,11 @@ class OneLayer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans hold functions, which cannot be pickled, and are made anew.
-        return {name: value for name, value in self.__dict__.items() if name not in ("_plan", "_any_size")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_plans", "_any_size")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._plan = lru_cache(maxsize=PLANS)(self._new_plan)
+        self._plans = BoundedCache[Plan](PLAN_BYTES, PLANS)
         self._any_size = {}
 
     def extra_repr(self) -> str:

@@ -11,7 +11,7 @@ from onelayer.errors import OnelayerError
 from onelayer.frontends import DerivedOutputs, ImageSpec, RoundingMode, Transform, derive_outputs, transforms_of
 from onelayer.frontends.structure import Structure, structure_of
 
-_ANY_FLOAT = 1e30
+ANY_FLOAT = 1e30
 """Float images may hold any value; this stands for infinity where ranges are computed."""
 
 Joined = Literal["one", "tuple", "stacked"]
@@ -40,10 +40,27 @@ class Outputs:
     Args:
         each: The one image, or several after a ``FiveCrop`` or ``TenCrop``.
         joined: ``one`` image, a ``tuple`` of them, or one tensor in which they are ``stacked``.
+
+    Raises:
+        OnelayerError: If there is none, more than ``one``, or those that are stacked differ in shape, dtype or
+            container.
     """
 
     each: tuple[Output, ...]
     joined: Joined
+
+    def __post_init__(self) -> None:
+        specs = {output.spec for output in self.each}
+        if not self.each or (self.joined == "one" and len(self.each) > 1):
+            raise OnelayerError(f"{len(self.each)} images were given as joined to {self.joined}", expected="one image")
+        if self.joined == "stacked" and (len(specs) > 1 or next(iter(specs)).container not in ("tensor", "image")):
+            raise OnelayerError(f"images were given as stacked: {specs}", expected="tensors of one shape and dtype")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays of all programs."""
+        stages = (stage for output in self.each for stage in output.simplified.program.stages)
+        return sum(array.nbytes for stage in stages for array in stage.arrays().values())
 
     def is_same(self, other: Outputs) -> bool:
         """Whether other outputs are of the same kinds and come from equal programs."""
@@ -115,7 +132,7 @@ class Transforms:
         """
         derived = self.derived(spec)
         rounding = self.rounding_for(spec)
-        low, high = (-_ANY_FLOAT, _ANY_FLOAT) if spec.is_float else (0.0, 255.0)
+        low, high = (-ANY_FLOAT, ANY_FLOAT) if spec.is_float else (0.0, 255.0)
         input_range = Range.of(spec.shape[0], low, high)
         each = tuple(Output(simplify(one.program, input_range), one.output_spec, rounding) for one in derived.each)
         return Outputs(each, derived.joined)

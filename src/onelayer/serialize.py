@@ -20,16 +20,17 @@ from pydantic import Field, JsonValue
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialized
 
-from onelayer.algebra import Program, Simplified, Stage
+from onelayer.algebra import Lookup, Program, Range, Simplified, Stage
 from onelayer.algebra.checks import field
 from onelayer.algebra.operator import STAGES_BY_KIND
+from onelayer.algebra.ranges import ranges_of
 from onelayer.atomic_write import write_whole
 from onelayer.dense_layer import DenseLayer
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Container, ImageSpec, PixelType, RoundingMode
 from onelayer.images.containers import Image, spec_of
 from onelayer.layer import OneLayer
-from onelayer.programs import Joined, Output, Outputs, SavedPrograms
+from onelayer.programs import ANY_FLOAT, Joined, Output, Outputs, SavedPrograms
 from onelayer.records import Part, Record, Shape, written_format_version, written_kind
 
 LAYER_FORMAT = 2
@@ -281,6 +282,11 @@ def _from_config(config: ProgramsConfig, tensors: dict[str, torch.Tensor]) -> di
         for number, output in enumerate(program_config.outputs):
             stages = tuple(_stage(stage, f"{place}.{number}.{at}", left) for at, stage in enumerate(output.stages))
             program = field(f"program {place}.{number}", partial(Program, spec.shape, stages))
+            if any(isinstance(stage, Lookup) for stage in stages):
+                # Indices beyond a table are an error of PyTorch's on the CPU, and end the process's use of a GPU.
+                ends = (-ANY_FLOAT, ANY_FLOAT) if spec.is_float else (0.0, 255.0)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    field(f"program {place}.{number}", partial(ranges_of, stages, Range.of(spec.shape[0], *ends)))
             after = ImageSpec(**output.spec.model_dump())
             if program.out_shape != after.shape:
                 raise OnelayerError(
@@ -288,7 +294,7 @@ def _from_config(config: ProgramsConfig, tensors: dict[str, torch.Tensor]) -> di
                 )
             origins = tuple((at,) for at in range(len(stages)))
             each.append(Output(Simplified(program, origins, (), ()), after, output.rounding))
-        programs[spec] = Outputs(tuple(each), program_config.joined)
+        programs[spec] = field(f"program {place}", partial(Outputs, tuple(each), program_config.joined))
     if left:
         raise OnelayerError(f"there are arrays that belong to no stage: {', '.join(sorted(left)[:5])}")
     return programs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numba
@@ -13,11 +14,14 @@ from float_programs import CPU, resize
 from torchvision.transforms import v2
 
 import onelayer
-from onelayer.algebra import Program, Separable
+from onelayer import OnelayerError
+from onelayer.algebra import AxisMap, Lookup, Program, Separable
 from onelayer.backends import LoweringTarget, choose
 from onelayer.backends.cpu import any_size, float_any_size, launch, memory
-from onelayer.backends.cpu.launch import KernelLaunch
+from onelayer.backends.cpu.launch import KernelLaunch, SeparableLaunch
+from onelayer.backends.cpu.split import Frame, Pass, byte_segments_of
 from onelayer.backends.cpu.warmup import compilations
+from onelayer.backends.segments import segments_of
 
 
 def lowered(program: Program, threads: int | None = None) -> Any:
@@ -108,3 +112,45 @@ def test_layers_need_no_other_signatures_than_warmup_compiles(monkeypatch: pytes
         onelayer.compile(v2.Compose(transforms), rounding="fused")(photograph.float())
     for kernel, signatures in found.items():
         assert signatures == warm[kernel], kernel
+
+
+def test_images_of_another_shape_are_refused() -> None:
+    """Kernels' addresses follow from the tables alone."""
+    program = Program((3, 17, 11), (Separable.of_axes(3, resize(17, 5), resize(11, 23)),))
+    byte_layer = onelayer.compile(v2.Resize((5, 7)))
+    spec = onelayer.ImageSpec((3, 17, 11), "uint8", "tensor")
+    target = LoweringTarget(CPU, torch.uint8, torch.uint8)
+    kernels = {
+        torch.float32: lowered(program),
+        torch.uint8: choose("numba", byte_layer.program(spec).program, target).lower(),
+    }
+    for dtype, kernel in kernels.items():
+        kernel(torch.zeros(2, 3, 17, 11, dtype=dtype))
+        for shape in ((3, 16, 11), (3, 17, 12), (2, 17, 11), (1, 3, 11, 17)):
+            with pytest.raises(OnelayerError, match="a kernel was given images"):
+                kernel(torch.zeros(shape, dtype=dtype))
+
+
+def test_reads_outside_are_refused() -> None:
+    """Whatever became of a map after it was checked."""
+    good = resize(17, 5)
+    far, low = (AxisMap(17, good.starts, good.weights) for _ in range(2))
+    object.__setattr__(far, "starts", np.full(5, 17 - good.taps + 1))
+    object.__setattr__(low, "starts", np.full(5, -1))
+    huge = AxisMap(17, good.starts, good.weights)
+    object.__setattr__(huge, "starts", np.full(5, 2**63 - 2))
+    for rows in (far, low, huge):
+        with pytest.raises(OnelayerError, match="rows has reads from"):
+            SeparableLaunch(
+                segments_of(Program((3, 17, 11), (Separable.of_axes(3, rows, resize(11, 23)),)))[0]  # type: ignore[arg-type]
+            )
+        segment = byte_segments_of(Program((3, 17, 11), (Lookup(np.arange(256.0)),)))[0]
+        with pytest.raises(OnelayerError, match="rows has reads from"):
+            replace(segment, rows=Pass(rows, np.ones(rows.weights.shape, np.int64), 1))  # type: ignore[type-var]
+    for field, values in (
+        ("channels", [0, 1, 3]),
+        ("between", np.arange(1, 18)),
+        ("frame", Frame(0, -1, (17, 11), np.zeros(3))),
+    ):
+        with pytest.raises(OnelayerError, match="has reads from"):
+            replace(segment, **{field: values if field == "frame" else np.array(values)})  # type: ignore[type-var]

@@ -37,8 +37,8 @@ print("forked")
 assert torch.equal(batch, expected)
 print("workers")
 
-# The end of the process while threads compute, as when the calling thread was interrupted. (Threads of the user that
-# call PyTorch itself then, such as daemons that run a layer, are another matter: they abort any process.)
+# The end of the process while threads compute, as when the calling thread was interrupted. (Daemon threads of the user
+# that call PyTorch itself then are another matter: they abort any process.)
 
 def interrupt(*_):
     raise KeyboardInterrupt
@@ -91,3 +91,33 @@ def test_in_workers(context: str, tmp_path: Path) -> None:
     (tmp_path / "loader.py").write_text(LOADER)
     command = [sys.executable, "-W", "ignore", str(tmp_path / "loader.py"), context]
     assert subprocess.run(command, timeout=300, check=False).returncode == 0
+
+
+DAEMONS = """
+import sys, threading, time, torch
+from torchvision.transforms import v2
+import onelayer
+
+torch.set_num_threads(int(sys.argv[1]))
+layer = onelayer.compile(v2.Compose([v2.Resize(100), v2.ToDtype(torch.float32, scale=True)]))
+program = onelayer.compile(v2.GaussianBlur(5, sigma=1.0), rounding="fused")
+image = torch.randint(0, 256, (3, 230, 240), dtype=torch.uint8)
+
+def run(call):
+    while True:
+        call(image)
+
+for call in (layer, layer.apply_program, program) * 3:
+    call(image)
+    threading.Thread(target=run, args=(call,), daemon=True).start()
+time.sleep(0.2)
+print("end")
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2, pytest.param(3, marks=pytest.mark.exhaustive)])
+def test_the_end_of_a_process_whose_daemon_threads_compute(threads: int) -> None:
+    """PyTorch aborts it when one of them comes back from C++ to an interpreter that has ended."""
+    command = [sys.executable, "-W", "ignore", "-c", DAEMONS, str(threads)]
+    ended = subprocess.run(command, timeout=300, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "end\n", "")

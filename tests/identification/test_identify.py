@@ -143,10 +143,56 @@ def test_derivatives_whose_weights_add_up_to_nothing() -> None:
 
 
 def test_an_array_of_height_and_width_only() -> None:
-    found = identify(lambda image: ndimage.gaussian_filter(image, 1.5), np.zeros((17, 11), np.float32))
+    function: Callable[[Any], Any] = lambda image: ndimage.gaussian_filter(image, 1.5)[..., None]  # noqa: E731
+    found = identify(function, np.zeros((17, 11), np.float32))
     assert found.input_spec == ImageSpec((1, 17, 11), "float32", "numpy")
     image = np.random.default_rng(0).random((17, 11), dtype=np.float32)
-    np.testing.assert_allclose(found.layer()(image)[..., 0], ndimage.gaussian_filter(image, 1.5), atol=2e-6)
+    np.testing.assert_allclose(found.layer()(image), function(image), atol=2e-6)
+
+
+def test_the_shape_and_type_of_results_are_what_the_layer_gives() -> None:
+    image, array = torch.rand(3, 8, 9), np.random.default_rng(0).random((8, 9, 3))
+    functions: list[tuple[Callable[[Any], Any], Any]] = [
+        (lambda image: image.mean(0, keepdim=True).double(), image),
+        (lambda image: tv_tensors.Image(image[:1]), image),
+        (lambda image: image.movedim(0, -1).numpy()[::-1], image),
+        (lambda array: torch.from_numpy(array).movedim(-1, 0), array),
+        (lambda array: array.mean(-1, keepdims=True), array),
+    ]
+    for function, given_image in functions:
+        layer = identify(function, given_image).layer()
+        ours, theirs = layer(given_image), function(given_image)
+        assert (type(ours), ours.dtype, tuple(ours.shape)) == (type(theirs), theirs.dtype, tuple(theirs.shape))
+        assert onelayer.verify(layer, function, [given_image]).record.result_difference is None
+    flat: list[tuple[Callable[[Any], Any], Any, str]] = [
+        (lambda image: image.mean(0), image, r"\(8, 9\); expected a tensor \[C, H, W\]\. Wrap it: .*\[None\]"),
+        (
+            lambda image: image.mean(0).numpy(),
+            image,
+            r"\(8, 9\); expected an array \[H, W, C\]\. Wrap it: .*\[\.\.\., None\]",
+        ),
+        (lambda array: array.mean(-1), array, r"expected an array \[H, W, C\]"),
+    ]
+    for function, given_image, text in flat:
+        with pytest.raises(OnelayerError, match=text):
+            identify(function, given_image)
+
+
+def test_types_that_depend_on_the_content_are_refused() -> None:
+    calls: list[int] = []
+
+    def change(image: torch.Tensor, late: Callable[[torch.Tensor], Any]) -> Any:
+        calls.append(1)
+        return image * 0.5 if len(calls) < 3 else late(image)
+
+    results: list[tuple[Callable[[torch.Tensor], Any], str]] = [
+        (lambda image: image.double(), "a tensor of float64"),
+        (lambda image: image.numpy().transpose(1, 2, 0), "a NumPy array"),
+    ]
+    for late, text in results:
+        calls.clear()
+        with pytest.raises(OnelayerError, match=f"gave {text}.*expected a tensor of float32, as it gave before"):
+            identify(lambda image, late=late: change(image, late), torch.rand(3, 8, 9), batched=False)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 1), (1, 1, 7), (2, 9, 1)])

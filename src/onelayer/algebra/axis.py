@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Literal, final, get_args
 
 import numpy as np
@@ -17,8 +17,13 @@ from onelayer.algebra.checks import FloatArray, IntArray, real_numbers, refuse_o
 from onelayer.algebra.filters import Padding, padded_places
 from onelayer.algebra.operator import Arrays, part
 from onelayer.errors import OnelayerError
+from onelayer.memory_limits import bounded_cache, refuse_impossible
 
 Interpolation = Literal["box", "bilinear", "hamming", "bicubic", "lanczos", "nearest", "nearest_exact"]
+
+
+_BYTES_PER_SAMPLE = 16 * 8
+"""Bytes that making a map takes for each sample of its output: about so many numbers."""
 
 
 @final
@@ -206,6 +211,7 @@ class AxisMap:
         """Cut out ``length`` ≥ 1 samples from ``start`` on, which may be negative; zeros where they leave the axis."""
         if length < 1:
             raise OnelayerError(f"a crop to {length} samples was asked for", expected="at least 1 sample")
+        refuse_impossible("an axis", (length,), _BYTES_PER_SAMPLE)
         places = np.arange(start, start + length)
         inside = (places >= 0) & (places < n)
         return cls(n, np.where(inside, places, 0), inside[:, None].astype(np.float64))
@@ -222,6 +228,7 @@ class AxisMap:
         """
         if mode == "zero":
             return cls.crop(n, -before, n + before + after)
+        refuse_impossible("an axis", (n + before + after,), _BYTES_PER_SAMPLE)
         return cls.select(n, padded_places(n, before, after, mode))
 
     @classmethod
@@ -388,14 +395,18 @@ class AxisMap:
         return bool(np.abs(difference.data).max(initial=0.0) <= atol)
 
 
+def _bytes_of(axis: AxisMap) -> int:
+    return axis.starts.nbytes + axis.weights.nbytes
+
+
 # Most operators leave an axis alone: one object per length, and what is derived from it is derived once.
-@lru_cache(maxsize=256)
+@bounded_cache(_bytes_of, 16 << 20, 256)
 def _identity(n: int) -> AxisMap:
     return AxisMap.select(n, np.arange(n))
 
 
 # The images of a data set share many lengths of an axis, such as a long side of 500.
-@lru_cache(maxsize=128)
+@bounded_cache(_bytes_of, 32 << 20, 128)
 def _resampled(
     n_in: int,
     n_out: int,
@@ -407,6 +418,7 @@ def _resampled(
 ) -> AxisMap:
     if n_in < 1 or n_out < 1:
         raise OnelayerError(f"a resize from {n_in} to {n_out} samples was asked for", expected="at least 1 sample")
+    refuse_impossible("an axis", (n_out,), _BYTES_PER_SAMPLE)
     widens = antialias and interpolation in resampling.ANTIALIASING
     if box is not None and not (widens and 0 <= box[0] < box[1] <= n_in):
         raise OnelayerError(

@@ -44,11 +44,15 @@ def _bilinear(x: FloatArray) -> FloatArray:
     return np.maximum(1.0 - np.abs(x), 0.0)
 
 
+_WINDOW, _CHANGE = float(np.float32(0.54)), float(np.float32(0.46))
+"""Pillow's two constants of the Hamming window: of single precision (``0.54f``), in arithmetic of double."""
+
+
 def _hamming(x: FloatArray) -> FloatArray:
     angle = np.abs(x) * np.pi
     # np.sinc would multiply by pi once more, in another order than Pillow does.
     with np.errstate(invalid="ignore"):
-        weights = np.sin(angle) / angle * (0.54 + 0.46 * np.cos(angle))
+        weights = np.sin(angle) / angle * (_WINDOW + _CHANGE * np.cos(angle))
     weights[angle == 0.0] = 1.0
     weights[np.abs(x) >= 1.0] = 0.0
     return weights

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Literal, Self, final, get_args
 
 import numpy as np
@@ -33,6 +33,7 @@ from onelayer.algebra.operator import (
 from onelayer.algebra.ranges import Range
 from onelayer.algebra.separable import FactorName, Separable
 from onelayer.errors import OnelayerError
+from onelayer.memory_limits import bounded_cache
 
 Float32Array = NDArray[np.float32]
 
@@ -351,7 +352,11 @@ _FILTERS: dict[str, tuple[float, Callable[[Float32Array, bool], Float32Array]]] 
 """Support in output samples, and the value at a distance of at least 0."""
 
 
-@lru_cache(maxsize=128)
+def _bytes_of(taps: Taps) -> int:
+    return taps.starts.nbytes + taps.counts.nbytes + taps.weights.nbytes
+
+
+@bounded_cache(_bytes_of, 32 << 20, 128)
 def resized_in_float32(n_in: int, n_out: int, interpolation: Literal["bilinear", "bicubic"], fused: bool) -> Taps:
     """Compute the taps of a resize with antialiasing as PyTorch does for float32 images, rounding for rounding.
 

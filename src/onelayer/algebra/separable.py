@@ -18,6 +18,7 @@ from onelayer.algebra.channels import ChannelMap, bias_image, settled_bias
 from onelayer.algebra.checks import FloatArray, IntArray
 from onelayer.algebra.operator import ROUNDING, Arrays, Cost, Footprint, Operator, Shape, part, parts_of, samples_of
 from onelayer.algebra.spatial import SpatialOperator
+from onelayer.memory_limits import refuse_impossible
 
 FactorName = Literal["channel", "rows", "cols"]
 
@@ -93,6 +94,7 @@ class Separable(SpatialOperator, kind="separable"):
         Args:
             fill: One number, or one per output channel, in the unit of the output.
         """
+        refuse_impossible("a fill", self.out_shape, np.dtype(np.float64).itemsize)
         fills = np.broadcast_to(np.asarray(fill, dtype=np.float64), self.out_shape[:1])
         missing = 1.0 - np.outer(self.rows.row_sums, self.cols.row_sums)
         # Normalised weights add up to one but for their rounding, which is nothing that is missing.

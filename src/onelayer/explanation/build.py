@@ -11,7 +11,14 @@ import torch
 
 from onelayer.algebra import Operator, Program, Shape, Simplified
 from onelayer.algebra.rewrite import RuleApplication
-from onelayer.any_size import LARGE_PLANES, REDUCTION, leaves_planes, leaves_reductions, target_of
+from onelayer.any_size import (
+    LARGE_PLANES,
+    REDUCTION,
+    leaves_planes,
+    leaves_reductions,
+    pixels_left_to_original,
+    target_of,
+)
 from onelayer.backends import DESCRIPTIONS, any_size_problem, choose
 from onelayer.errors import OnelayerError
 from onelayer.explanation.cost import cost_before, cost_of_step, costs_of_stages, total
@@ -90,6 +97,9 @@ def _sizes(layer: OneLayer, spec: ImageSpec) -> str:
     if not isinstance(structure, str) and structure.only_copies and may_leave:
         return "slices and flips of PyTorch and Pillow, whatever the size: it only moves pixels"
     if isinstance(structure, str):
+        smallest = pixels_left_to_original(layer.source, spec, layer.backend)
+        if smallest is not None and spec.shape[1] * spec.shape[2] >= smallest:
+            return f"images of {smallest:,} pixels or more are left to the original, which reads single samples faster"
         problem: str | None = structure
     else:
         problem = any_size_problem(layer.backend, structure, target_of(structure, torch.device("cpu")))

@@ -10,6 +10,7 @@ from onelayer.algebra import Lookup, Program, Quantize, Shape, Stage
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import UnsupportedTransformError, function_of, name_of, nearest_kind, stages_of
 from onelayer.image_spec import ImageSpec, RoundingMode
+from onelayer.memory_limits import refuse_impossible
 
 Transform = Callable[..., Any]
 """A transform, a function or a ``functools.partial`` of one, or a container of these."""
@@ -96,6 +97,7 @@ def derive_sequence(transforms: Sequence[Any], spec: ImageSpec, rounding: Roundi
             if added and output.container == "image" and returns_plain_tensors(transform):
                 output = replace(output, container="tensor")
             _check_shape(added, current, output)
+            refuse_impossible("an image", output.shape, 1)
             if rounding == "fused":
                 _check_look_ups(stages, added)
         except OnelayerError as error:

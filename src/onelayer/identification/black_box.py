@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import torch
 from numpy.typing import NDArray
 
@@ -14,6 +13,7 @@ from onelayer.algebra.operator import FloatArray, samples_of
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Container, ImageSpec
 from onelayer.identification.evidence import NotAffineError, OverBudgetError
+from onelayer.image_spec import CONTAINER_NAMES
 from onelayer.images.containers import TORCH_DTYPES, image_of, is_image, pixels_of, spec_of
 
 Levels = NDArray[np.int16]
@@ -32,8 +32,7 @@ class BlackBox:
     if black and white are 0 and 1, so the function gets exactly the values that the analysis computes with.
 
     Args:
-        function: Takes one image and gives one: a tensor [C', H', W'], a PIL image or an array [H', W', C'] or
-            [H', W'].
+        function: Takes one image and gives one: a tensor [C', H', W'], a PIL image or an array [H', W', C'].
         input_spec: Images that it takes.
         value_range: Black and white.
         budget: Maximum number of images.
@@ -192,6 +191,9 @@ class BlackBox:
         dims = getattr(result, "ndim", 3)
         if dims == 2 and isinstance(result, torch.Tensor):
             raise _misshapen(result, "a tensor [C, H, W]", "Wrap it: lambda image: function(image)[None].")
+        if dims == 2 and isinstance(result, np.ndarray):
+            # A layer gives [H, W, C].
+            raise _misshapen(result, "an array [H, W, C]", "Wrap it: lambda image: function(image)[..., None].")
         if dims > 3:
             raise _misshapen(
                 result, "one image without a batch dimension", "Wrap it: lambda image: function(image)[0]."
@@ -213,12 +215,11 @@ class BlackBox:
         return self._read(self._run(levels[0]), None)
 
     def _read(self, result: Any, count: int | None) -> FloatArray:
+        if not is_image(result):
+            raise OnelayerError(f"the function gives a {type(result).__name__}", expected="one image")
+        self._refuse_another_kind(spec_of(result))
         if isinstance(result, torch.Tensor):
             result = result.detach().cpu()
-        if isinstance(result, np.ndarray) and result.ndim == (2 if count is None else 3):
-            result = result[..., None]
-        if not isinstance(result, torch.Tensor | np.ndarray | PIL.Image.Image):
-            raise OnelayerError(f"the function gives a {type(result).__name__}", expected="one image")
         pixels = pixels_of(result)
         expected = self.output_spec.shape if count is None else (count, *self.output_spec.shape)
         if tuple(pixels.shape) != expected:
@@ -228,6 +229,15 @@ class BlackBox:
             )
         values: FloatArray = pixels.to(torch.float64).numpy().reshape(-1, *self.output_spec.shape)
         return values
+
+    def _refuse_another_kind(self, spec: ImageSpec) -> None:
+        before = self.output_spec
+        if (spec.dtype, spec.container) != (before.dtype, before.container):
+            raise OnelayerError(
+                f"the function gave {CONTAINER_NAMES[spec.container]} of {spec.dtype}",
+                expected=f"{CONTAINER_NAMES[before.container]} of {before.dtype}, as it gave before: the type may not "
+                "depend on the content",
+            )
 
     def _takes_batches(self, first: Levels, second: Levels, singly: FloatArray) -> bool:
         containers: tuple[Container, ...] = ("tensor", "image", "numpy")

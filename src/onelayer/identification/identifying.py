@@ -54,7 +54,7 @@ def identify(
     for fresh images. A program that does not explain these is refused.
 
     Args:
-        function: Function from one image to one image.
+        function: Function from one image to one image; as a tensor [C', H', W'], a PIL image or an array [H', W', C'].
         example: An image that it takes (a tensor [C, H, W], a PIL image, an array [H, W, C] or [H, W]), a
             :class:`onelayer.ImageSpec`, or a shape (C, H, W) for a float32 tensor.
         value_range: Black and white; None for 0 … 255 for uint8, or else 0 … 1.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
+from onelayer.backends.kernel_memory import refuse_missing_storage
 from onelayer.errors import OnelayerError
 from onelayer.image_spec import Container, ImageSpec
 from onelayer.images.pillow_memory import pillow_pixels
@@ -124,6 +125,7 @@ def check_memory(out: torch.Tensor, shape: tuple[int, ...], spec: ImageSpec, pix
         raise OnelayerError(f"a tensor {actual} was given as out=", expected=expected)
     if torch.is_grad_enabled() and (out.requires_grad or pixels.requires_grad):
         raise OnelayerError("out= was given where a gradient is wanted", hint="Leave it out, or use torch.no_grad().")
+    refuse_missing_storage(out, "out=")
     if out.untyped_storage().data_ptr() == pixels.untyped_storage().data_ptr() and out.numel():
         raise OnelayerError("out= shares the memory of the image", expected="memory of its own")
 

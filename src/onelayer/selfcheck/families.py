@@ -16,13 +16,16 @@ from torchvision.transforms import v2
 from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.v2 import functional as f2
 
+from onelayer.algebra import AxisMap
 from onelayer.frontends.torchvision.resize import resizes_bytes
-from onelayer.frontends.torchvision.rounding_rules import tensors_have_lanczos
+from onelayer.frontends.torchvision.rounding_rules import TORCH_BYTES, tensors_have_lanczos
 from onelayer.image_spec import RoundingMode
 from onelayer.selfcheck.contents import Bytes, Size, as_pil, as_tensor, length, pixels, size
+from onelayer.selfcheck.thresholds import lines_at_thresholds
 
 _LONGEST = 96
 _ANTIALIASED = ("bilinear", "bicubic", "lanczos")
+_OF_PILLOW = (*_ANTIALIASED, "box", "hamming")
 _OF_TENSORS = _ANTIALIASED if tensors_have_lanczos() else _ANTIALIASED[:2]
 _SELECTED = tuple(kind for kind in _ANTIALIASED[:2] if resizes_bytes(kind))
 """Interpolations that are known bit for bit here without antialiasing: those that need no float32."""
@@ -85,7 +88,7 @@ def pillow_resize(rng: Generator) -> Case:
     """Draw a resize in Pillow's fixed point, in the order of passes of its version."""
     image = _image(rng)
     library = v1 if rng.random() < 0.5 else v2
-    kind = str(rng.choice([*_ANTIALIASED, "box", "hamming"]))
+    kind = str(rng.choice(_OF_PILLOW))
     return Case(library.Resize(_resized_size(rng, image.shape[1:]), _mode(kind)), as_pil(image))
 
 
@@ -224,6 +227,48 @@ def _float_copies(rng: Generator, count: int) -> list[Any]:
     return [drawn[rng.integers(len(drawn))]() for _ in range(count)]
 
 
+def _sizes_at_thresholds(rng: Generator) -> tuple[int, int]:
+    """Draw the lengths of an axis before and after, which differ."""
+    n_in, n_out = 1 + length(rng, _LONGEST), 1 + length(rng, 40)
+    return n_in, n_out + (n_in == n_out)
+
+
+def _one_axis(rng: Generator, lines: Bytes, channels: int, n_out: int) -> tuple[Bytes, list[int]]:
+    """Make an image of lines along its rows or its columns, and the size that resizes them alone."""
+    image = np.stack([np.roll(lines, channel, axis=0) for channel in range(channels)])
+    if rng.random() < 0.5:
+        return image, [len(lines), n_out]
+    return np.ascontiguousarray(image.swapaxes(1, 2)), [n_out, len(lines)]
+
+
+def pillow_threshold(rng: Generator) -> Case:
+    """Draw a resize by Pillow along an axis, at the thresholds of its sums."""
+    n_in, n_out = _sizes_at_thresholds(rng)
+    kind: Any = rng.choice(_OF_PILLOW)
+    lines = lines_at_thresholds(rng, AxisMap.resample(n_in, n_out, str(kind), True), None)  # type: ignore[arg-type]
+    image, to = _one_axis(rng, lines, int(rng.choice([1, 3])), n_out)
+    # Small images that stay PIL images would be left to Pillow.
+    return Case(v2.Compose([v2.Resize(to, _mode(str(kind))), v2.ToImage()]), as_pil(image))
+
+
+def torch_threshold(rng: Generator) -> Case:
+    """Draw a resize of bytes by PyTorch along an axis, at the thresholds of its sums."""
+    n_in, n_out = _sizes_at_thresholds(rng)
+    antialias = rng.random() < 0.7
+    kind: Any = str(rng.choice(_OF_TENSORS if antialias else _SELECTED))
+    lines = lines_at_thresholds(rng, AxisMap.resample(n_in, n_out, kind, antialias), TORCH_BYTES.limit)
+    image, to = _one_axis(rng, lines, int(rng.integers(1, 5)), n_out)
+    return Case(v2.Resize(to, _mode(kind), antialias=antialias), as_tensor(rng, image))
+
+
+def float32_weights(rng: Generator) -> Case:
+    """Draw a resize in float32 along an axis, of lines with a single one in them: the result is the weights."""
+    n_in, n_out = _sizes_at_thresholds(rng)
+    image, to = _one_axis(rng, 255 * np.eye(n_in, dtype=np.uint8), 1, n_out)
+    resize = v2.Resize(to, _mode(str(rng.choice(_ANTIALIASED[:2]))), antialias=True)
+    return Case(v2.Compose([v2.ToDtype(torch.float32, scale=True), resize]), as_tensor(rng, image))
+
+
 FAMILIES: dict[str, tuple[Family, int]] = {
     "PyTorch's resize of bytes": (torch_resize_of_bytes, 3),
     "PyTorch's resize in float32": (torch_resize_in_float32, 2),
@@ -235,5 +280,8 @@ FAMILIES: dict[str, tuple[Family, int]] = {
     "presets of torchvision's weights": (preset, 2),
     "whole pipelines": (pipeline, 6),
     "floating point, up to rounding": (float_pipeline, 3),
+    "thresholds of Pillow's sums": (pillow_threshold, 1),
+    "thresholds of PyTorch's sums of bytes": (torch_threshold, 1),
+    "weights of PyTorch's sums in float32": (float32_weights, 1),
 }
 """Name of each family → how to draw a case, and its share of the cases."""

@@ -258,7 +258,7 @@ class Certificate:
         record = self.record
         notes = [self._worst_note(), record.guarantee]
         if record.result_difference is not None:
-            notes.append(f"Results differ in form: {record.result_difference}.")
+            notes.insert(0, f"Results differ in form: {record.result_difference}.")
         if record.outside_range:
             values = f"values outside of [{record.low:g}, {record.high:g}]"
             notes.append(f"{record.outside_range:,} of the images have {values}.")
@@ -269,7 +269,8 @@ class Certificate:
     def _worst_note(self) -> str:
         record = self.record
         if record.worst_shape is None or record.worst_pixel is None:
-            return f"No difference on any of {record.all.count:,} images."
+            of_values = "" if record.result_difference is None else " of values"
+            return f"No difference{of_values} on any of {record.all.count:,} images."
         place = ", ".join(map(str, record.worst_pixel))
         return f"Worst image: {record.worst_image}, {_size(record.worst_shape)}, at ({place})."
 

@@ -69,6 +69,10 @@ _NO_SHARES = 1, 1 << 40
 """One piece, which has all rows."""
 
 
+MAX_KEPT = 16 << 20
+"""Maximum number of bytes of the tables that a thread keeps for its next image."""
+
+
 class _Workspace:
     """Memory for the tables of one call at a time.
 
@@ -99,6 +103,7 @@ class _Workspace:
         table = np.array([parts[place] for place in range(len(parts))], np.uint64)
         self._arrays = *arrays.values(), table
         self.address = table.ctypes.data
+        self.nbytes = sum(array.nbytes for array in self._arrays)
         self.call = np.zeros(field.FIELDS, np.uint64)
         self.memory: Any = memoryview(self.call)  # type: ignore[arg-type]  # NumPy's arrays are buffers
         self.kernel: _Kernel | None = None
@@ -193,7 +198,9 @@ class _Kernel:
         """
         workspace = self._workspace()
         address, of_image, of_channel, of_row, of_column, structure, count, _ = images
-        pixel = of_column if of_channel == 1 and self._is_pixel and of_column in (3, 4) else 0
+        # Of a tensor with a gap behind each pixel, the last gap may lie outside of its memory.
+        is_whole = of_column == 3 or (of_column == 4 and structure != 0)
+        pixel = of_column if of_channel == 1 and self._is_pixel and is_whole else 0
         filled_for = height, width, pixel, place
         if workspace.filled_for == filled_for:
             stages = field.COMPUTE
@@ -218,6 +225,8 @@ class _Kernel:
             workspace.filled_for = filled_for
             if threads > 1:
                 self._run_in_threads(workspace, count, threads, (images, results))
+        if workspace.nbytes > MAX_KEPT:
+            _OF_THREAD.workspace = _Workspace()
         return outcome
 
     def _workspace(self) -> _Workspace:
@@ -320,7 +329,9 @@ class AnySize:
 def _copies(channels: int) -> ByteSegment:
     """Return a segment that copies images of 1×1."""
     one = np.zeros(1, np.int64)
-    return ByteSegment((channels, 1, 1), np.arange(channels), AxisMap.identity(1), one, None, None, None, None, True)
+    return ByteSegment(
+        (channels, 1, 1), (channels, 1, 1), np.arange(channels), AxisMap.identity(1), one, None, None, None, None, True
+    )
 
 
 def lower_any_size(structure: Structure, target: LoweringTarget) -> tuple[ComputeAnySize, torch.dtype] | str:

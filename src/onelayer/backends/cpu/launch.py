@@ -27,12 +27,14 @@ from onelayer.backends.cpu.tables import (
     dense_blocks,
     float32_windows,
     fused_and_unfused,
+    refuse_reads_outside,
     samples_of_blocks,
     with_nearby_starts,
 )
 from onelayer.backends.cpu.threads import share
-from onelayer.backends.kernel_memory import as_batch, is_readable
+from onelayer.backends.kernel_memory import as_batch, is_readable, refuse_missing_storage
 from onelayer.backends.segments import Segment
+from onelayer.errors import OnelayerError
 
 MULTIPLICATIONS_PER_THREAD = 160_000
 """Work below which another thread costs more than it saves: about a tenth of a millisecond's."""
@@ -65,6 +67,7 @@ class KernelLaunch(ABC):
     """A kernel with the arguments of one segment of a program.
 
     Args:
+        in_shape: Shape of the images.
         out_shape: Shape of the results.
         is_rounded: Whether the results are bytes.
     """
@@ -78,7 +81,8 @@ class KernelLaunch(ABC):
     shared_rows: int
     """Rows of one image by which its work can be shared."""
 
-    def __init__(self, out_shape: Shape, is_rounded: bool) -> None:
+    def __init__(self, in_shape: Shape, out_shape: Shape, is_rounded: bool) -> None:
+        self.in_shape = in_shape
         self.out_shape = out_shape
         self.is_rounded = is_rounded
         self.shared_rows = out_shape[1]
@@ -100,7 +104,16 @@ class KernelLaunch(ABC):
         """
         if out.numel() == 0:
             return False
-        images = self._readable(as_batch(images))
+        refuse_missing_storage(images, "the image")
+        refuse_missing_storage(out, "the memory for results")
+        images = as_batch(images)
+        # Addresses follow from the tables alone.
+        if images.shape[1:] != self.in_shape or out.shape[-3:] != self.out_shape:
+            raise OnelayerError(
+                f"a kernel was given images {list(images.shape)} and memory {list(out.shape)}",
+                expected=f"[N, C, H, W] of {self.in_shape}, and {self.out_shape}",
+            )
+        images = self._readable(images)
         threads = min(threads, 1 + len(images) * self.multiplications // MULTIPLICATIONS_PER_THREAD)
         shared = np.zeros(3, np.uint64)
         shares = shares_of(len(images), self.shared_rows, threads)
@@ -221,9 +234,11 @@ class SeparableLaunch(KernelLaunch):
     kernel = staticmethod(float_kernel.separable)
 
     def __init__(self, segment: Segment) -> None:
-        super().__init__(segment.operator.out_shape, segment.rounding is not None)
+        super().__init__(segment.operator.in_shape, segment.operator.out_shape, segment.rounding is not None)
         operator = segment.operator
         assert isinstance(operator, Separable)
+        refuse_reads_outside("rows", operator.rows.starts, operator.rows.taps, operator.rows.n_in)
+        refuse_reads_outside("cols", operator.cols.starts, operator.cols.taps, operator.cols.n_in)
         rows, cols = with_nearby_starts(operator.rows), with_nearby_starts(operator.cols)
         first, starts, weights = dense_blocks(cols)
         self._transpose = operator.transpose
@@ -265,11 +280,9 @@ class SeparableLaunch(KernelLaunch):
     def _readable(self, images: torch.Tensor) -> torch.Tensor:
         if self._transpose:
             images = images.transpose(-1, -2)
-        _, channels, _, width = images.shape
-        _, of_channel, _, of_column = images.stride()
-        if is_readable(channels, of_channel, of_column):
+        if is_readable(images):
             return images
-        if width == 1:
+        if images.shape[-1] == 1:
             return images.as_strided(images.shape, (*images.stride()[:3], 1))
         return images.contiguous()
 
@@ -284,10 +297,12 @@ class GatherLaunch(KernelLaunch):
     kernel = staticmethod(gather_kernel.gathered)
 
     def __init__(self, segment: Segment) -> None:
-        super().__init__(segment.operator.out_shape, segment.rounding is not None)
+        super().__init__(segment.operator.in_shape, segment.operator.out_shape, segment.rounding is not None)
         operator = segment.operator
         assert isinstance(operator, SpatialSparse)
         matrix = operator.matrix
+        refuse_reads_outside("indices", matrix.indices, 1, matrix.shape[1])
+        refuse_reads_outside("indptr", matrix.indptr, 0, len(matrix.data))
         rows, cols = np.divmod(matrix.indices, operator.in_size[1])
         # Sample by sample, not eight at a time.
         self.multiplications = matrix.nnz * int(np.count_nonzero(segment.channel))
@@ -327,7 +342,7 @@ class ByteLaunch(KernelLaunch):
     kernel = staticmethod(byte_kernel.resized_bytes)
 
     def __init__(self, segment: ByteSegment) -> None:
-        super().__init__(segment.out_shape, segment.is_rounded)
+        super().__init__(segment.in_shape, segment.out_shape, segment.is_rounded)
         self.shared_rows = height = len(segment.between) if segment.rows is None else segment.rows.n_out
         self._segment = segment
         frame = segment.frame

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onelayer.memory_limits import refuse_impossible
+
 MAX_KEPT = 32 << 20
 """Maximum number of bytes that a thread keeps, those of results that are in use among them."""
 
@@ -104,6 +106,7 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     if size < SMALLEST:
         return torch.empty(shape, dtype=dtype, device="cpu")
     if size > LARGEST:
+        refuse_impossible("a result", shape, dtype.itemsize)
         return torch.from_numpy(_aligned(size).view(_NUMPY[dtype])).view(shape)
     # Eight sizes between a power of two and the next, so that batches of about the same size share memory.
     step = 1 << (count.bit_length() - 4)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onelayer.algebra import Activation, AxisMap, Float32Sum, Program, Quantize, Separable, Stage, Taps
 from onelayer.algebra.fixed_point import whole_weights
 from onelayer.algebra.operator import FloatArray, IntArray, Shape
+from onelayer.backends.cpu.tables import refuse_reads_outside
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +100,7 @@ class ByteSegment:
     """Work of one kernel: a pass along columns, one along rows, a mix of channels, a table, a frame.
 
     Args:
+        in_shape: Shape of the images.
         out_shape: Shape of the results.
         channels: Channel of the image that each channel is, [C].
         cols: Pass along columns, or a map that copies neighbours.
@@ -108,8 +110,12 @@ class ByteSegment:
         table: float64 [C', 256], or None.
         frame: Frame around the result, or None; its values do not go through the table.
         is_rounded: Whether the results are bytes.
+
+    Raises:
+        OnelayerError: If a read would leave an image.
     """
 
+    in_shape: Shape
     out_shape: Shape
     channels: IntArray
     cols: Pass | Float32Pass | AxisMap
@@ -119,6 +125,29 @@ class ByteSegment:
     table: FloatArray | None
     frame: Frame | None
     is_rounded: bool
+
+    def __post_init__(self) -> None:
+        refuse_reads_outside("channel", self.channels, 1, self.in_shape[0])
+        refuse_reads_outside("rows", self.between, 1, self.in_shape[1])
+        for name, axis, length in (("cols", self.cols, self.in_shape[2]), ("rows", self.rows, len(self.between))):
+            match axis:
+                case Float32Pass():
+                    refuse_reads_outside(name, axis.taps.starts, axis.taps.counts, length)
+                case Pass():
+                    refuse_reads_outside(name, axis.axis.starts, axis.weights.shape[1], length)
+                case AxisMap():
+                    refuse_reads_outside(name, axis.starts, axis.taps, length)
+        if self.frame is not None:
+            for name, before, inner, whole in (
+                (
+                    "rows",
+                    self.frame.top,
+                    len(self.between) if self.rows is None else self.rows.n_out,
+                    self.out_shape[1],
+                ),
+                ("cols", self.frame.left, self.cols.n_out, self.out_shape[2]),
+            ):
+                refuse_reads_outside(name, np.array([before]), inner, whole)
 
 
 def byte_segments_of(program: Program) -> list[ByteSegment] | str:
@@ -179,7 +208,7 @@ def _first_segment(stages: Sequence[Stage], shape: Shape) -> tuple[ByteSegment, 
             return "its table has values that float32 cannot hold"
     inner = len(between) if rows is None else rows.n_out, cols.n_out
     out_shape = channel_count, *(inner if frame is None else frame.size)
-    return ByteSegment(out_shape, channels, cols, between, rows, mix, table, frame, is_rounded), length
+    return ByteSegment(shape, out_shape, channels, cols, between, rows, mix, table, frame, is_rounded), length
 
 
 _Passes = tuple[IntArray, "Pass | Float32Pass | AxisMap", IntArray, "Pass | Float32Pass | None", "Frame | None", int]

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from onelayer.algebra import AxisMap, Taps
 from onelayer.algebra.operator import IntArray
+from onelayer.errors import OnelayerError
 
 LANES = 8
 """Neighbouring outputs of a line that a register of float32 or int32 holds."""
@@ -56,6 +57,25 @@ def blocks_of(width: int, outputs: int) -> IntArray:
     """
     begins = np.minimum(np.arange(0, width, outputs), max(width - outputs, 0))
     return begins[:, None] + np.arange(outputs)
+
+
+def refuse_reads_outside(name: str, starts: NDArray[Any], taps: IntArray | int, length: int) -> None:
+    """Raise OnelayerError if a read leaves an axis.
+
+    Stages check what they are built from; this is the last look before a kernel gets addresses.
+
+    Args:
+        name: Name of the field, for the error.
+        starts: First sample of each read, [n].
+        taps: Samples of each read, [n], or of all.
+        length: Samples of the axis.
+    """
+    # Starts first: a sum with one that is too large could overflow.
+    inside = len(starts) == 0 or (int(starts.min()) >= 0 and int(starts.max()) <= length)
+    if not inside or bool((starts > length - np.asarray(taps, np.int64)).any()):
+        raise OnelayerError(
+            f"{name} has reads from {starts.min()} to {starts.max()}", expected=f"within {length} samples"
+        )
 
 
 @lru_cache(maxsize=64)

@@ -40,6 +40,7 @@ SPARE = 16
 _f32, _f64, _int, _uint = np.float32, np.float64, np.int32, np.uint64
 
 _PI = math.pi
+_WINDOW, _CHANGE = float(np.float32(0.54)), float(np.float32(0.46))
 
 
 SUPPORT = (0.5, 1.0, 1.0, 2.0, 3.0, 1.0, 1.0, 1.0, 2.0, 1.0, 1.0, 1.0)
@@ -69,7 +70,7 @@ def _weight(kind, x):
     angle = abs(x) * _PI
     if angle == 0.0:
         return 1.0
-    return math.sin(angle) / angle * (0.54 + 0.46 * math.cos(angle)) if abs(x) < 1.0 else 0.0
+    return math.sin(angle) / angle * (_WINDOW + _CHANGE * math.cos(angle)) if abs(x) < 1.0 else 0.0
 
 
 @inlined_table

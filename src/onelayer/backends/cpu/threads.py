@@ -4,12 +4,61 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
+import time
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from queue import SimpleQueue
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, current_thread
+from threading import enumerate as enumerate_threads
+from types import FrameType
 
 Work = Callable[[], object]
+
+ENDING: list[bool] = []
+"""Not empty once the process ends: no call may begin then, see :func:`stay`."""
+
+_LONGEST_CALL = 10.0
+"""Seconds that the end of the process waits at most for calls in daemon threads."""
+
+_PACKAGE = f"{Path(__file__).parents[2]}{os.sep}"
+
+
+def stay() -> None:
+    """Keep a daemon thread where it is until the process has ended.
+
+    When a thread comes back from PyTorch's C++, or Numba's, to an interpreter that has ended, it is ended inside of
+    that, and this aborts the process ("terminate called without an active exception"). So at the end no call begins in
+    a daemon thread, and :func:`_end_calls` waits for those that run. What a daemon thread does with PyTorch besides
+    aborts the process as without onelayer.
+    """
+    if current_thread().daemon:
+        Event().wait()
+
+
+def _end_calls() -> None:
+    ENDING.append(True)
+    deadline = time.monotonic() + _LONGEST_CALL
+    while _computing_daemons() and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _computing_daemons() -> bool:
+    """Whether a daemon thread of the user's is in a call."""
+    daemons = {thread.ident for thread in enumerate_threads() if thread.daemon and not isinstance(thread, _CrewThread)}
+    return any(_is_computing(frame) for ident, frame in sys._current_frames().items() if ident in daemons)
+
+
+def _is_computing(frame: FrameType | None) -> bool:
+    codes = []
+    while frame is not None:
+        codes.append(frame.f_code)
+        frame = frame.f_back
+    return stay.__code__ not in codes and any(code.co_filename.startswith(_PACKAGE) for code in codes)
+
+
+atexit.register(_end_calls)
 
 
 def share(work: Work, others: int) -> None:
@@ -64,6 +113,10 @@ def for_each(work: Callable[[int], object], count: int, threads: int) -> None:
         raise errors[0]
 
 
+class _CrewThread(Thread):
+    """A thread of a crew, which the crew itself ends."""
+
+
 class _Crew:
     """Threads that run work from a queue."""
 
@@ -79,7 +132,7 @@ class _Crew:
             return
         # Two callers at once may start a few more than are needed.
         while len(self._threads) < others:
-            thread = Thread(target=self._serve, name=f"onelayer-{len(self._threads)}", daemon=True)
+            thread = _CrewThread(target=self._serve, name=f"onelayer-{len(self._threads)}", daemon=True)
             thread.start()
             self._threads.append(thread)
         for _ in range(others):

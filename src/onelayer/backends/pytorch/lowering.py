@@ -175,8 +175,17 @@ def _dense(stage: Dense, target: LoweringTarget, _: FactorLowering) -> list[Tens
 
 
 @lower_stage.register
-def _clamp(stage: Clamp, *_: object) -> list[TensorFunction]:
-    return [lambda images: images.clamp(stage.low, stage.high)]
+def _clamp(stage: Clamp, target: LoweringTarget, _: FactorLowering) -> list[TensorFunction]:
+    low, high = _scalar(stage.low, target), _scalar(stage.high, target)
+    return [lambda images: images.clamp(low, high)]
+
+
+def _scalar(number: float, target: LoweringTarget) -> float:
+    """Round a number to the dtype of sums: PyTorch refuses what is beyond it."""
+    if target.sum_dtype == torch.float64:
+        return number
+    with np.errstate(over="ignore"):
+        return float(np.float32(number))
 
 
 @lower_stage.register
@@ -199,8 +208,9 @@ def _lookup(stage: Lookup, target: LoweringTarget, _: FactorLowering) -> list[Te
 
 
 @lower_stage.register
-def _gamma(stage: Gamma, *_: object) -> list[TensorFunction]:
-    return [lambda images: stage.gain * images**stage.gamma]
+def _gamma(stage: Gamma, target: LoweringTarget, _: FactorLowering) -> list[TensorFunction]:
+    gain, gamma = _scalar(stage.gain, target), _scalar(stage.gamma, target)
+    return [lambda images: gain * images**gamma]
 
 
 @lower_stage.register
@@ -244,6 +254,8 @@ def _sums_by_kernel(taps: Taps, dim: int, unfused: int) -> TensorFunction:
     from onelayer.backends.cpu.float32_sum_kernel import sums_of_columns, sums_of_rows
 
     def add(images: torch.Tensor) -> torch.Tensor:
+        if images.shape[dim] != taps.n_in:
+            raise OnelayerError(f"an axis of {images.shape[dim]} samples was given", expected=f"{taps.n_in} samples")
         *batch, height, width = images.shape
         planes = images.to(torch.float32).contiguous().numpy().reshape(math.prod(batch), height, width)
         if dim == -1:

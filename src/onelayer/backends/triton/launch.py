@@ -14,7 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from onelayer.algebra import Program, Separable
-from onelayer.backends.kernel_memory import as_batch, delivered, memory_for, only_for_pytorch, written_dtype
+from onelayer.backends.kernel_memory import (
+    as_batch,
+    delivered,
+    memory_for,
+    only_for_pytorch,
+    refuse_missing_storage,
+    written_dtype,
+)
 from onelayer.backends.pytorch import lowering as pytorch
 from onelayer.backends.segments import Segment, segments_of
 from onelayer.backends.target import Apply, LoweringTarget
@@ -241,6 +248,7 @@ def _is_mixed(segment: Segment) -> bool:
 
 def _readable(images: torch.Tensor) -> torch.Tensor:
     """Return images as [N, C, H, W] that the kernel can read, copied only if it cannot read them where they are."""
+    refuse_missing_storage(images, "the image")
     images = as_batch(images)
     _, *sizes = images.shape
     farthest = sum((size - 1) * step for size, step in zip(sizes, images.stride()[1:], strict=True))

@@ -1,0 +1,201 @@
+"""Run every CPU kernel on images and results that begin or end at a protected page.
+
+    python tests/backends/guard_pages.py FILE [WIDTH]...
+
+A read or a write outside ends the process, and FILE names the case then. Widths are 1 … 70 where none is named.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from guarded_memory import End, GuardedMemory, as_any, layouts
+
+import onelayer
+from onelayer.backends import LoweringTarget
+from onelayer.backends.cpu.any_size import lower_any_size
+from onelayer.backends.cpu.program import prepare
+from onelayer.backends.target import PixelMemory, ResultMemory
+from onelayer.frontends import transforms_of
+from onelayer.frontends.structure import structure_of
+
+ENDS: tuple[End, End] = ("end", "begin")
+CPU = torch.device("cpu")
+
+IMAGES, RESULTS = GuardedMemory(1 << 20), GuardedMemory(1 << 22)
+Apply = Callable[[torch.Tensor, "torch.Tensor | None"], torch.Tensor]
+
+
+def sizes(height: int, width: int) -> dict[str, tuple[int, int]]:
+    """Return sizes to resize to: neighbouring outputs read the same samples, or samples far apart."""
+    return {
+        "larger": (height + 3, width + 5),
+        "smaller": (max(1, 2 * height // 3), max(1, 2 * width // 3)),
+        "much smaller": (max(1, height // 4), max(1, width // 6)),
+        "as wide": (height + 2, width),
+        "as high": (height, max(1, width - 3)),
+    }
+
+
+def _of_floats(size: tuple[int, int]) -> tuple[int, int]:
+    """Return a size to resize floats to: a width of 1 is refused, PyTorch has it wrong."""
+    return size[0], max(size[1], 2)
+
+
+FLOAT = v2.ToDtype(torch.float32, scale=True)
+BICUBIC, BILINEAR = v2.InterpolationMode.BICUBIC, v2.InterpolationMode.BILINEAR
+
+
+def of_any_size(height: int, width: int) -> Iterator[tuple[str, Any]]:
+    """Pipelines of bytes for tensors of every size."""
+    yield "copies through a table", v2.Compose([v2.RandomHorizontalFlip(1), v2.Pad((1, 2, 3, 0), fill=7), FLOAT])
+    yield "crop through a table", v2.Compose([v2.CenterCrop([max(1, height - 2), max(1, width - 3)]), FLOAT])
+    yield "grayscale", v2.Compose([v2.Grayscale(), FLOAT])
+    for name, to in sizes(height, width).items():
+        yield f"narrow, {name}", v2.Resize(to, BICUBIC)
+        yield f"float32, {name}", v2.Compose([v1.Resize(_of_floats(to), BILINEAR, antialias=True), FLOAT])
+    small = sizes(height, width)["smaller"]
+    yield "without antialiasing", v2.Resize(small, antialias=False)
+    yield "nearest", v2.Compose([v2.Resize(small, v2.InterpolationMode.NEAREST), FLOAT])
+    yield (
+        "flipped",
+        v2.Compose([v2.Resize(small), v2.RandomHorizontalFlip(1), v2.RandomVerticalFlip(1), v2.Grayscale(3)]),
+    )
+
+
+def layer_of(transform: Any, rounding: Any = None) -> Apply:
+    layer = onelayer.compile(transform, rounding=rounding, backend="numba")
+    return lambda image, out: layer(image, out=out)
+
+
+def program_of(
+    transform: Any, container: Any, shape: tuple[int, ...], dtype: str = "uint8", rounding: Any = None
+) -> Apply:
+    """Lower a program for one size to the kernels, for tensors of any strides."""
+    spec = onelayer.ImageSpec(shape, dtype, container)
+    # So that no program is empty.
+    never_empty = v2.Compose([transform, v2.RandomVerticalFlip(1), v2.RandomInvert(1)])
+    (output,) = onelayer.compile(never_empty, rounding=rounding).source.outputs(spec).each
+    computed = torch.uint8 if output.rounding == "exact" else torch.float32
+    written = torch.uint8 if output.spec.dtype == "uint8" else torch.float32
+    lower = prepare(output.simplified.program, LoweringTarget(CPU, computed, written))
+    assert not isinstance(lower, str), lower
+    return lower()
+
+
+def cases(height: int, width: int) -> Iterator[tuple[str, Apply, torch.dtype]]:
+    """Name each case with a function of an image [3, H, W] and its dtype."""
+    shape = (3, height, width)
+    for name, transform in of_any_size(height, width):
+        yield f"any size: {name}", layer_of(transform), torch.uint8
+    for name, to in sizes(height, width).items():
+        wide = v2.Compose([v2.Resize(to, BICUBIC), v2.ToImage()])
+        yield f"program: wide, {name}", program_of(wide, "pil", shape), torch.uint8
+        for dtype in (torch.uint8, torch.float32, torch.float16):
+            each = program_of(v2.Resize(_of_floats(to), BICUBIC), "tensor", shape, str(dtype)[6:], "fused")
+            yield f"program: floats, {name}", each, dtype
+    yield "program: narrow", program_of(v2.Resize(sizes(height, width)["smaller"]), "tensor", shape), torch.uint8
+    mixed = v2.Compose(
+        [v2.Resize(_of_floats((height, width // 2))), v2.Grayscale(3), v2.Normalize([0.1] * 3, [2.0] * 3)]
+    )
+    yield "program: mixed floats", program_of(mixed, "tensor", shape, "float32"), torch.float32
+    gathered = v2.RandomRotation((30, 30), BILINEAR)
+    yield "program: gathered", program_of(gathered, "tensor", shape, "float32"), torch.float32
+    turned = v2.Compose([v2.RandomRotation((90, 90), expand=True), v2.Resize((5, 6))])
+    yield "program: transposed", program_of(turned, "tensor", shape, "float32"), torch.float32
+
+
+def check(name: str, apply: Apply, values: torch.Tensor) -> int:
+    """Compute with an image in each layout and at each end; return the number of calls."""
+    expected, count = apply(values, None), 0
+    for layout, strides in layouts(values.shape).items():
+        content, right = values, expected
+        if layout == "a single row":
+            content = values[:, :1].expand_as(values)
+            right = apply(content.contiguous(), None)
+        for end in ENDS:
+            report(f"{name}, {list(values.shape)} {values.dtype}, {layout}, at the {end}")
+            image = IMAGES.tensor(content, strides, end)
+            out = RESULTS.flat(right.numel(), right.dtype, end).view(right.shape)
+            for result in (apply(image, out), apply(image, None)):
+                assert (as_any(result) == as_any(right)).all(), "another result"
+            count += 2
+    batch = torch.stack([values, values.flip(-1)])
+    right = apply(batch.clone(), None)
+    for end in ENDS:
+        report(f"{name}, a batch of {list(values.shape)}, at the {end}")
+        out = RESULTS.flat(right.numel(), right.dtype, end).view(right.shape)
+        assert (as_any(apply(IMAGES.tensor(batch, batch.stride(), end), out)) == as_any(right)).all(), "another result"
+        count += 1
+    return count
+
+
+def check_rows(height: int, width: int, rng: np.random.Generator) -> int:
+    """Compute with images and results as Pillow has them: by the addresses of their rows."""
+    count = 0
+    for mode, channels, step in (("RGB", 3, 4), ("L", 1, 1)):
+        for name, to in {**sizes(height, width), "rows first": (max(1, height // 3), width + 1)}.items():
+            for kind in (BICUBIC, v2.InterpolationMode.HAMMING, v2.InterpolationMode.NEAREST):
+                transform = v2.Compose([v2.Resize(to, kind), v2.Pad((1, 0, 2, 1), fill=3)])
+                spec = onelayer.ImageSpec((channels, height, width), "uint8", "pil")
+                structure = structure_of(transforms_of(transform), spec, "exact")
+                assert not isinstance(structure, str), structure
+                lowered = lower_any_size(structure, LoweringTarget(CPU, torch.uint8, torch.uint8))
+                assert not isinstance(lowered, str), lowered
+                placed = structure.place(height, width)
+                if placed is None:
+                    # Left to a program.
+                    continue
+                values = torch.from_numpy(rng.integers(0, 256, (height, width * step), dtype=np.uint8))
+                for end in ENDS:
+                    report(f"rows of {mode}: {height}×{width}, {name}, {kind.value}, at the {end}")
+                    image = IMAGES.tensor(values, (width * step, 1), end)
+                    result = RESULTS.flat(placed.height * placed.width * step, torch.uint8, end)
+                    tables = [
+                        np.uint64(memory.data_ptr()) + np.arange(rows, dtype=np.uint64) * np.uint64(pitch)
+                        for memory, rows, pitch in (
+                            (image, height, width * step),
+                            (result, placed.height, placed.width * step),
+                        )
+                    ]
+                    read, written = (table.ctypes.data for table in tables)
+                    pixels = PixelMemory(0, 0, 1, 0, step, read, 1, image)
+                    assert lowered[0](pixels, placed, ResultMemory(0, written, result), 1)
+                    count += 1
+    return count
+
+
+def report(case: str) -> None:
+    """Write down what runs next."""
+    _REPORT.seek(0)
+    _REPORT.write(f"{case:<200}")
+    _REPORT.flush()
+
+
+def main() -> None:
+    """Run all cases."""
+    faulthandler.enable()
+    rng, count = np.random.default_rng(0), 0
+    for width in [int(each) for each in sys.argv[2:]] or range(1, 71):
+        height = 1 + width * 7 % 13
+        pixels = torch.from_numpy(rng.integers(0, 256, (3, height, width), dtype=np.uint8))
+        for name, apply, dtype in cases(height, width):
+            count += check(name, apply, pixels if dtype == torch.uint8 else (pixels / 255).to(dtype))
+        count += check_rows(height, width, rng)
+    sys.stdout.write(str(count))
+
+
+if __name__ == "__main__":
+    with Path(sys.argv[1]).open("w", encoding="utf-8") as _REPORT:
+        main()
