@@ -21,10 +21,10 @@ def tried(folder: Path, share: float) -> dict[str, int]:
 
 
 def test_some_variants(tmp_path: Path) -> None:
-    counts = tried(tmp_path, 0.07)
-    assert counts["refused"] > 400
+    counts = tried(tmp_path, 0.04)
+    assert counts["refused"] > 250
     # Zeros and shuffled places are as good as any.
-    assert counts["taken"] > 100
+    assert counts["taken"] > 60
 
 
 @pytest.mark.exhaustive

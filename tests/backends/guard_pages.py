@@ -29,6 +29,7 @@ from onelayer.backends.cpu.program import prepare
 from onelayer.backends.target import PixelMemory, ResultMemory
 from onelayer.frontends import transforms_of
 from onelayer.frontends.structure import structure_of
+from onelayer.images.pillow_memory import layout
 
 ENDS: tuple[End, End] = ("end", "begin")
 CPU = torch.device("cpu")
@@ -100,6 +101,9 @@ def cases(height: int, width: int) -> Iterator[tuple[str, Apply, torch.dtype]]:
     for name, transform in of_any_size(height, width):
         yield f"any size: {name}", layer_of(transform), torch.uint8
     for name, to in sizes(height, width).items():
+        for dtype in (torch.uint8, torch.float32, torch.float16):
+            floats = layer_of(v2.Compose([v2.Resize(_of_floats(to)), v2.Pad(1, fill=0.5)]), "fused")
+            yield f"floats, {name}", floats, dtype
         wide = v2.Compose([v2.Resize(to, BICUBIC), v2.ToImage()])
         yield f"program: wide, {name}", program_of(wide, "pil", shape), torch.uint8
         for dtype in (torch.uint8, torch.float32, torch.float16):
@@ -119,13 +123,13 @@ def cases(height: int, width: int) -> Iterator[tuple[str, Apply, torch.dtype]]:
 def check(name: str, apply: Apply, values: torch.Tensor) -> int:
     """Compute with an image in each layout and at each end; return the number of calls."""
     expected, count = apply(values, None), 0
-    for layout, strides in layouts(values.shape).items():
+    for lie, strides in layouts(values.shape).items():
         content, right = values, expected
-        if layout == "a single row":
+        if lie == "a single row":
             content = values[:, :1].expand_as(values)
             right = apply(content.contiguous(), None)
         for end in ENDS:
-            report(f"{name}, {list(values.shape)} {values.dtype}, {layout}, at the {end}")
+            report(f"{name}, {list(values.shape)} {values.dtype}, {lie}, at the {end}")
             image = IMAGES.tensor(content, strides, end)
             out = RESULTS.flat(right.numel(), right.dtype, end).view(right.shape)
             for result in (apply(image, out), apply(image, None)):
@@ -141,6 +145,26 @@ def check(name: str, apply: Apply, values: torch.Tensor) -> int:
     return count
 
 
+class StructureLikePillows:
+    """The part of Pillow's structure of an image that leads to its rows.
+
+    Args:
+        first: Address of the first row.
+        rows: Number of rows.
+        pitch: Bytes from one row to the next.
+    """
+
+    def __init__(self, first: int, rows: int, pitch: int) -> None:
+        found = layout()
+        assert found is not None
+        self._rows = np.uint64(first) + np.arange(rows, dtype=np.uint64) * np.uint64(pitch)
+        self._structure = np.zeros(found.rows_at + 8, np.uint8)
+        self._structure[found.rows_at :].view(np.uint64)[0] = self._rows.ctypes.data
+        self._pointer = np.array([self._structure.ctypes.data], np.uint64)
+        self.address = self._pointer.ctypes.data
+        """Address of the address of the structure."""
+
+
 def check_rows(height: int, width: int, rng: np.random.Generator) -> int:
     """Compute with images and results as Pillow has them: by the addresses of their rows."""
     count = 0
@@ -153,7 +177,7 @@ def check_rows(height: int, width: int, rng: np.random.Generator) -> int:
                 assert not isinstance(structure, str), structure
                 lowered = lower_any_size(structure, LoweringTarget(CPU, torch.uint8, torch.uint8))
                 assert not isinstance(lowered, str), lowered
-                placed = structure.place(height, width)
+                placed = lowered[0].place(height, width)
                 if placed is None:
                     # Left to a program.
                     continue
@@ -162,16 +186,15 @@ def check_rows(height: int, width: int, rng: np.random.Generator) -> int:
                     report(f"rows of {mode}: {height}×{width}, {name}, {kind.value}, at the {end}")
                     image = IMAGES.tensor(values, (width * step, 1), end)
                     result = RESULTS.flat(placed.height * placed.width * step, torch.uint8, end)
-                    tables = [
-                        np.uint64(memory.data_ptr()) + np.arange(rows, dtype=np.uint64) * np.uint64(pitch)
+                    read, written = (
+                        StructureLikePillows(memory.data_ptr(), rows, pitch)
                         for memory, rows, pitch in (
                             (image, height, width * step),
                             (result, placed.height, placed.width * step),
                         )
-                    ]
-                    read, written = (table.ctypes.data for table in tables)
-                    pixels = PixelMemory(0, 0, 1, 0, step, read, 1, image)
-                    assert lowered[0](pixels, placed, ResultMemory(0, written, result), 1)
+                    )
+                    pixels = PixelMemory(0, 0, 1, 0, step, read.address, 1, image)
+                    assert lowered[0](pixels, height, width, ResultMemory(0, written.address, result), 1)
                     count += 1
     return count
 
