@@ -20,7 +20,6 @@ from onelayer.backends.kernel_memory import (
     memory_for,
     only_for_pytorch,
     read_dtype,
-    refuse_missing_storage,
 )
 from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory, computes_in
 from onelayer.errors import OnelayerError
@@ -28,7 +27,14 @@ from onelayer.frontends import Transform
 from onelayer.frontends.placement import Placed, RealSums
 from onelayer.frontends.structure import Structure
 from onelayer.image_spec import ImageSpec
-from onelayer.images.containers import TORCH_DTYPES, check_memory, format_of, image_of, pixels_of
+from onelayer.images.containers import (
+    TORCH_DTYPES,
+    check_memory,
+    format_of,
+    image_of,
+    pixels_of,
+    refuse_missing_storage,
+)
 from onelayer.images.pillow_memory import BYTES_PER_PIXEL, layout, load
 from onelayer.memory_limits import refuse_impossible
 from onelayer.programs import Source, Transforms

@@ -15,7 +15,7 @@ from onelayer.algebra import Simplified
 from onelayer.any_size import AnySizePipeline, CopyPipeline, OriginalPipeline, any_size_pipeline, kind_of_image
 from onelayer.backends import Apply, BackendName, LoweringTarget, check_name, choose
 from onelayer.backends.cpu.threads import ENDING, for_each, stay
-from onelayer.backends.kernel_memory import only_for_pytorch, refuse_missing_storage
+from onelayer.backends.kernel_memory import only_for_pytorch
 from onelayer.backends.target import computes_in, with_out
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, RoundingMode, Transform, transforms_of
@@ -27,6 +27,7 @@ from onelayer.images.containers import (
     image_of,
     is_image,
     pixels_of,
+    refuse_missing_storage,
     spec_of,
 )
 from onelayer.memory_limits import BoundedCache, refuse_impossible

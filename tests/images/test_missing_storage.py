@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 import onelayer
 from onelayer import OnelayerError
-from onelayer.backends.kernel_memory import refuse_missing_storage
+from onelayer.images.containers import refuse_missing_storage
 
 FLOAT = v2.ToDtype(torch.float32, scale=True)
 PIPELINES: dict[str, Any] = {

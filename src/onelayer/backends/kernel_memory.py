@@ -8,7 +8,6 @@ import torch
 from torch.autograd import forward_ad
 
 from onelayer.backends.target import LoweringTarget
-from onelayer.errors import OnelayerError
 
 _DTYPES = torch.uint8, torch.float16, torch.float32
 """Dtypes that kernels read and write. PyTorch converts all others."""
@@ -46,29 +45,6 @@ def is_readable(images: torch.Tensor) -> bool:
     end = images.storage_offset() + (height - 1) * of_row + width * of_column
     end += sum((length - 1) * stride for length, stride in zip(batch, of_batch, strict=True))
     return bool(of_column == channels or end * images.itemsize <= images.untyped_storage().nbytes())
-
-
-def refuse_missing_storage(tensor: torch.Tensor, name: str) -> None:
-    """Raise OnelayerError if a tensor claims memory that its storage does not hold, after ``resize_`` of the storage.
-
-    Takes about half a microsecond.
-
-    Args:
-        tensor: Tensor of any strides; one without a storage, under ``torch.func.vmap`` or sparse, is let pass.
-        name: Name of the tensor, for the error.
-    """
-    try:
-        held, last = tensor.untyped_storage().nbytes(), tensor.storage_offset()
-    except NotImplementedError:
-        return
-    for length, stride in zip(tensor.shape, tensor.stride(), strict=True):
-        last += (length - 1) * stride
-    if held < (last + 1) * tensor.itemsize and tensor.numel():
-        raise OnelayerError(
-            f"{name} takes {(last + 1) * tensor.itemsize:,} bytes of a storage that holds {held:,}",
-            expected="a storage that was not made smaller",
-            hint="Something called untyped_storage().resize_() since the tensor was made.",
-        )
 
 
 def as_batch(images: torch.Tensor) -> torch.Tensor:

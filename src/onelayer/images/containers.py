@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from onelayer.backends.kernel_memory import refuse_missing_storage
 from onelayer.errors import OnelayerError
 from onelayer.image_spec import Container, ImageSpec
 from onelayer.images.pillow_memory import pillow_pixels
@@ -101,6 +100,29 @@ def pixels_of(image: Image) -> torch.Tensor:
     if min(planes.strides, default=0) < 0 or not planes.flags.writeable:
         planes = planes.copy()
     return torch.from_numpy(planes).movedim(-1, -3)
+
+
+def refuse_missing_storage(tensor: torch.Tensor, name: str) -> None:
+    """Raise OnelayerError if a tensor claims memory that its storage does not hold, after ``resize_`` of the storage.
+
+    Takes about half a microsecond.
+
+    Args:
+        tensor: Tensor of any strides; one without a storage, under ``torch.func.vmap`` or sparse, is let pass.
+        name: Name of the tensor, for the error.
+    """
+    try:
+        held, last = tensor.untyped_storage().nbytes(), tensor.storage_offset()
+    except NotImplementedError:
+        return
+    for length, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        last += (length - 1) * stride
+    if held < (last + 1) * tensor.itemsize and tensor.numel():
+        raise OnelayerError(
+            f"{name} takes {(last + 1) * tensor.itemsize:,} bytes of a storage that holds {held:,}",
+            expected="a storage that was not made smaller",
+            hint="Something called untyped_storage().resize_() since the tensor was made.",
+        )
 
 
 def check_memory(out: torch.Tensor, shape: tuple[int, ...], spec: ImageSpec, pixels: torch.Tensor) -> None:

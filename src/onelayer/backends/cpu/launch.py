@@ -32,9 +32,10 @@ from onelayer.backends.cpu.tables import (
     with_nearby_starts,
 )
 from onelayer.backends.cpu.threads import share
-from onelayer.backends.kernel_memory import as_batch, is_readable, refuse_missing_storage
+from onelayer.backends.kernel_memory import as_batch, is_readable
 from onelayer.backends.segments import Segment
 from onelayer.errors import OnelayerError
+from onelayer.images.containers import refuse_missing_storage
 
 MULTIPLICATIONS_PER_THREAD = 160_000
 """Work below which another thread costs more than it saves: about a tenth of a millisecond's."""

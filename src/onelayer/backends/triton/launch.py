@@ -19,13 +19,13 @@ from onelayer.backends.kernel_memory import (
     delivered,
     memory_for,
     only_for_pytorch,
-    refuse_missing_storage,
     written_dtype,
 )
 from onelayer.backends.pytorch import lowering as pytorch
 from onelayer.backends.segments import Segment, segments_of
 from onelayer.backends.target import Apply, LoweringTarget
 from onelayer.backends.triton.tiles import Tiles, tiles_of
+from onelayer.images.containers import refuse_missing_storage
 
 _CAPABILITY = 8, 0
 """Compute capability of the oldest GPUs that Triton's kernels are tried on: Ampere."""
