@@ -16,10 +16,10 @@ from onelayer.backends.cpu import memory
 from onelayer.backends.kernel_memory import (
     as_batch,
     delivered,
-    is_readable,
     memory_for,
     only_for_pytorch,
     read_dtype,
+    readable,
 )
 from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory, computes_in
 from onelayer.errors import OnelayerError
@@ -323,7 +323,7 @@ def _for_float_kernel(pixels: torch.Tensor) -> torch.Tensor:
     dtype = pixels.dtype
     if (read := read_dtype(dtype)) is not dtype:
         pixels = pixels.to(read)
-    return pixels if is_readable(pixels) else pixels.contiguous()
+    return readable(pixels)
 
 
 class CopyPipeline:

@@ -47,6 +47,16 @@ def is_readable(images: torch.Tensor) -> bool:
     return bool(of_column == channels or end * images.itemsize <= images.untyped_storage().nbytes())
 
 
+def readable(images: torch.Tensor) -> torch.Tensor:
+    """Return images [..., C, H, W] as the separable kernel reads them, copied only if they lie in another way."""
+    if is_readable(images):
+        return images
+    if images.shape[-1] == 1:
+        # For PyTorch they are contiguous, whatever their stride along a single column.
+        return readable(images.as_strided(images.shape, (*images.stride()[:-1], 1)))
+    return images.contiguous()
+
+
 def as_batch(images: torch.Tensor) -> torch.Tensor:
     """Return images [..., C, H, W] as [N, C, H, W] of a dtype that kernels read; a copy only where it must be."""
     if images.dtype not in _DTYPES:

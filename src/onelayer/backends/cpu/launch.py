@@ -32,7 +32,7 @@ from onelayer.backends.cpu.tables import (
     with_nearby_starts,
 )
 from onelayer.backends.cpu.threads import share
-from onelayer.backends.kernel_memory import as_batch, is_readable
+from onelayer.backends.kernel_memory import as_batch, readable
 from onelayer.backends.segments import Segment
 from onelayer.errors import OnelayerError
 from onelayer.images.containers import refuse_missing_storage
@@ -281,11 +281,7 @@ class SeparableLaunch(KernelLaunch):
     def _readable(self, images: torch.Tensor) -> torch.Tensor:
         if self._transpose:
             images = images.transpose(-1, -2)
-        if is_readable(images):
-            return images
-        if images.shape[-1] == 1:
-            return images.as_strided(images.shape, (*images.stride()[:3], 1))
-        return images.contiguous()
+        return readable(images)
 
 
 class GatherLaunch(KernelLaunch):
