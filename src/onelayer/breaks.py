@@ -16,6 +16,7 @@ from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, RoundingMode, Transform, UnsupportedTransformError, derive_outputs
 from onelayer.frontends.base import UNREADABLE
 from onelayer.images.containers import NoImageError, spec_of
+from onelayer.memory_limits import TooMuchMemoryError
 from onelayer.programs import Transforms
 from onelayer.random_state import unchanged_random_state
 from onelayer.samples import CONTAINERS, lone_image, no_lone_image, takes_samples
@@ -94,8 +95,19 @@ def first_break(source: Transforms, spec: ImageSpec) -> OnelayerError | None:
     try:
         source.derived(spec)
     except UnsupportedTransformError as error:
+        raise_impossible(error)
         return error
     return None
+
+
+def raise_impossible(error: OnelayerError) -> None:
+    """Raise an error again that comes of a size for which the machine has not the memory: the original has not either.
+
+    Raises:
+        OnelayerError: The error.
+    """
+    if isinstance(error.__cause__, TooMuchMemoryError):
+        raise error
 
 
 class PiecewisePipeline:
@@ -225,6 +237,7 @@ class PiecewisePipeline:
                 raise OnelayerError("it gets an array of another transform, which torchvision may leave as it is")
             length, reason = _reach(rest, spec_of(image), rounding)
         except OnelayerError as error:
+            raise_impossible(error)
             length, reason = 0, error
         if length == 0:
             return Piece(place, place + 1, None, reason)
@@ -289,6 +302,7 @@ def _reach(
     try:
         derive_outputs(transforms, spec, rounding)
     except UnsupportedTransformError as error:
+        raise_impossible(error)
         return error.stage or 0, error
     return len(transforms), None
 

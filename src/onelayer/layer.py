@@ -18,7 +18,7 @@ from onelayer.algebra import Simplified
 from onelayer.any_size import AnySizePipeline, CopyPipeline, OriginalPipeline, any_size_pipeline, kind_of_image
 from onelayer.backends import BackendName, check_name
 from onelayer.backends.cpu.threads import ENDING, for_each, stay
-from onelayer.breaks import PiecewisePipeline, first_break, why
+from onelayer.breaks import PiecewisePipeline, first_break, raise_impossible, why
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, RoundingMode, Transform, UnsupportedTransformError, transforms_of
 from onelayer.frontends.base import refuse_class
@@ -202,6 +202,7 @@ class OneLayer(nn.Module):
         try:
             return self.apply_program(image, out=out)
         except (UnsupportedTransformError, NoImageError) as error:
+            raise_impossible(error)
             # Arrays are images here, which most transforms of torchvision would leave as they are.
             if self.fullgraph or not isinstance(self.source, Transforms) or isinstance(image, np.ndarray):
                 raise
