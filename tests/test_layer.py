@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as F
 from onelayer import OnelayerError, pipelines
 from onelayer import compile as compile_
 from onelayer.frontends import ImageSpec
-from onelayer.layer import PLANS
+from onelayer.plans import PLANS
 
 IMAGENET = v2.Compose(
     [
@@ -85,7 +85,7 @@ def test_pil_images_in_and_out() -> None:
 
 def test_lists_of_different_sizes() -> None:
     images = [random_image(17, 11), random_image(60, 45)]
-    outputs = compile_(IMAGENET)(images)
+    outputs = compile_(IMAGENET).batch(images)
     assert [output.shape for output in outputs] == [(3, 32, 32)] * 2
     for ours, image in zip(outputs, images, strict=True):
         torch.testing.assert_close(ours, IMAGENET(image), rtol=0, atol=1e-5)
@@ -98,15 +98,15 @@ def test_a_list_fills_a_batch() -> None:
     arrays = [np.random.default_rng(n).integers(0, 256, (31 + n, 60 - n, 3), dtype=np.uint8) for n in range(20)]
     for images in ([PIL.Image.fromarray(array) for array in arrays], list(map(v2.functional.to_image, arrays))):
         memory = torch.full((20, 3, 8, 9), torch.nan)
-        assert layer(images, out=memory) is memory
-        for found, alone, image in zip(memory, layer(images), images, strict=True):
+        assert layer.batch(images, out=memory) is memory
+        for found, alone, image in zip(memory, layer.batch(images), images, strict=True):
             assert torch.equal(found, pipeline(image))
             assert torch.equal(alone, found)
         with torch.inference_mode():
-            assert torch.equal(torch.stack(layer(images)), memory)
-    assert layer([], out=torch.empty(0, 3, 8, 9)).shape == (0, 3, 8, 9)
+            assert torch.equal(torch.stack(layer.batch(images)), memory)
+    assert layer.batch([], out=torch.empty(0, 3, 8, 9)).shape == (0, 3, 8, 9)
     with pytest.raises(OnelayerError, match="was given as an image"):
-        layer([images[0], "no image", images[1]])
+        compile_(pipeline, fullgraph=True).batch([images[0], "no image", images[1]])
 
 
 @pytest.mark.parametrize(
@@ -204,14 +204,16 @@ def test_is_a_module_without_parameters() -> None:
 )
 def test_bad_images(image: object, text: str) -> None:
     with pytest.raises(OnelayerError, match=text):
-        compile_(IMAGENET)(image)  # type: ignore[arg-type]
+        compile_(IMAGENET, fullgraph=True)(image)
 
 
 def test_random_transforms_are_refused_when_an_image_comes() -> None:
-    layer = compile_(v2.Compose([v2.Resize(8), v2.RandomHorizontalFlip(p=0.5)]))
+    layer = compile_(v2.Compose([v2.Resize(8), v2.RandomHorizontalFlip(p=0.5)]), fullgraph=True)
     with pytest.raises(OnelayerError, match="RandomHorizontalFlip") as caught:
         layer(torch.rand(3, 9, 9))
     assert caught.value.stage == 1
+    with pytest.raises(OnelayerError, match="RandomHorizontalFlip"):
+        compile_(layer.transform, fullgraph=True, example=torch.rand(3, 9, 9))
 
 
 def test_inference_mode_leaves_nothing_behind() -> None:
@@ -275,7 +277,7 @@ def test_float64_results_are_computed_in_float64() -> None:
 def test_masks_are_no_images() -> None:
     mask = tv_tensors.Mask(torch.zeros(1, 8, 9, dtype=torch.uint8))
     with pytest.raises(OnelayerError, match=r"tv_tensors\.Mask was given as an image"):
-        compile_(v2.Resize(4))(mask)
+        compile_(v2.Resize(4), fullgraph=True)(mask)
 
 
 def test_results_in_out() -> None:
@@ -320,7 +322,9 @@ def test_out_where_there_can_be_none() -> None:
     image = torch.rand(3, 8, 9)
     with pytest.raises(OnelayerError, match="shares the memory"):
         layer(image, out=image)
-    with pytest.raises(OnelayerError, match=r"(?s)\[3, 8, 9\] was given as out= with a list of 1 images.*batch of 1"):
+    with pytest.raises(OnelayerError, match=r"(?s)\[3, 8, 9\] was given as out= with 1 images.*batch of 1"):
+        layer.batch([image], out=image)
+    with pytest.raises(OnelayerError, match=r"out= was given with a sample.*layer\.batch"):
         layer([image], out=image)
     with pytest.raises(OnelayerError, match="no tensor"):
         layer(PIL.Image.new("RGB", (9, 8)), out=torch.empty(3, 8, 9))

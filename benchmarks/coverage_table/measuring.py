@@ -59,7 +59,7 @@ def measure_pipeline(
         OnelayerError: If it cannot be compiled for an image that torchvision takes, or torchvision takes none.
     """
     transform, channels = pipeline.transform, pipeline.input_shape[0]
-    layer = onelayer.compile(transform, rounding="fused")
+    layer = onelayer.compile(transform, rounding="fused", fullgraph=True)
     unit = output_range(transform, torch.zeros(pipeline.input_shape), white=1.0)
     unit_of_bytes = output_range(transform, torch.zeros(pipeline.input_shape, dtype=torch.uint8), white=255)
     measured: list[Measured] = []
@@ -122,7 +122,9 @@ def measure_compositions(count: int, photographs: Sequence[Photograph], seed: in
         transform = random_composition(chance, (3, *size))
         image = photograph.at(*size, channels=3) / 255
         unit = output_range(transform, torch.zeros_like(image), white=1.0)
-        measured = _compare(transform, onelayer.compile(transform, rounding="fused"), image, unit, photograph)
+        measured = _compare(
+            transform, onelayer.compile(transform, rounding="fused", fullgraph=True), image, unit, photograph
+        )
         yield CompositionRow(
             steps=tuple(map(_text, transform.transforms)),
             size=size,

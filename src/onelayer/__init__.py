@@ -1,7 +1,8 @@
 """Image preprocessing as one layer.
 
 ``onelayer.compile(transform)`` derives one layer from torchvision transforms, ``onelayer.explain`` shows how, and
-``onelayer.verify`` certifies it; ``onelayer.register`` adds a handler for a transform of your own.
+``onelayer.verify`` certifies it; ``onelayer.register`` adds a handler for a transform of your own, and
+``register_sequence`` and ``register_table`` one that consists of others, or that a table says all about.
 ``onelayer.identify(function, shape)`` finds the layer of a function that can only be called, from its answers;
 ``onelayer.learn(function, images)`` learns one from pairs of images and answers, and ``onelayer.recognise`` finds the
 structure in what was learned.
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from onelayer.backends.cpu.warmup import warmup
     from onelayer.dense_layer import DenseLayer
     from onelayer.explanation import Explanation, explain
-    from onelayer.frontends import ImageSpec, register
+    from onelayer.frontends import ImageSpec, register, register_sequence, register_table
     from onelayer.identification import Identified, NotAffineError, identify
     from onelayer.layer import (
         OneLayer,
@@ -60,6 +61,8 @@ __all__ = [
     "pipelines",
     "recognise",
     "register",
+    "register_sequence",
+    "register_table",
     "save",
     "verify",
     "warmup",
@@ -86,6 +89,8 @@ _MODULE_OF = {
     "pipelines": "onelayer.pipelines",
     "recognise": "onelayer.recognition",
     "register": "onelayer.frontends",
+    "register_sequence": "onelayer.frontends",
+    "register_table": "onelayer.frontends",
     "save": "onelayer.serialize",
     "verify": "onelayer.verification",
     "warmup": "onelayer.backends.cpu.warmup",

@@ -24,7 +24,7 @@ from onelayer.backends.kernel_memory import (
 from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory, computes_in
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Transform
-from onelayer.frontends.placement import Placed, RealSums
+from onelayer.frontends.placement import PilResult, Placed, RealSums
 from onelayer.frontends.structure import Structure
 from onelayer.image_spec import ImageSpec
 from onelayer.images.containers import (
@@ -99,7 +99,9 @@ def any_size_pipeline(
     lowered = lower_any_size(backend, structure, target)
     if isinstance(lowered, str):
         return lowered
-    original = source.transform if isinstance(source, Transforms) and backend == "auto" else None
+    # The original would draw its numbers, and the layer once more.
+    may_leave = backend == "auto" and not source.draws(spec)
+    original = source.transform if isinstance(source, Transforms) and may_leave else None
     return AnySizePipeline(structure, *lowered, target, original)
 
 
@@ -194,6 +196,7 @@ class AnySizePipeline:
         target: LoweringTarget,
         original: Transform | None = None,
     ) -> None:
+        self._structure = structure
         self._compute = compute
         self._written = written
         self._target = target
@@ -235,10 +238,12 @@ class AnySizePipeline:
         if self._output.container == "pil" and out is None:
             if (placed := self._compute.place(height, width)) is None:
                 return None
+            of_pil = self._structure.pil_result(placed, height, width)
+            if of_pil is PilResult.SAME:
+                return image
             _refuse_impossible(placed, self._output)
             made = PIL.Image.new("L" if self._channels == 1 else "RGB", (placed.width, placed.height), None)
-            if placed.frame < 0:
-                # As in torchvision, which pads into a new image.
+            if of_pil is PilResult.KEEPS_INFO:
                 made.info = image.info.copy()
             capsule = load(made)
             results = ResultMemory(0, id(capsule) + memory_of.structure_at, (made, capsule))
@@ -391,6 +396,14 @@ class CopyPipeline:
         return framed.contiguous(memory_format=format_of(pixels))
 
     def _of_pillow(self, image: PIL.Image.Image, placed: Placed) -> PIL.Image.Image:
+        of_pil = self._structure.pil_result(placed, image.height, image.width)
+        if of_pil is PilResult.SAME:
+            return image
+        made = self._new_picture(image, placed)
+        made.info = image.info.copy() if of_pil is PilResult.KEEPS_INFO else {}
+        return made
+
+    def _new_picture(self, image: PIL.Image.Image, placed: Placed) -> PIL.Image.Image:
         top, left, height, width, flips = _copied(placed)
         is_framed = placed.height != height or placed.width != width
         kept = image
@@ -401,7 +414,6 @@ class CopyPipeline:
         if not is_framed:
             return kept
         values = tuple(int(value) for value in self._structure.fills[placed.frame])
-        # As in torchvision, which pads into a new image: what the image knew about itself is not kept.
         framed = PIL.Image.new(image.mode, (placed.width, placed.height), values if len(values) > 1 else values[0])
         framed.paste(kept, (placed.left, placed.top))
         return framed

@@ -1,55 +1,38 @@
-"""Compile transforms into layers: ``compile()``, and the modules that it returns."""
+"""Compile transforms into layers: ``compile()``, and the module that it returns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Literal, get_args, overload
+from typing import Any, get_args
 
+import numpy as np
+import PIL.Image
 import torch
 from torch import nn
+from torch._C import _len_torch_function_stack as number_of_modes
 from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
 from torchvision.transforms import v2
 
 from onelayer.algebra import Simplified
 from onelayer.any_size import AnySizePipeline, CopyPipeline, OriginalPipeline, any_size_pipeline, kind_of_image
-from onelayer.backends import Apply, BackendName, LoweringTarget, check_name, choose
+from onelayer.backends import BackendName, check_name
 from onelayer.backends.cpu.threads import ENDING, for_each, stay
-from onelayer.backends.kernel_memory import only_for_pytorch
-from onelayer.backends.target import computes_in, with_out
+from onelayer.breaks import PiecewisePipeline, first_break, raise_impossible, why
 from onelayer.errors import OnelayerError
-from onelayer.frontends import ImageSpec, RoundingMode, Transform, transforms_of
+from onelayer.frontends import ImageSpec, RoundingMode, Transform, UnsupportedTransformError, transforms_of
 from onelayer.frontends.base import refuse_class
-from onelayer.images.containers import (
-    TORCH_DTYPES,
-    check_memory,
-    format_of,
-    image_of,
-    is_image,
-    pixels_of,
-    refuse_missing_storage,
-    spec_of,
-)
-from onelayer.memory_limits import BoundedCache, refuse_impossible
-from onelayer.programs import Output, Source, Transforms
+from onelayer.frontends.placement import PilResult
+from onelayer.frontends.probing import pil_results
+from onelayer.images.containers import NoImageError, is_image, pixels_of, refuse_missing_storage, spec_of
+from onelayer.memory_limits import BoundedCache
+from onelayer.plans import PLAN_BYTES, PLANS, DrawingPipeline, Plan, new_plan
+from onelayer.programs import Source, Transforms
+from onelayer.random_state import unchanged_random_state
+from onelayer.samples import CONTAINERS, lone_image, no_lone_image
 
-PLANS = 64
-"""Number of plans that a layer keeps: the images of a data set differ in size."""
-
-PLAN_BYTES = 128 << 20
-"""Maximum number of bytes of these plans. Most are a few arrays of O(height + width) numbers; rotations have taps for
-every pixel, and constant padding has an image."""
-
-Plan = Callable[[torch.Tensor, torch.Tensor | None], Any]
-"""Takes pixels [..., C, H, W], and memory for the result or None, and returns what the transforms would."""
-
-
-def lowering_target(
-    spec: ImageSpec, output: Output, device: torch.device, threads: int | None = None
-) -> LoweringTarget:
-    """Return what the program of an output is lowered for, where the images lie on a device."""
-    dtype = computes_in(spec, output.spec, output.rounding)
-    return LoweringTarget(device, dtype, TORCH_DTYPES[output.spec.dtype], threads)
+_Pipeline = AnySizePipeline | CopyPipeline | OriginalPipeline | DrawingPipeline | PiecewisePipeline
+"""Pipelines for images of every size."""
 
 
 class OneLayer(nn.Module):
@@ -64,6 +47,10 @@ class OneLayer(nn.Module):
     It works where the image lies. It has no parameters: weights follow from the transforms and the size of the image.
     So its ``state_dict`` is empty, and a model keeps its checkpoints when this is put before it.
 
+    What cannot be compiled runs as it is, between compiled neighbours, and what comes out is the original's all the
+    same: transforms that are not known, random ones, images of other kinds, samples with boxes or masks. With bytes
+    that come in, all that follows is exact, also where an image is floating point by then.
+
     Args:
         source: Source of the programs; :func:`compile` derives them from transforms.
         backend: ``auto`` takes the fastest that can run a program; ``numba`` is one fused kernel on the CPU, ``triton``
@@ -71,12 +58,15 @@ class OneLayer(nn.Module):
             gradients.
         threads: Maximum number of CPU threads per call; None for ``torch.get_num_threads()`` at the time of the call.
             PyTorch's own work, where the layer leaves something to it, is not bound by it.
+        fullgraph: Whether what cannot be compiled is an error. It always is where the source has no transforms.
 
     Raises:
         OnelayerError: If there is no such backend, or fewer than one thread is asked for.
     """
 
-    def __init__(self, source: Source, backend: BackendName = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, source: Source, backend: BackendName = "auto", threads: int | None = None, fullgraph: bool = True
+    ) -> None:
         super().__init__()
         self.source = source
         check_name(backend)
@@ -86,8 +76,17 @@ class OneLayer(nn.Module):
             )
         self.backend: BackendName = backend
         self.threads = threads
+        self.fullgraph = fullgraph
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what was made for kinds and sizes of images."""
+        self._default_dtype = torch.get_default_dtype()
         self._plans = BoundedCache[Plan](PLAN_BYTES, PLANS)
-        self._any_size: dict[Any, AnySizePipeline | CopyPipeline | OriginalPipeline | None] = {}
+        self._pil_results = lru_cache(maxsize=PLANS)(self._new_pil_results)
+        self._any_size: dict[Any, _Pipeline | None] = {}
+        self._piecewise: PiecewisePipeline | None = None
+        self._elsewhere: dict[Any, bool] = {}
 
     @property
     def transforms(self) -> Transforms:
@@ -127,51 +126,118 @@ class OneLayer(nn.Module):
         return super().__call__(*args, **kwargs) if is_watched else self._preprocess(*args, **kwargs)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def forward(self, image: Any, *, out: torch.Tensor | None = None) -> Any:
+    def forward(self, *inputs: Any, out: torch.Tensor | None = None) -> Any:
         """Apply the pipeline.
 
         Args:
-            image: A tensor [..., C, H, W], uint8 or floating point; a PIL image of mode RGB or L; an array
-                [..., H, W, C]; or a list of images, which may differ in size. A batch may be empty. Images of a list
-                are spread over the threads.
-            out: Memory for the result, if that is one tensor: of its shape, dtype and device, and of any strides. A
-                loop that hands in the same memory again writes to memory that is warm. For a list of N images a
-                batch [N, C', H', W'], whose images are filled: what a collate function and a server do.
+            inputs: An image: a tensor [..., C, H, W], a PIL image, or an array [..., H, W, C]; a batch may be empty. Or
+                a sample, as torchvision's v2 transforms take it: several arguments, or a tuple, list or dictionary, in
+                which images change (``tv_tensors`` and PIL images, or else the first plain tensor), and labels stay. Or
+                whatever else the transforms take.
+            out: Memory for the result of an image, if that is one tensor: of its shape, dtype and device, and of any
+                strides. A loop that hands in the same memory again writes to memory that is warm.
 
         Returns:
             What the transforms would return: a tensor [..., C', H', W'], a ``tv_tensors.Image``, a PIL image; for an
             array that no transform turns into a tensor, an array; a tuple of crops, or a stack of them, after
-            ``FiveCrop`` and ``TenCrop``; for a list, a list. ``out``, if that was given.
+            ``FiveCrop`` and ``TenCrop``; for a sample, the same containers. ``out``, if that was given.
 
         Raises:
-            OnelayerError: If the image is none of these, a transform is not supported, or ``out`` cannot hold the
-                result.
+            OnelayerError: If ``out`` cannot hold the result; with ``fullgraph``, for what cannot be compiled.
         """
-        return self._preprocess(image, out=out)
+        return self._preprocess(*inputs, out=out)
 
-    def _preprocess(self, image: Any, *, out: torch.Tensor | None = None) -> Any:
+    def _preprocess(self, image: Any, *others: Any, out: torch.Tensor | None = None) -> Any:
         if ENDING:
             stay()
-        if isinstance(image, list | tuple):
-            return self._of_list(image, out)
+        if others or isinstance(image, CONTAINERS):
+            return self._of_sample((image, *others), out)
+        if number_of_modes() and self._goes_elsewhere(image):
+            return self.in_pieces().as_they_are((image,), out)
         any_size = self._of_any_size(image)
         if any_size is not None and (result := any_size(image, out)) is not None:
             return result
-        return self.apply_program(image, out=out)
+        return self._of_one_size(image, out)
 
-    def _of_list(self, images: Sequence[Any], out: torch.Tensor | None) -> Any:
+    def _of_sample(self, inputs: tuple[Any, ...], out: torch.Tensor | None) -> Any:
+        is_list = len(inputs) == 1 and isinstance(inputs[0], list)
+        if out is not None:
+            hint = "Use layer.batch(images, out=memory)." if is_list else "Leave it out."
+            raise OnelayerError("out= was given with a sample", expected="one image", hint=hint)
+        if not isinstance(self.source, Transforms):
+            return self._of_lone_image(inputs)
+        if number_of_modes() and torch.get_default_device().type != "cpu":
+            return self.in_pieces().as_they_are(inputs, None)
+        try:
+            return self.in_pieces().of_sample(inputs)
+        except Exception as error:
+            if is_list and all(map(is_image, inputs[0])):
+                error.add_note("A list of images is one sample here. layer.batch(images) computes each of them.")
+            raise
+
+    def _of_lone_image(self, inputs: tuple[Any, ...]) -> Any:
+        found = lone_image(inputs if len(inputs) > 1 else inputs[0])
+        if found is None:
+            raise no_lone_image("Give each image alone, or several to layer.batch(images).")
+        image, with_image = found
+        return with_image(self._preprocess(image))
+
+    def _goes_elsewhere(self, image: Any) -> bool:
+        """Whether the transforms move such an image to another default device, as those that read a PIL image do."""
+        device = torch.get_default_device()
+        if device.type == "cpu" or not isinstance(self.source, Transforms):
+            return False
+        key = kind_of_image(image), device
+        if key not in self._elsewhere:
+            found = self._of_any_size(image)
+            with unchanged_random_state():
+                result = None if isinstance(found, PiecewisePipeline) else self.transform(image)
+            here = image.device if isinstance(image, torch.Tensor) else torch.device("cpu")
+            self._elsewhere[key] = not isinstance(result, torch.Tensor | PIL.Image.Image) or (
+                isinstance(result, torch.Tensor) and result.device != here
+            )
+        return self._elsewhere[key]
+
+    def _of_one_size(self, image: Any, out: torch.Tensor | None) -> Any:
+        try:
+            return self.apply_program(image, out=out)
+        except (UnsupportedTransformError, NoImageError) as error:
+            raise_impossible(error)
+            # Arrays are images here, which most transforms of torchvision would leave as they are.
+            if self.fullgraph or not isinstance(self.source, Transforms) or isinstance(image, np.ndarray):
+                raise
+            try:
+                return self.in_pieces().as_they_are((image,), out)
+            except Exception as theirs:
+                theirs.add_note(f"onelayer called it as it is: {why(error, error.stage)}")
+                raise
+
+    def batch(self, images: Sequence[Any], *, out: torch.Tensor | None = None) -> Any:
+        """Apply the pipeline to each of several images, which may differ in size, spread over the threads.
+
+        That is what a collate function and a server do.
+
+        Args:
+            images: The images.
+            out: Batch [N, C', H', W'] that is filled with the results of N images; or None.
+
+        Returns:
+            A list of the results; ``out``, if that was given.
+
+        Raises:
+            OnelayerError: As in :meth:`forward`, and if ``out`` is no batch of as many results.
+        """
         if out is not None and (not isinstance(out, torch.Tensor) or out.ndim < 1 or len(out) != len(images)):
             given = f"a tensor {list(out.shape)}" if isinstance(out, torch.Tensor) else type(out).__name__
             raise OnelayerError(
-                f"{given} was given as out= with a list of {len(images)} images",
-                expected=f"a batch of {len(images)} results",
+                f"{given} was given as out= with {len(images)} images", expected=f"a batch of {len(images)} results"
             )
         if out is not None:
             refuse_missing_storage(out, "out=")
         parts = [None] * len(images) if out is None else list(out)
         results = [None] * len(images)
         # In other threads PyTorch has other modes, so that only what is not PyTorch's runs there.
-        found = (None if isinstance(image, list | tuple) else self._of_any_size(image) for image in images)
+        found = (None if isinstance(image, CONTAINERS) else self._of_any_size(image) for image in images)
         pipelines = [pipeline for pipeline in found if isinstance(pipeline, AnySizePipeline)]
         if len(pipelines) == len(images):
 
@@ -191,11 +257,12 @@ class OneLayer(nn.Module):
         :meth:`forward` does so where the pipeline cannot be stated for images of every size, and gives the same pixels.
 
         Args:
-            image: As in :meth:`forward`, but no list.
+            image: An image, as in :meth:`forward`.
             out: As in :meth:`forward`.
 
         Raises:
-            OnelayerError: As in :meth:`forward`.
+            OnelayerError: If the pipeline cannot be compiled as a whole for such an image, or ``out`` cannot hold the
+                result.
         """
         if ENDING:
             stay()
@@ -203,17 +270,66 @@ class OneLayer(nn.Module):
         pixels = pixels_of(image)
         refuse_missing_storage(pixels, "the image")
         plan = self._plans.get((spec, pixels.device), lambda: self._new_plan(spec, pixels.device))
-        return plan(pixels, out)
+        result = plan(pixels, out)
+        return self._informed(result, image, spec) if spec.container == "pil" else result
 
-    def _of_any_size(self, image: Any) -> AnySizePipeline | CopyPipeline | OriginalPipeline | None:
+    def _informed(self, result: Any, image: PIL.Image.Image, spec: ImageSpec) -> Any:
+        """Put what a PIL image knows about itself into the PIL images that were made of it, where the original does."""
+        if not isinstance(self.source, Transforms):
+            return result
+        is_several = isinstance(result, tuple)
+        each = list(result) if is_several else [result]
+        if not all(isinstance(made, PIL.Image.Image) for made in each):
+            return result
+        for at, of_pil in enumerate(self._pil_results(spec)[: len(each)]):
+            if of_pil is PilResult.SAME:
+                each[at] = image
+            elif of_pil is PilResult.KEEPS_INFO:
+                each[at].info = image.info.copy()
+        return tuple(each) if is_several else each[0]
+
+    def _new_pil_results(self, spec: ImageSpec) -> tuple[PilResult, ...]:
+        return pil_results(self.transform, spec)
+
+    def _of_any_size(self, image: Any) -> _Pipeline | None:
         """Return the pipeline for images of every size of such a kind; None where each size takes a plan of its own."""
+        if torch.get_default_dtype() is not self._default_dtype:
+            # ToTensor gives numbers of the default dtype.
+            self._forget()
         key = kind_of_image(image)
         if key not in self._any_size:
-            pipeline = any_size_pipeline(
-                self.source, spec_of(image), pixels_of(image).device, self.backend, self.threads
-            )
-            self._any_size[key] = None if isinstance(pipeline, str) else pipeline
+            self._any_size[key] = self._new_pipeline(image)
         return self._any_size[key]
+
+    def _new_pipeline(self, image: Any) -> _Pipeline | None:
+        source = self.source
+        if not self.fullgraph and isinstance(source, Transforms):
+            try:
+                spec_of(image)
+            except OnelayerError:
+                return self.in_pieces()
+        spec = spec_of(image)
+        pipeline = any_size_pipeline(source, spec, pixels_of(image).device, self.backend, self.threads)
+        if isinstance(pipeline, str):
+            breaks = isinstance(source, Transforms) and not self.fullgraph and first_break(source, spec) is not None
+            return self.in_pieces() if breaks else None
+        if isinstance(pipeline, OriginalPipeline):
+            return pipeline
+        draws = source.draws(spec)
+        return DrawingPipeline(pipeline, draws) if draws else pipeline
+
+    def in_pieces(self) -> PiecewisePipeline:
+        """Return the pipeline that takes samples, and what cannot be compiled as a whole."""
+        if self._piecewise is None:
+            transforms, backend, threads = self.transforms, self.backend, self.threads
+
+            def make_layer(parts: Sequence[Transform], rounding: RoundingMode | None) -> OneLayer:
+                return OneLayer(Transforms(v2.Compose(parts), rounding), backend, threads)
+
+            self._piecewise = PiecewisePipeline(
+                transforms_of(transforms.transform), transforms.rounding, make_layer, self.fullgraph
+            )
+        return self._piecewise
 
     def program(self, spec: ImageSpec) -> Simplified:
         """Return the simplified program for images of a spec, with the rules that made it.
@@ -231,114 +347,47 @@ class OneLayer(nn.Module):
         return outputs.each[0].simplified
 
     def _new_plan(self, spec: ImageSpec, device: torch.device) -> tuple[Plan, int]:
-        outputs = self.source.outputs(spec)
-        for output in outputs.each:
-            refuse_impossible("a result", output.spec.shape, TORCH_DTYPES[output.spec.dtype].itemsize)
-        each = [(self._lowered(output, spec, device), output.spec) for output in outputs.each]
-
-        def single(pixels: torch.Tensor, out: torch.Tensor | None) -> Any:
-            ((apply, output_spec),) = each
-            if out is not None:
-                check_memory(out, (*pixels.shape[:-3], *output_spec.shape), output_spec, pixels)
-            return image_of(apply(pixels, out), output_spec)
-
-        def several(pixels: torch.Tensor, out: torch.Tensor | None) -> Any:
-            if out is not None:
-                raise OnelayerError(
-                    f"out= was given, and the result is a tuple of {len(each)} images", hint="Leave it out."
-                )
-            return tuple(image_of(apply(pixels), output_spec) for apply, output_spec in each)
-
-        def stacked(pixels: torch.Tensor, out: torch.Tensor | None) -> Any:
-            if out is None:
-                return torch.stack([image_of(apply(pixels), output_spec) for apply, output_spec in each])  # type: ignore[misc]
-            output_spec = each[0][1]
-            check_memory(out, (len(each), *pixels.shape[:-3], *output_spec.shape), output_spec, pixels)
-            for (apply, _), part in zip(each, out, strict=True):
-                apply(pixels, part)
-            return out
-
-        # The kernels have numbers of their own besides the program's.
-        return {"one": single, "tuple": several, "stacked": stacked}[outputs.joined], 2 * outputs.nbytes
-
-    def _lowered(self, output: Output, spec: ImageSpec, device: torch.device) -> Apply:
-        program, target = output.simplified.program, lowering_target(spec, output, device, self.threads)
-        # Without stages a copy, as most transforms return one even where they change nothing.
-        apply = choose(self.backend, program, target).lower() if program.stages else with_out(torch.clone, target)
-        if spec.container in ("pil", "numpy") and output.spec.container == "tensor":
-            # Their memory is HWC; what ToTensor returns is not.
-            return lambda pixels, out=None: apply(pixels, out) if out is not None else apply(pixels).contiguous()
-        return _keeping_channels_last(apply) if spec.container == "tensor" else apply
+        return new_plan(self.source, spec, device, self.backend, self.threads)
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans hold functions, which cannot be pickled, and are made anew.
-        return {name: value for name, value in self.__dict__.items() if name not in ("_plans", "_any_size")}
+        made = ("_plans", "_pil_results", "_any_size", "_piecewise", "_elsewhere", "_default_dtype")
+        return {name: value for name, value in self.__dict__.items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._plans = BoundedCache[Plan](PLAN_BYTES, PLANS)
-        self._any_size = {}
+        self._forget()
 
     def extra_repr(self) -> str:
         """Return the transforms, or the sizes that there are programs for."""
         return repr(self.source)
 
 
-def _keeping_channels_last(apply: Apply) -> Apply:
-    """Keep the memory format, as torchvision does: of a batch in channels_last the result is in channels_last."""
-
-    def run(images: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        result = apply(images, out)
-        if out is not None or only_for_pytorch(images):
-            return result
-        return result.contiguous(memory_format=format_of(images))
-
-    return run
-
-
-@overload
 def compile(  # noqa: A001 - torch.compile is named so too
     transform: Transform,
     *,
-    fullgraph: Literal[True] = True,
+    fullgraph: bool = False,
+    example: Any = None,
     rounding: RoundingMode | None = None,
     backend: BackendName = "auto",
     threads: int | None = None,
-) -> OneLayer: ...
-
-
-@overload
-def compile(  # noqa: A001
-    transform: Transform,
-    *,
-    fullgraph: bool,
-    rounding: RoundingMode | None = None,
-    backend: BackendName = "auto",
-    threads: int | None = None,
-) -> OneLayer | PartialLayer: ...
-
-
-def compile(  # noqa: A001
-    transform: Transform,
-    *,
-    fullgraph: bool = True,
-    rounding: RoundingMode | None = None,
-    backend: BackendName = "auto",
-    threads: int | None = None,
-) -> OneLayer | PartialLayer:
+) -> OneLayer:
     """Compile transforms into one layer; see :class:`OneLayer`.
 
     Nothing is derived before the first image comes, because the weights depend on its size. Transforms that are changed
-    afterwards change nothing for sizes that came before. A NumPy array is an image here for every transform, where
-    torchvision's v2 transforms would leave it alone, except those that make a tensor of it.
+    afterwards change nothing for sizes that came before. A NumPy array is an image here for every transform that is
+    compiled, where torchvision's v2 transforms would leave it alone, except those that make a tensor of it.
 
     Args:
-        transform: Torchvision transforms, v1 or v2, or a preset; see ``onelayer.frontends`` for what is known.
-        fullgraph: Whether a transform that cannot be derived is an error. If not, it stays as it is, and what lies on
-            either side of it is compiled: see :class:`PartialLayer`.
-        rounding: ``exact`` returns what the transforms return bit for bit, and refuses a transform whose rounding is
-            not known; ``fused`` computes in real arithmetic and rounds once, at the end. None for exact where an image
-            is uint8 or a PIL image, and fused where it is floating point.
+        transform: Torchvision transforms, v1 or v2, or a preset; or any other function of an image.
+        fullgraph: Whether what cannot be compiled is an error: at once where ``example`` is given, and otherwise when
+            the first image comes. If not, it runs as it is, between compiled neighbours, with the original's result;
+            :func:`onelayer.explain` shows what does.
+        example: Image, of the kind and size that will come, on which the layer is tried: what is to be compiled for it
+            is compiled now. Random generators stay where they are.
+        rounding: ``exact`` returns what the transforms return bit for bit, and does not compile a transform whose
+            rounding is not known; ``fused`` computes in real arithmetic and rounds once, at the end. None for exact
+            where an image is uint8 or a PIL image, and fused where it is floating point.
         backend: ``auto`` takes the fastest that can run a program; ``numba`` is one fused kernel on the CPU, ``triton``
             one on an NVIDIA GPU; ``torch`` runs on every device; ``reference`` is NumPy in float64, slow, without
             gradients.
@@ -358,9 +407,11 @@ def compile(  # noqa: A001
         )
     if rounding not in (None, *get_args(RoundingMode)):
         raise OnelayerError(f"the rounding {rounding!r} was asked for", expected="exact, fused or None")
-    if fullgraph:
-        return OneLayer(Transforms(transform, rounding), backend, threads)
-    return PartialLayer(transforms_of(transform), rounding, backend, threads)
+    layer = OneLayer(Transforms(transform, rounding), backend, threads, fullgraph)
+    if example is not None:
+        with unchanged_random_state():
+            layer(example)
+    return layer
 
 
 def _hint_instead_of(transform: object) -> str | None:
@@ -372,90 +423,3 @@ def _hint_instead_of(transform: object) -> str | None:
     if isinstance(transform, list | tuple):
         return "Put the transforms into a v2.Compose."
     return "Call its .transforms()." if hasattr(transform, "transforms") else None
-
-
-class PartialLayer(nn.Module):
-    """A pipeline of which some transforms cannot be derived: they run as they are, and those in between are compiled.
-
-    ``compile(transform, fullgraph=False)`` returns it. Random transforms draw the numbers that they would draw in the
-    original, as long as the original draws none for the transforms that are compiled (a flip with p of 1 draws a
-    number).
-
-    Args:
-        parts: Transforms in order, none of them a container of others.
-        rounding: Rounding of the compiled transforms; see :func:`compile`. Where it is exact, a transform whose
-            rounding is not known cannot be derived.
-        backend: Backend of the compiled transforms.
-        threads: Maximum number of CPU threads per call.
-    """
-
-    def __init__(
-        self,
-        parts: Sequence[Transform],
-        rounding: RoundingMode | None = None,
-        backend: BackendName = "auto",
-        threads: int | None = None,
-    ) -> None:
-        super().__init__()
-        # In a tuple, because as attributes modules among them would become submodules, with parameters.
-        self._parts = tuple(parts)
-        self._rounding: RoundingMode | None = rounding
-        self._backend: BackendName = backend
-        self._threads = threads
-        self._layers: dict[tuple[int, int], OneLayer] = {}
-        self._end = lru_cache(maxsize=PLANS)(self._reach)
-
-    def forward(self, image: Any) -> Any:
-        """Apply the pipeline; see :meth:`OneLayer.forward`.
-
-        Raises:
-            OnelayerError: If ``image`` is no image.
-        """
-        if isinstance(image, list):
-            return [self(item) for item in image]
-        if not is_image(image):
-            spec_of(image)  # raises: only images come in, though transforms may return other things
-        place = 0
-        while place < len(self._parts):
-            end = self._derivable(place, image)
-            image = self._layer(place, end)(image) if end > place else self._parts[place](image)
-            place = max(end, place + 1)
-        return image
-
-    def _derivable(self, place: int, image: Any) -> int:
-        if not is_image(image):
-            return place
-        try:
-            spec = spec_of(image)
-        except OnelayerError:
-            # Such as a PIL image of mode RGBA, which the next transform may well convert.
-            return place
-        return self._end(place, spec)
-
-    def _reach(self, place: int, spec: ImageSpec) -> int:
-        """Return the place behind the last transform that can be derived together with the one at ``place``."""
-        try:
-            Transforms(v2.Compose(self._parts[place:]), self._rounding).outputs(spec)
-        except OnelayerError as error:
-            if error.stage is None:
-                raise
-            return place + error.stage
-        return len(self._parts)
-
-    def _layer(self, place: int, end: int) -> OneLayer:
-        if (place, end) not in self._layers:
-            transforms = Transforms(v2.Compose(self._parts[place:end]), self._rounding)
-            self._layers[place, end] = OneLayer(transforms, self._backend, self._threads)
-        return self._layers[place, end]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_end", "_layers")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._layers = {}
-        self._end = lru_cache(maxsize=PLANS)(self._reach)
-
-    def extra_repr(self) -> str:
-        """Return the transforms, a line for each."""
-        return "\n".join(map(repr, self._parts))

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import torch
+
 from onelayer.algebra import Range, Simplified, simplify
 from onelayer.errors import OnelayerError
 from onelayer.frontends import DerivedOutputs, ImageSpec, RoundingMode, Transform, derive_outputs, transforms_of
+from onelayer.frontends.base import Draw, draws_of
 from onelayer.frontends.structure import Structure, structure_of
 
 ANY_FLOAT = 1e30
@@ -86,6 +89,13 @@ class Source(Protocol):
             spec: The image, of which the height and the width mean nothing.
         """
 
+    def draws(self, spec: ImageSpec) -> tuple[Draw, ...]:
+        """List the random numbers that the original draws for an image, though its result is fixed.
+
+        Args:
+            spec: The image, for which the pipeline has programs.
+        """
+
     def outputs(self, spec: ImageSpec) -> Outputs:
         """Find what comes out for an image of this spec.
 
@@ -114,7 +124,13 @@ class Transforms:
 
     def structure(self, spec: ImageSpec) -> Structure | str:
         """State the pipeline for images of every size; see :class:`Source`."""
-        return structure_of(transforms_of(self.transform), spec, self.rounding_for(spec))
+        # Tables are filled by calling the transforms, which is done on the CPU whatever the default device is.
+        with torch.device("cpu"):
+            return structure_of(transforms_of(self.transform), spec, self.rounding_for(spec))
+
+    def draws(self, spec: ImageSpec) -> tuple[Draw, ...]:
+        """List what the transforms draw; see :class:`Source`."""
+        return draws_of(transforms_of(self.transform), spec)
 
     def derived(self, spec: ImageSpec) -> DerivedOutputs:
         """Derive programs from the transforms, without simplifying them.
@@ -122,7 +138,8 @@ class Transforms:
         Raises:
             UnsupportedTransformError: For a transform that cannot be derived, with its name and place.
         """
-        return derive_outputs(transforms_of(self.transform), spec, self.rounding_for(spec))
+        with torch.device("cpu"):
+            return derive_outputs(transforms_of(self.transform), spec, self.rounding_for(spec))
 
     def outputs(self, spec: ImageSpec) -> Outputs:
         """Derive and simplify.
@@ -174,6 +191,10 @@ class SavedPrograms:
     def structure(self, spec: ImageSpec) -> str:  # noqa: ARG002 - there is none for any image
         """Return the reason why each size has a program of its own; see :class:`Source`."""
         return f"the programs were {self.origin} for certain sizes"
+
+    def draws(self, spec: ImageSpec) -> tuple[Draw, ...]:  # noqa: ARG002 - the original is not known
+        """Draw nothing; see :class:`Source`."""
+        return ()
 
     def outputs(self, spec: ImageSpec) -> Outputs:
         """Look up what comes out for an image of this spec.

@@ -27,7 +27,7 @@ from onelayer.algebra.ranges import ranges_of
 from onelayer.atomic_write import write_whole
 from onelayer.dense_layer import DenseLayer
 from onelayer.errors import OnelayerError
-from onelayer.frontends import Container, ImageSpec, PixelType, RoundingMode
+from onelayer.frontends import Container, ImageSpec, PixelType, RoundingMode, UnsupportedTransformError
 from onelayer.images.containers import Image, spec_of
 from onelayer.layer import OneLayer
 from onelayer.programs import ANY_FLOAT, Joined, Output, Outputs, SavedPrograms
@@ -133,7 +133,7 @@ def save(
                 expected="images=[...]: images, or onelayer.ImageSpec(shape, dtype, container)",
                 hint="The weights depend on the size of the image, so a file holds those of the sizes you name.",
             )
-        content, arrays = _to_config({spec: layer.source.outputs(spec) for spec in specs}, pipeline)
+        content, arrays = _to_config({spec: _outputs(layer, spec) for spec in specs}, pipeline)
         tensors = {name: torch.from_numpy(np.array(array, order="C")) for name, array in arrays.items()}
     else:
         raise OnelayerError(
@@ -143,6 +143,23 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / _WEIGHTS, serialized(tensors))
     content.write(folder / _CONFIG)
+
+
+def _outputs(layer: OneLayer, spec: ImageSpec) -> Outputs:
+    try:
+        return layer.source.outputs(spec)
+    except UnsupportedTransformError as error:
+        if layer.fullgraph:
+            raise
+        raise OnelayerError(
+            f"a layer with breaks cannot be saved, because a file holds no code: {error.problem}",
+            expected="a pipeline that is compiled as a whole",
+            hint="Save the layer of the transforms before or behind it, compiled alone; onelayer.explain shows them.",
+            transform=error.transform,
+            stage=error.stage,
+            shape=error.shape,
+            dtype=error.dtype,
+        ) from error
 
 
 def load(folder: str | Path) -> DenseLayer | OneLayer:

@@ -30,6 +30,7 @@ from onelayer.any_size import AnySizePipeline, CopyPipeline
 from onelayer.backends.cpu import affine, any_size, fill, taps
 from onelayer.frontends import placement
 from onelayer.images import pillow_memory
+from onelayer.plans import DrawingPipeline
 
 Mode = v2.InterpolationMode
 lengths = st.integers(1, 90) | st.integers(1, 700)
@@ -354,7 +355,8 @@ def test_any_image_as_the_library_and_as_its_own_program(
 
 
 def pipeline_of(layer: onelayer.OneLayer, image: Any) -> Any:
-    return layer._of_any_size(image)
+    pipeline = layer._of_any_size(image)
+    return pipeline.pipeline if isinstance(pipeline, DrawingPipeline) else pipeline
 
 
 def test_all_of_them_run_without_plans() -> None:

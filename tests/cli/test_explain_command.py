@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,11 +40,17 @@ def test_no_number_is_cut_in_a_narrow_terminal(
         assert f" {number} " in text
 
 
+def test_what_runs_as_it_is(run: Run, pipelines_file: Path) -> None:
+    code, text = run("explain", f"{pipelines_file}:random", "--shape", "3x5x5")
+    assert code == 0
+    assert "runs in pieces" in text
+    assert re.search("RandomErasing.*as it is.*it is random", text)
+
+
 @pytest.mark.parametrize(
     ("arguments", "pattern"),
     [
         (("{file}:nothing", "--shape", "3x5x5"), "has no attribute 'nothing'"),
-        (("{file}:random", "--shape", "3x5x5"), r"it is random; in RandomErasing \(step 0\)"),
         (("{file}:blurred", "--shape", "3x9x9"), "GaussianBlur"),
         (("{file}:mirrored", "--shape", "3x9x9"), "Pad"),
         (("report", "--shape", "4x32x32"), "gray channels of 4 channels"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from torch import nn
@@ -46,8 +47,10 @@ def rounded_half(transform: Any, spec: ImageSpec, rounding: str) -> tuple[list[S
 def test_a_handler_of_real_arithmetic(assert_floats: Any) -> None:
     assert register(Halved)(real_half) is real_half
     assert_floats(v2.Compose([v2.Resize(9), Halved(), v2.CenterCrop(5)]), (3, 17, 11))
-    with pytest.raises(UnsupportedTransformError, match=r"rounding is not known.*rounding='fused'.*fullgraph=False"):
-        onelayer.compile(Halved())(torch.zeros(3, 5, 4, dtype=torch.uint8))
+    with pytest.raises(
+        UnsupportedTransformError, match=r"rounding is not known.*rounding='fused'.*without fullgraph=True"
+    ):
+        onelayer.compile(Halved(), fullgraph=True)(torch.zeros(3, 5, 4, dtype=torch.uint8))
     assert torch.equal(
         onelayer.compile(Halved(), rounding="fused")(torch.full((3, 5, 4), 100, dtype=torch.uint8)),
         torch.full((3, 5, 4), 50, dtype=torch.uint8),
@@ -90,20 +93,41 @@ def test_real_arithmetic_is_exact_where_nothing_is_rounded(stages: list[Stage], 
 @pytest.mark.usefixtures("handlers")
 def test_the_documented_handlers(assert_floats: Any) -> None:
     docs = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
-    first, second = re.findall(
+    first, second, third = re.findall(
         r"(?:^ {4,}(?:import|from|@|class|def) .*\n(?:^(?: {4,}.*)?\n)*)",
         docs.split("## Adding a transform")[1],
         re.MULTILINE,
     )
     names: dict[str, Any] = {}
-    for code in (first, second):
+    for code in (first, second, third):
         exec(textwrap.dedent(code), names)
     assert_floats(names["DarkBlueFirst"](0.5), (3, 17, 11))
     assert_floats(names["Halve"](), (3, 17, 11))
     image = torch.arange(60, dtype=torch.uint8).reshape(3, 5, 4)
     assert torch.equal(onelayer.compile(names["Halve"]())(image), image // 2)
     with pytest.raises(OnelayerError, match="halves of floats"):
-        onelayer.compile(names["Halve"](), rounding="exact")(image.float())
+        onelayer.compile(names["Halve"](), rounding="exact", fullgraph=True)(image.float())
+    whole = v1.Compose([v1.Resize(3), names["MaybeToTensor"](), v1.Normalize([0.5], [0.5])])
+    pictures = (PIL.Image.fromarray(image[0].numpy()), PIL.Image.fromarray(image.movedim(0, -1).contiguous().numpy()))
+    for picture in pictures:
+        layer = onelayer.compile(whole, fullgraph=True, example=picture)
+        assert difference_of(layer(picture), whole(picture)) is None
+    dark = v2.Compose([v2.Resize(3), names["Darker"](), v2.ToDtype(torch.float32, scale=True)])
+    assert difference_of(onelayer.compile(dark, fullgraph=True)(image), dark(image)) is None
+
+
+class Contrast(torch.nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image - image.float().mean()
+
+
+@pytest.mark.usefixtures("handlers")
+def test_tables_of_what_looks_at_other_pixels_are_refused() -> None:
+    onelayer.register_table(Contrast)
+    image = torch.arange(60, dtype=torch.uint8).reshape(3, 5, 4)
+    with pytest.raises(OnelayerError, match="depends on others"):
+        onelayer.compile(Contrast(), fullgraph=True)(image)
+    assert torch.equal(onelayer.compile(Contrast())(image), Contrast()(image))
 
 
 @pytest.mark.usefixtures("handlers")
@@ -187,7 +211,7 @@ def test_a_class_is_no_transform(assert_refused: Any) -> None:
         with pytest.raises(OnelayerError, match=r"the class \w+ was given.*expected an instance of it, \w+\(…\)"):
             onelayer.compile(kind)
     with pytest.raises(OnelayerError, match="the class FiveCrop was given"):
-        onelayer.compile(v2.Compose([v2.FiveCrop]))(torch.zeros(3, 5, 5))
+        onelayer.compile(v2.Compose([v2.FiveCrop]), fullgraph=True)(torch.zeros(3, 5, 5))
 
 
 def test_arguments_of_functions(assert_refused: Any) -> None:

@@ -82,12 +82,12 @@ def test_what_is_refused() -> None:
         (v1.Compose([v1.FiveCrop(5), v1.Resize(3)]), "takes one image, and several.*Resize .step 1."),
     ):
         with pytest.raises(OnelayerError, match=text):
-            onelayer.compile(transform)(IMAGE)
+            onelayer.compile(transform, fullgraph=True)(IMAGE)
 
 
 def test_pictures_are_not_stacked() -> None:
     with pytest.raises(OnelayerError, match="cannot be stacked"):
-        onelayer.compile(v2.Compose([v2.FiveCrop(5), torch.stack]))(f1.to_pil_image(BYTES))
+        onelayer.compile(v2.Compose([v2.FiveCrop(5), torch.stack]), fullgraph=True)(f1.to_pil_image(BYTES))
 
 
 def test_one_program_cannot_hold_them() -> None:

@@ -145,4 +145,4 @@ def test_what_is_not_bit_exact(assert_refused: Any) -> None:
     ):
         hint = assert_refused(transform, spec, "cannot be reproduced bit for bit", "exact").hint
         assert "rounding='fused'" in hint
-        assert "fullgraph=False" in hint
+        assert "without fullgraph=True" in hint

@@ -48,7 +48,7 @@ def test_unknown_transforms_can_be_registered_or_left(assert_refused: Any) -> No
         error = assert_refused(transform, BYTES, "is not a transform that onelayer knows")
         assert error.transform == name
         assert "onelayer.register" in error.hint
-        assert "fullgraph=False" in error.hint
+        assert "without fullgraph=True" in error.hint
 
 
 def test_what_is_not_affine_can_be_left_only(assert_refused: Any) -> None:
@@ -58,5 +58,5 @@ def test_what_is_not_affine_can_be_left_only(assert_refused: Any) -> None:
         partial(f2.adjust_contrast, contrast_factor=2),
     ):
         hint = assert_refused(transform, BYTES, "not affine").hint
-        assert "fullgraph=False" in hint
+        assert "without fullgraph=True" in hint
         assert "register" not in hint

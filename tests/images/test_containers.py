@@ -68,7 +68,9 @@ def test_memory_is_shared_where_it_can_be() -> None:
         (np.zeros((4, 4, 3), object), "object"),
         (torch.zeros(3, 0, 4), "without pixels"),
         (np.zeros((0, 4, 3)), "without pixels"),
-        (PIL.Image.new("CMYK", (2, 2)), "mode CMYK"),
+        (PIL.Image.new("CMYK", (2, 2)), r"mode CMYK.*\.convert\('RGB'\) before"),
+        (PIL.Image.new("I;16", (2, 2)), r"mode I;16.*would cut them off"),
+        (PIL.Image.new("F", (2, 2)), r"mode F.*would cut them off"),
         (PIL.Image.new("RGB", (0, 2)), "without pixels"),
     ],
 )

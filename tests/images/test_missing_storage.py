@@ -78,7 +78,7 @@ def test_results() -> None:
                     call(image, out=out)
         batch = shrunk(right[None].clone(), 0)
         with pytest.raises(OnelayerError, match="out= takes"):
-            layer([image], out=batch)
+            layer.batch([image], out=batch)
 
 
 def test_a_crop_is_refused_as_pytorch_refuses_it() -> None:

@@ -76,7 +76,7 @@ class Reference:
 
 
 def _results(transform: Transform, images: WorkloadImages) -> torch.Tensor:
-    reference = compile_transforms(transform, rounding="fused", backend="reference")
+    reference = compile_transforms(transform, fullgraph=True, rounding="fused", backend="reference")
     try:
         return torch.stack([reference(image) for image in images])
     except UnsupportedTransformError:

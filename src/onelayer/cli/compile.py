@@ -53,7 +53,7 @@ def compile_pipeline(
 
     found = find_pipeline(pipeline)
     specs = [images.spec_for(found) for images in every]
-    layer = onelayer.compile(found.transform, rounding=rounding_mode(rounding))
+    layer = onelayer.compile(found.transform, rounding=rounding_mode(rounding), fullgraph=True)
     with suggesting_identify(found):
         onelayer.save(layer, out, pipeline=found.name, images=specs)
     for spec in specs:

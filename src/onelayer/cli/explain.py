@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from onelayer.cli.app import app, examples
 from onelayer.cli.input_options import (
     Container,
@@ -38,11 +40,15 @@ def explain(
     images = ImageOptions.checked(shape, dtype, container)
     images.check(pipeline)
 
+    import onelayer
     from onelayer.explanation import explain as explain_pipeline
 
     found = find_pipeline(pipeline)
+    # A function that is not known would be one opaque piece, of which there is nothing to explain.
+    is_function = inspect.isroutine(found.transform)
+    layer = onelayer.compile(found.transform, rounding=rounding_mode(rounding), fullgraph=is_function)
     with suggesting_identify(found):
-        explanation = explain_pipeline(found.transform, images.spec_for(found), rounding=rounding_mode(rounding))
+        explanation = explain_pipeline(layer, images.spec_for(found))
     results.print(explanation)
     if figure is not None:
         draw(explanation.figure(), figure)

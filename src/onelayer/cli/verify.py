@@ -88,7 +88,9 @@ def verify(
 
     found = find_pipeline(pipeline)
     replacement = (
-        onelayer.compile(found.transform, rounding=rounding_mode(rounding)) if layer is None else onelayer.load(layer)
+        onelayer.compile(found.transform, rounding=rounding_mode(rounding), fullgraph=True)
+        if layer is None
+        else onelayer.load(layer)
     )
     if images is not None:
         given = _photographs(images, replacement, options)

@@ -5,5 +5,16 @@ from __future__ import annotations
 from onelayer.explanation.build import explain
 from onelayer.explanation.cost import CostPerImage
 from onelayer.explanation.explanation import Explanation, Rewrite, StageRow, TransformRow, TransformStage
+from onelayer.explanation.pieces import ExplainedPiece, PiecewiseExplanation
 
-__all__ = ["CostPerImage", "Explanation", "Rewrite", "StageRow", "TransformRow", "TransformStage", "explain"]
+__all__ = [
+    "CostPerImage",
+    "ExplainedPiece",
+    "Explanation",
+    "PiecewiseExplanation",
+    "Rewrite",
+    "StageRow",
+    "TransformRow",
+    "TransformStage",
+    "explain",
+]

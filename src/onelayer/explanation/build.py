@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import textwrap
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -23,10 +24,22 @@ from onelayer.backends import DESCRIPTIONS, any_size_problem, choose
 from onelayer.errors import OnelayerError
 from onelayer.explanation.cost import cost_before, cost_of_step, costs_of_stages, total
 from onelayer.explanation.explanation import Explanation, Rewrite, StageRow, TransformRow, TransformStage
-from onelayer.frontends import Container, Derived, ImageSpec, PixelType, RoundingMode, Step, Transform
+from onelayer.explanation.pieces import PiecewiseExplanation, explain_pieces
+from onelayer.frontends import (
+    Container,
+    Derived,
+    ImageSpec,
+    PixelType,
+    RoundingMode,
+    Step,
+    Transform,
+    UnsupportedTransformError,
+)
 from onelayer.frontends.placement import Window
-from onelayer.images.containers import Image, spec_of
-from onelayer.layer import OneLayer, lowering_target
+from onelayer.images.containers import Image, is_image, spec_of
+from onelayer.layer import OneLayer
+from onelayer.layer import compile as compile_transforms
+from onelayer.plans import lowering_target
 from onelayer.programs import Output, Transforms
 
 _LONGEST_TEXT = 90
@@ -41,8 +54,11 @@ def explain(
     container: Container = "tensor",
     output: int = 0,
     rounding: RoundingMode | None = None,
-) -> Explanation:
+) -> Explanation | PiecewiseExplanation:
     """Explain what each transform of a pipeline became, and what that saves.
+
+    Of a pipeline with transforms that cannot be compiled, it says which run as they are, why, and what time they take:
+    the pipeline is run on the image, or on a black one.
 
     Args:
         transform: Torchvision transforms, or the layer that they were compiled to.
@@ -54,12 +70,26 @@ def explain(
             used for a compiled layer, which has its own.
 
     Raises:
-        UnsupportedTransformError: For a transform that cannot be derived, with its name and index.
+        UnsupportedTransformError: For a transform that cannot be derived, with its name and index; only of a layer that
+            was compiled with ``fullgraph=True``.
         OnelayerError: If ``image`` is no image and no shape of one, or there is no such output.
     """
-    spec = _spec(image, dtype, container)
-    layer = transform if isinstance(transform, OneLayer) else OneLayer(Transforms(transform, rounding))
-    every = layer.transforms.derived(spec).each
+    layer = transform if isinstance(transform, OneLayer) else compile_transforms(transform, rounding=rounding)
+    try:
+        spec = _spec(image, dtype, container)
+        every = layer.transforms.derived(spec).each
+    except OnelayerError as error:
+        can_run = is_image(image) or isinstance(error, UnsupportedTransformError)
+        if layer.fullgraph or not isinstance(layer.source, Transforms) or not can_run:
+            raise
+        try:
+            return explain_pieces(layer, image if is_image(image) else _spec(image, dtype, container), explain)
+        except Exception as theirs:
+            raise error from theirs
+    return _explained(layer, spec, every, output)
+
+
+def _explained(layer: OneLayer, spec: ImageSpec, every: Sequence[Derived], output: int) -> Explanation:
     if output not in range(len(every)):
         raise OnelayerError(f"output {output} was asked for", expected=f"one of 0 … {len(every) - 1}")
     derived = every[output]

@@ -21,6 +21,7 @@ from onelayer.frontends import ImageSpec
 if TYPE_CHECKING:
     from onelayer.algebra.operator import Footprint
     from onelayer.explanation.explanation import Explanation, StageRow, TransformRow, TransformStage
+    from onelayer.explanation.pieces import PiecewiseExplanation
 
 _ABSENT = "–"
 _WIDTH = 120
@@ -29,6 +30,7 @@ _BETWEEN = 3
 """Characters between two columns."""
 _LONGEST_WORD = 24
 """Length above which a word may be broken."""
+_PIECES = "The pipeline runs in pieces: what cannot be compiled is called as it is, and the result is the same."
 _HOW_COUNTED = (
     "Counted for one image, not measured: before, each transform reads its input and writes its output; "
     "after, each stage."
@@ -123,14 +125,51 @@ def for_terminal(explanation: Explanation) -> RenderableType:
     return Group(Text(_heading(explanation), style="bold"), Text(), *_layouts(explanation), foot)
 
 
-def as_text(explanation: Explanation) -> str:
+def pieces_for_terminal(explanation: PiecewiseExplanation) -> RenderableType:
+    """Make the table of the pieces for Rich, and behind it the tables of each that is compiled."""
+    each = [
+        part for piece in explanation.pieces if piece.explanation is not None for part in (Text(), piece.explanation)
+    ]
+    return Group(Text(_PIECES, style="bold"), Text(), _pieces(explanation), *each)
+
+
+def pieces_as_html(explanation: PiecewiseExplanation) -> str:
+    """Format the table of the pieces as HTML, and behind it the tables of each that is compiled."""
+    each = "".join(as_html(piece.explanation) for piece in explanation.pieces if piece.explanation is not None)
+    return f"<div>\n<p><strong>{escape(_PIECES)}</strong></p>\n{_html_table(_pieces(explanation))}{each}\n</div>"
+
+
+def _pieces(explanation: PiecewiseExplanation) -> Layout:
+    columns = (
+        Column("#"),
+        Column("Transforms", least=16),
+        Column("Run", least=8),
+        Column("Takes → gives", least=19),
+        Column("ms"),
+        Column("Because", least=24),
+    )
+    rows = tuple(
+        (
+            _ranges(piece.transforms),
+            ", ".join(piece.names),
+            "as it is" if piece.explanation is None else "compiled",
+            f"{piece.takes}\n→ {piece.gives}",
+            f"{piece.milliseconds:.3f}",
+            piece.reason or _ABSENT,
+        )
+        for piece in explanation.pieces
+    )
+    return Layout("Pieces", columns, rows, named_by=2)
+
+
+def as_text(explanation: Explanation | PiecewiseExplanation) -> str:
     """Format the tables without colours, in lines of 120 characters."""
     page = io.StringIO()
     # Neither a notebook nor the environment may change what a string is.
     console = Console(
         file=page, width=_WIDTH, force_terminal=False, force_jupyter=False, legacy_windows=False, _environ={}
     )
-    console.print(for_terminal(explanation), highlight=False)
+    console.print(explanation, highlight=False)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines())
 
 

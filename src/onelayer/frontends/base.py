@@ -45,10 +45,16 @@ STEPS: dict[Hashable, Callable[[Any, ImageSpec], Step]] = {}
 SEQUENCES: dict[Hashable, Callable[[Any, ImageSpec], Sequence[Any]]] = {}
 """For kinds of transforms that are a sequence of others, functions that list these."""
 
-LEAVE = "Or use onelayer.compile(…, fullgraph=False), which leaves this transform to its library."
+Draw = Callable[[], object]
+"""Draws random numbers as a transform does, and drops them."""
+
+DRAWS: dict[Hashable, Callable[[Any], Sequence[Draw]]] = {}
+"""For kinds of transforms that draw random numbers though their result is fixed, functions that list what they draw."""
+
+LEAVE = "Or compile without fullgraph=True, which leaves this transform to its library."
 REGISTER = (
-    "Register a handler for it with onelayer.register, or use onelayer.compile(…, fullgraph=False), which calls it as "
-    "it is."
+    "Compile without fullgraph=True, which calls it as it is, between compiled neighbours; or register a handler for "
+    "it with onelayer.register."
 )
 
 # A subclass that overrides one of these does something else than its parent.
@@ -57,6 +63,17 @@ _BEHAVIOUR = ("__call__", "forward", "transform", "make_params", "get_params", "
 
 class UnsupportedTransformError(OnelayerError):
     """A transform that cannot be derived: random, not affine, unknown, or used in another way than its library's."""
+
+
+UNREADABLE = (OnelayerError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""Errors that come of transforms with arguments that no handler expects."""
+
+
+def unreadable(transform: Any, error: Exception) -> UnsupportedTransformError:
+    """Make the error for a transform whose handler failed on its arguments."""
+    return UnsupportedTransformError(
+        f"the arguments of {name_of(transform)} were not understood: {type(error).__name__}: {error}"
+    )
 
 
 def not_bit_exact(problem: str, expected: str) -> UnsupportedTransformError:
@@ -157,6 +174,38 @@ def register_sequence(*kinds: type | Callable[..., Any]) -> Callable[[MakeSequen
     return keep
 
 
+MakeDraws = TypeVar("MakeDraws", bound=Callable[[Any], Sequence[Draw]])
+
+
+def register_draws(*kinds: type) -> Callable[[MakeDraws], MakeDraws]:
+    """Decorate a function that lists what kinds of transforms draw each time that they are called.
+
+    Args:
+        kinds: Classes that have a handler.
+    """
+
+    def keep(make: MakeDraws) -> MakeDraws:
+        DRAWS.update(dict.fromkeys(kinds, make))
+        return make
+
+    return keep
+
+
+def draws_of(transforms: Sequence[Any], spec: ImageSpec) -> tuple[Draw, ...]:
+    """List what transforms draw, in order; none of them contains others but by a sequence that is registered.
+
+    Args:
+        transforms: The transforms, which can be derived.
+        spec: The image that arrives; its height and width mean nothing.
+    """
+    draws: list[Draw] = []
+    for transform in transforms:
+        kind = kind_of(transform)
+        draws += DRAWS[kind](transform) if kind in DRAWS else ()
+        draws += draws_of(SEQUENCES[kind](transform, spec), spec) if kind in SEQUENCES else ()
+    return tuple(draws)
+
+
 def _forget(kind: Hashable) -> None:
     ANY_SIZE.discard(kind)
     for registry in (HANDLERS, STEPS, SEQUENCES):
@@ -167,14 +216,24 @@ def _of_real_arithmetic(handler: RealHandler) -> RoundingHandler:
     @functools.wraps(handler)
     def handle(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
         stages, output = handler(transform, spec)
-        if rounding == "exact" and not all(_rounds_nothing(stage, spec) for stage in stages):
-            raise not_bit_exact(
-                "its rounding is not known, and its result",
-                "a transform whose every rounding is known, as uint8 images need by default",
-            )
+        if rounding == "exact":
+            require_no_rounding(stages, spec)
         return stages, output
 
     return handle
+
+
+def require_no_rounding(stages: Sequence[Stage], spec: ImageSpec) -> None:
+    """Refuse stages in real arithmetic that are not bit exact as they are.
+
+    Raises:
+        UnsupportedTransformError: If one of them computes values, which the original rounds in some way.
+    """
+    if not all(_rounds_nothing(stage, spec) for stage in stages):
+        raise not_bit_exact(
+            "its rounding is not known, and its result",
+            "a transform whose every rounding is known, as uint8 images need by default",
+        )
 
 
 def _rounds_nothing(stage: Stage, spec: ImageSpec) -> bool:
@@ -235,6 +294,11 @@ def nearest_kind(transform: Callable[..., Any], kinds: Callable[[type], bool]) -
     return None
 
 
+def has_hooks(transform: object) -> bool:
+    """Whether a module has hooks, which would be lost where it is not called."""
+    return bool(getattr(transform, "_forward_hooks", None) or getattr(transform, "_forward_pre_hooks", None))
+
+
 def kind_of(transform: Callable[..., Any]) -> Hashable:
     """Find the kind of a transform: the class, or the function, that a handler is registered for.
 
@@ -246,7 +310,7 @@ def kind_of(transform: Callable[..., Any]) -> Hashable:
     if isinstance(function, Hashable) and function in HANDLERS:
         return function
     patched = [name for name in _BEHAVIOUR if name in getattr(transform, "__dict__", {})]
-    if patched or getattr(transform, "_forward_hooks", None) or getattr(transform, "_forward_pre_hooks", None):
+    if patched or has_hooks(transform):
         raise UnsupportedTransformError(
             f"this {name_of(transform)} has {patched[0] if patched else 'hooks'} of its own, which would be lost",
             hint=REGISTER,

@@ -6,17 +6,30 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onelayer.algebra import Lookup, Program, Quantize, Shape, Stage
+from onelayer.algebra import Lookup, Program, Quantize, Range, Shape, Stage
+from onelayer.algebra.ranges import ranges_of
 from onelayer.errors import OnelayerError
-from onelayer.frontends.base import UnsupportedTransformError, function_of, name_of, nearest_kind, stages_of
+from onelayer.frontends.base import (
+    UNREADABLE,
+    UnsupportedTransformError,
+    function_of,
+    has_hooks,
+    name_of,
+    nearest_kind,
+    not_bit_exact,
+    stages_of,
+    unreadable,
+)
+from onelayer.frontends.probing import keeps_type
 from onelayer.image_spec import ImageSpec, RoundingMode
 from onelayer.memory_limits import refuse_impossible
 
 Transform = Callable[..., Any]
 """A transform, a function or a ``functools.partial`` of one, or a container of these."""
 
-CONTAINERS: dict[type, Callable[[Any], Iterable[Transform]]] = {}
-"""The transforms of a container in order, by its class. Front ends add theirs."""
+CONTAINERS: dict[type, Callable[[Any], Iterable[Transform] | None]] = {}
+"""The transforms of a container in order, by its class; None for a container that is a transform of its own. Front ends
+add theirs."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +106,22 @@ def derive_sequence(transforms: Sequence[Any], spec: ImageSpec, rounding: Roundi
     current = spec
     for index, transform in enumerate(transforms):
         try:
+            if spec.is_float and changes_its_image(transform):
+                raise UnsupportedTransformError(
+                    "it may change the image itself, in place", expected="inplace=False, or an image of bytes"
+                )
             added, output = stages_of(transform, current, rounding)
-            if added and output.container == "image" and returns_plain_tensors(transform):
+            is_wrapped = output.container == "image" and returns_plain_tensors(transform)
+            if is_wrapped and (added or not keeps_type(transform, current)):
                 output = replace(output, container="tensor")
             _check_shape(added, current, output)
             refuse_impossible("an image", output.shape, 1)
             if rounding == "fused":
                 _check_look_ups(stages, added)
-        except OnelayerError as error:
+            else:
+                check_conversion(spec, stages, current, added, output)
+        except UNREADABLE as raised:
+            error = raised if isinstance(raised, OnelayerError) else unreadable(transform, raised)
             raise UnsupportedTransformError(
                 error.problem,
                 expected=error.expected,
@@ -109,7 +130,7 @@ def derive_sequence(transforms: Sequence[Any], spec: ImageSpec, rounding: Roundi
                 stage=index,
                 shape=current.shape,
                 dtype=current.dtype,
-            ) from error
+            ) from raised
         indices = range(len(stages), len(stages) + len(added))
         steps.append(Step(name_of(transform), transform, index, indices, current, output))
         stages += added
@@ -130,10 +151,11 @@ def _flattened(transform: Transform) -> Iterator[Transform]:
     except UnsupportedTransformError:
         # A container that does more than its parent is a transform of its own, for which there may be a handler.
         kind = None
-    if kind is None:
+    parts = None if kind is None or has_hooks(transform) else CONTAINERS[kind](transform)
+    if parts is None:
         yield transform
         return
-    for part in CONTAINERS[kind](transform):
+    for part in parts:
         yield from _flattened(part)
 
 
@@ -142,6 +164,12 @@ def returns_plain_tensors(transform: Transform) -> bool:
     # The functions of v1 work through tensor operations, which do not keep the subclass.
     module = getattr(function_of(transform), "__module__", None) or type(transform).__module__
     return module.startswith("torchvision.transforms.") and not module.startswith("torchvision.transforms.v2")
+
+
+def changes_its_image(transform: Transform) -> bool:
+    """Whether a transform writes its result over the image that it gets."""
+    keywords = getattr(transform, "keywords", {})
+    return bool(keywords.get("inplace", getattr(transform, "inplace", False)))
 
 
 def _check_shape(stages: list[Stage], spec: ImageSpec, output: ImageSpec) -> None:
@@ -160,6 +188,35 @@ def _check_look_ups(before: list[Stage], added: list[Stage]) -> None:
             "a look-up table takes whole numbers, and without rounding the steps before it give others",
             hint="Put it before the steps that compute new values, or use rounding='exact'.",
         )
+
+
+def check_conversion(
+    first: ImageSpec, stages: Sequence[Stage], before: ImageSpec, added: Sequence[Stage], after: ImageSpec
+) -> None:
+    """Refuse a conversion of floats to bytes where values may lie beyond 0 … 255.
+
+    These saturate here; what PyTorch makes of them depends on the processor, and on their place in memory.
+
+    Args:
+        first: The image that enters the pipeline.
+        stages: Stages before the conversion.
+        before: The image that is converted.
+        added: Stages of the conversion.
+        after: The image that leaves it.
+
+    Raises:
+        UnsupportedTransformError: If it is not proved that they do not.
+    """
+    if not added or not before.is_float or after.is_float:
+        return
+    if not first.is_float:
+        *_, values = ranges_of([*stages, *added[:-1]], Range.of(first.shape[0], 0.0, 255.0))
+        if values.low.min() > -1 and values.high.max() < 256:
+            return
+    raise not_bit_exact(
+        f"a conversion from {before.dtype} to {after.dtype} of values that may lie beyond black and white",
+        "values that were bytes, and have stayed between black and white",
+    )
 
 
 def _hint(error: OnelayerError, transforms: Sequence[Any], spec: ImageSpec, rounding: RoundingMode) -> str:

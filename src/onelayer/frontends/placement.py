@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from onelayer.image_spec import ImageSpec, RoundingMode
@@ -205,6 +206,17 @@ class RealSums:
     in_float32: bool
     fused: bool
     saturates: bool
+
+
+class PilResult(IntEnum):
+    """What a transform that takes a PIL image and gives one returns. Of several transforms, the largest counts."""
+
+    SAME = 0
+    """The image itself."""
+    KEEPS_INFO = 1
+    """A new image with the ``info`` of the old one: EXIF data, color profile, resolution."""
+    NEW = 2
+    """A new image that knows nothing of the old one."""
 
 
 Window = tuple[int, int, int, int, int, int]

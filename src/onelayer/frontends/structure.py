@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,18 @@ import numpy as np
 from onelayer.algebra import Clamp, Program, Quantize, Separable, Stage
 from onelayer.algebra.operator import FloatArray
 from onelayer.errors import OnelayerError
-from onelayer.frontends.base import ANY_SIZE, SEQUENCES, STEPS, kind_of, name_of, stages_of
-from onelayer.frontends.derivation import returns_plain_tensors
+from onelayer.frontends.base import ANY_SIZE, SEQUENCES, STEPS, UNREADABLE, kind_of, name_of, stages_of
+from onelayer.frontends.derivation import changes_its_image, check_conversion, returns_plain_tensors
 from onelayer.frontends.placement import (
     CROP,
     CROP_MIDDLE,
+    FRAME,
     MOVE,
     NUMBERS,
     PAD,
     RESIZE_LONG,
     RESIZE_TO,
+    PilResult,
     Placed,
     RealSums,
     Size,
@@ -31,6 +34,7 @@ from onelayer.frontends.placement import (
     Sums,
     place,
 )
+from onelayer.frontends.probing import keeps_type, pil_result
 from onelayer.image_spec import ImageSpec, RoundingMode
 
 
@@ -48,6 +52,7 @@ class Structure:
         input_spec: The image that arrives; its height and width mean nothing.
         output_spec: The image that leaves; its height and width mean nothing.
         rounding: ``exact`` if every rounding of the original is in it, ``fused`` if it is in real arithmetic.
+        of_pil: What the transforms other than the steps return for a PIL image.
     """
 
     steps: tuple[Step, ...]
@@ -58,6 +63,7 @@ class Structure:
     input_spec: ImageSpec
     output_spec: ImageSpec
     rounding: RoundingMode
+    of_pil: PilResult
 
     @property
     def only_copies(self) -> bool:
@@ -86,22 +92,54 @@ class Structure:
         numbers = [0] * NUMBERS
         return Placed.of(numbers) if min(height, width) > 0 and place(self.moves, height, width, numbers) else None
 
+    def pil_result(self, placed: Placed, height: int, width: int) -> PilResult:
+        """Return what the original returns for a PIL image.
+
+        Args:
+            placed: The place of the image in the result.
+            height: Rows of the image.
+            width: Columns of the image.
+        """
+        # A padding pastes into a new image, also where it adds nothing; a crop beyond the image does not.
+        if self.of_pil is PilResult.NEW or PAD in self._kinds or self._is_padded(placed.frame, height, width):
+            return PilResult.NEW
+        only_resizes = max(self._kinds, default=RESIZE_TO) <= RESIZE_LONG
+        stays = only_resizes and (placed.height, placed.width) == (height, width)
+        return self.of_pil if stays else PilResult.KEEPS_INFO
+
+    @cached_property
+    def _kinds(self) -> set[int]:
+        return set(self.moves[::MOVE])
+
+    def _is_padded(self, frame: int, height: int, width: int) -> bool:
+        """Whether the step that made a frame, or one before it, is a crop from the middle, which pads."""
+        while frame >= 0 and CROP_MIDDLE in self._kinds:
+            if self.moves[MOVE * frame] == CROP_MIDDLE:
+                return True
+            numbers = [0] * NUMBERS
+            place(self.moves[: MOVE * frame], height, width, numbers)
+            frame = numbers[FRAME]
+        return False
+
 
 _ROUNDED_FLOATS = "floating point images are rounded as the original rounds them"
 
 
 class _Draft:
     def __init__(self, spec: ImageSpec, rounding: RoundingMode) -> None:
-        self.spec = spec
+        self.first = self.spec = spec
         self.rounding = rounding
         self.steps: list[tuple[Step, int, ImageSpec]] = []
         self.moves: list[int] = []
         self.stages: list[Stage] = []
         self.sums: Sums | RealSums | None = None
+        self.of_pil = PilResult.SAME
 
     def add(self, transform: Any) -> str | None:
         """Add a transform, or return the reason why it cannot be stated for every size."""
         kind, before = kind_of(transform), self.spec
+        if self.first.is_float and changes_its_image(transform):
+            return f"{name_of(transform)} may change the image itself, in place"
         if kind in SEQUENCES:
             for part in SEQUENCES[kind](transform, self.spec):
                 if (reason := self.add(part)) is not None:
@@ -134,9 +172,13 @@ class _Draft:
         if kind not in ANY_SIZE:
             return f"what {name_of(transform)} does depends on the size in another way than by crops, resizes and flips"
         added, output = stages_of(transform, self.spec, self.rounding)
-        if added and output.container == "image" and returns_plain_tensors(transform):
+        is_wrapped = output.container == "image" and returns_plain_tensors(transform)
+        if is_wrapped and (added or not keeps_type(transform, before)):
             output = replace(output, container="tensor")
+        if self.rounding == "exact":
+            check_conversion(self.first, self.stages, before, added, output)
         self.stages += added
+        self.of_pil = max(self.of_pil, pil_result(transform, before, output))
         self.spec = output
         return None
 
@@ -170,12 +212,14 @@ def structure_of(transforms: Sequence[Any], spec: ImageSpec, rounding: RoundingM
                 return reason
         draft.round_at_the_end()
         fills = tuple(draft.fill(*step) for step in draft.steps)
-    except OnelayerError as error:
+    except UNREADABLE as error:
         # Derived for the size of the image that comes, it says the same with the size, or has found a way.
-        return error.problem
+        return error.problem if isinstance(error, OnelayerError) else f"{type(error).__name__}: {error}"
     steps = tuple(step for step, _, _ in draft.steps)
     pixels = Program(spec.shape, tuple(draft.stages))
-    structure = Structure(steps, tuple(draft.moves), draft.sums, pixels, fills, spec, draft.spec, rounding)
+    structure = Structure(
+        steps, tuple(draft.moves), draft.sums, pixels, fills, spec, draft.spec, rounding, draft.of_pil
+    )
     if spec.is_float and rounding == "exact" and not structure.only_copies:
         return _ROUNDED_FLOATS
     return structure

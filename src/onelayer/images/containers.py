@@ -20,6 +20,17 @@ Image = torch.Tensor | PIL.Image.Image | NDArray[Any]
 
 EXPECTED = "a tensor [..., C, H, W], a PIL image, an array [..., H, W, C], or a list of these"
 
+
+_WIDE = (
+    "Its values do not fit into bytes, and .convert('RGB') would cut them off: make a tensor of it with "
+    "v2.functional.pil_to_tensor, or scale it before."
+)
+
+
+class NoImageError(OnelayerError):
+    """A value that is no image, or an image without pixels, or of a dtype or mode that nothing is compiled for."""
+
+
 _DTYPES = {
     torch.uint8: "uint8",
     torch.float16: "float16",
@@ -42,15 +53,15 @@ def spec_of(image: Image) -> ImageSpec:
     """Return the spec of an image, or of each image of a batch.
 
     Raises:
-        OnelayerError: If ``image`` is no image, has no pixels, or is of a dtype or mode that no transform takes.
+        NoImageError: If ``image`` is no image, has no pixels, or is of a dtype or mode that no transform takes.
     """
     if isinstance(image, PIL.Image.Image):
         channels = {"L": 1, "RGB": 3}.get(image.mode)
         if channels is None:
-            raise OnelayerError(
+            raise NoImageError(
                 f"a PIL image of mode {image.mode} was given",
                 expected="mode RGB or L",
-                hint="Convert it with .convert('RGB') before.",
+                hint=_WIDE if image.mode.startswith(("I", "F")) else "Convert it with .convert('RGB') before.",
             )
         return _checked((channels, image.height, image.width), "uint8", "pil")
     if isinstance(image, tv_tensors.TVTensor) and not isinstance(image, tv_tensors.Image):
@@ -70,21 +81,21 @@ def spec_of(image: Image) -> ImageSpec:
     raise _no_image(type(image).__name__)
 
 
-def _no_image(what: str) -> OnelayerError:
-    return OnelayerError(f"{what} was given as an image", expected=EXPECTED)
+def _no_image(what: str) -> NoImageError:
+    return NoImageError(f"{what} was given as an image", expected=EXPECTED)
 
 
 @lru_cache(maxsize=256)
 def _checked(shape: Any, dtype: Any, container: Container, dtype_text: str = "") -> ImageSpec:
     if dtype is None:
-        raise OnelayerError(
+        raise NoImageError(
             "an image of this dtype was given",
             expected="uint8 or floating point",
             hint="Convert it, for example with v2.functional.to_dtype.",
             dtype=dtype_text,
         )
     if min(shape) < 1:
-        raise OnelayerError("an image without pixels was given", expected="height and width of at least 1", shape=shape)
+        raise NoImageError("an image without pixels was given", expected="height and width of at least 1", shape=shape)
     return ImageSpec(shape, dtype, container)
 
 
@@ -159,7 +170,8 @@ def image_of(pixels: torch.Tensor, spec: ImageSpec) -> Image:
         case "tensor":
             return pixels
         case "image":
-            wrapped: torch.Tensor = tv_tensors.Image(pixels)
+            # The constructor would move it to the default device.
+            wrapped: torch.Tensor = pixels.as_subclass(tv_tensors.Image)
             return wrapped
         case "pil":
             made: PIL.Image.Image = F.to_pil_image(pixels)

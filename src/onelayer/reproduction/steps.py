@@ -395,7 +395,7 @@ def _derived(pipeline: Pipeline) -> dict[str, nn.Module]:
         derive(pipeline.transform, ImageSpec(pipeline.input_shape, "float32", "tensor"))
     except UnsupportedTransformError:
         return {}
-    return {"derived": compile_transforms(pipeline.transform)}
+    return {"derived": compile_transforms(pipeline.transform, fullgraph=True)}
 
 
 def _layer_in(path: Path, pipeline: Pipeline) -> DenseLayer:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from onelayer.selfcheck.checking import FamilyResult, SelfcheckRecord, check, table
-from onelayer.selfcheck.families import FAMILIES
+from onelayer.selfcheck.pieces import FAMILIES
 
 __all__ = ["FAMILIES", "FamilyResult", "SelfcheckRecord", "check", "table"]

@@ -11,15 +11,19 @@ import PIL.Image
 import torch
 from pydantic import Field
 from rich.table import Table
+from torch.utils._pytree import tree_flatten
 
 from onelayer.backends import choose
 from onelayer.environment import current_environment
 from onelayer.errors import OnelayerError
 from onelayer.images.containers import spec_of
-from onelayer.layer import OneLayer, lowering_target
+from onelayer.layer import OneLayer
 from onelayer.layer import compile as compiled
+from onelayer.plans import lowering_target
+from onelayer.random_state import unchanged_random_state
 from onelayer.records import Environment, Part, Record
-from onelayer.selfcheck.families import FAMILIES, Case
+from onelayer.selfcheck.families import Case
+from onelayer.selfcheck.pieces import FAMILIES, STATES
 
 FLOAT_TOLERANCE = 1e-5
 """Largest difference of floating point results from the original's that counts as rounding, for values up to 1. Sums
@@ -94,8 +98,10 @@ def _compared(case: Case) -> str | None:
 
     Both ways of the layer are compared: that for images of every size, where the pipeline has one, and the program.
     """
+    if not case.is_whole:
+        return _compared_in_pieces(case)
     original = case.transform(case.image)
-    layer = compiled(case.transform, rounding=case.rounding)
+    layer = compiled(case.transform, rounding=case.rounding, fullgraph=True)
     try:
         result, of_program = layer(case.image), layer.apply_program(case.image)
     except OnelayerError as error:
@@ -125,6 +131,43 @@ def _distance(result: torch.Tensor, original: torch.Tensor) -> str | None:
     furthest = float((result - original).abs().max())
     scale = max(1.0, float(original.abs().max()))
     return None if furthest <= FLOAT_TOLERANCE * scale else f"values differ by up to {furthest:g}"
+
+
+def _compared_in_pieces(case: Case) -> str | None:
+    """Describe how the outcome of a layer differs: its result, the state of the generator, or the kind of its error."""
+    layer = compiled(case.transform, rounding="exact")
+    with STATES[case.state]():
+        outcomes = [_outcome(function, (case.image, *case.others)) for function in (layer, case.transform)]
+    (ours, our_state), (theirs, their_state) = outcomes
+    if isinstance(theirs, Exception) or isinstance(ours, Exception):
+        difference = None if type(ours) is type(theirs) else f"{ours!r} in place of {theirs!r}"
+    else:
+        (our_parts, our_tree), (their_parts, their_tree) = tree_flatten(ours), tree_flatten(theirs)
+        is_alike = our_tree == their_tree
+        found = (_difference_of_parts(*pair) for pair in zip(our_parts, their_parts, strict=False))
+        difference = next((each for each in found if each is not None), None) if is_alike else f"a {our_tree}"
+        if difference is None and not torch.equal(our_state, their_state):
+            difference = "another state of the generator"
+    return None if difference is None else f"{_described(case)}: {difference}"
+
+
+def _outcome(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Any, torch.Tensor]:
+    with unchanged_random_state():
+        torch.manual_seed(1)
+        try:
+            with warnings.catch_warnings():
+                # torchvision's, which the original and the layer give alike.
+                warnings.simplefilter("ignore")
+                result = function(*inputs)
+        except Exception as error:  # noqa: BLE001 - whatever the original raises, the layer has to raise
+            result = error
+        return result, torch.get_rng_state()
+
+
+def _difference_of_parts(our: Any, their: Any) -> str | None:
+    if isinstance(their, torch.Tensor | PIL.Image.Image | np.ndarray):
+        return difference_of(our, their)
+    return None if type(our) is type(their) and our == their else f"{our!r} in place of {their!r}"
 
 
 def difference_of(result: Any, original: Any) -> str | None:
@@ -157,7 +200,9 @@ def _array(image: Any) -> Any:
 def _described(case: Case) -> str:
     image = case.image
     strides = f", strides {image.stride()}" if isinstance(image, torch.Tensor) else ""
-    return f"{' '.join(repr(case.transform).split())} of {_kind(image)}{strides}"
+    others = f", with {', '.join(type(other).__name__ for other in case.others)}" if case.others else ""
+    state = "" if case.state == "usual" else f", under {case.state}"
+    return f"{' '.join(repr(case.transform).split())} of {_kind(image)}{strides}{others}{state}"
 
 
 def table(record: SelfcheckRecord) -> Table:

@@ -40,11 +40,17 @@ class Case:
         image: A tensor or a PIL image.
         rounding: ``exact`` where the layer has the original's bits; ``fused`` where it has its values up to float32
             rounding, and the bits of its own program.
+        others: Other parts of the sample, behind the image.
+        state: Name of the state that PyTorch is in; see :data:`onelayer.selfcheck.pieces.STATES`.
+        is_whole: Whether the transform is to be compiled as a whole.
     """
 
     transform: Any
     image: Any
     rounding: RoundingMode = "exact"
+    others: tuple[Any, ...] = ()
+    state: str = "usual"
+    is_whole: bool = True
 
 
 Family = Callable[[Generator], Case]
@@ -267,21 +273,3 @@ def float32_weights(rng: Generator) -> Case:
     image, to = _one_axis(rng, 255 * np.eye(n_in, dtype=np.uint8), 1, n_out)
     resize = v2.Resize(to, _mode(str(rng.choice(_ANTIALIASED[:2]))), antialias=True)
     return Case(v2.Compose([v2.ToDtype(torch.float32, scale=True), resize]), as_tensor(rng, image))
-
-
-FAMILIES: dict[str, tuple[Family, int]] = {
-    "PyTorch's resize of bytes": (torch_resize_of_bytes, 3),
-    "PyTorch's resize in float32": (torch_resize_in_float32, 2),
-    "Pillow's resize": (pillow_resize, 3),
-    "luma": (luma, 1),
-    "conversion to floating point": (conversion, 1),
-    "functions of single values": (function_of_values, 1),
-    "copies: crop, flip, pad, nearest": (copying, 1),
-    "presets of torchvision's weights": (preset, 2),
-    "whole pipelines": (pipeline, 6),
-    "floating point, up to rounding": (float_pipeline, 3),
-    "thresholds of Pillow's sums": (pillow_threshold, 1),
-    "thresholds of PyTorch's sums of bytes": (torch_threshold, 1),
-    "weights of PyTorch's sums in float32": (float32_weights, 1),
-}
-"""Name of each family → how to draw a case, and its share of the cases."""

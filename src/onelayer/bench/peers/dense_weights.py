@@ -63,4 +63,4 @@ def ends_in_bytes(work: Work, dtype: torch.dtype) -> bool:
 def _program(work: Work, shape: Shape, dtype: torch.dtype) -> Program:
     # A view of one value: nothing is computed with it.
     spec = spec_of(torch.zeros(1, dtype=dtype).expand(shape))
-    return compile_transforms(work.transform, rounding="fused").program(spec).program
+    return compile_transforms(work.transform, fullgraph=True, rounding="fused").program(spec).program

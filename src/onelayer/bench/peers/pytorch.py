@@ -138,12 +138,12 @@ def refuse_without_compiler(_work: object, _images: Images) -> str | None:
 
 def onelayer_default(work: HasTransform, _images: Images, _device: torch.device) -> TensorFunction:
     """Apply the layer that ``onelayer.compile`` makes by default: of uint8 images torchvision's result in every bit."""
-    return compile_transforms(work.transform)
+    return compile_transforms(work.transform, fullgraph=True)
 
 
 def onelayer_fused(work: HasTransform, _images: Images, _device: torch.device) -> TensorFunction:
     """Apply the layer in real arithmetic, rounded once."""
-    return compile_transforms(work.transform, rounding="fused")
+    return compile_transforms(work.transform, fullgraph=True, rounding="fused")
 
 
 def refuse_floats(_work: object, images: Images) -> str | None:
@@ -153,7 +153,7 @@ def refuse_floats(_work: object, images: Images) -> str | None:
 
 def onelayer_into_memory(work: HasTransform, images: Images, device: torch.device) -> TensorFunction:
     """Apply the layer with fused rounding, writing every result to the same memory (``out=``)."""
-    layer = compile_transforms(work.transform, rounding="fused")
+    layer = compile_transforms(work.transform, fullgraph=True, rounding="fused")
 
     @cache
     def memory(batch: torch.Size) -> torch.Tensor:
@@ -165,7 +165,7 @@ def onelayer_into_memory(work: HasTransform, images: Images, device: torch.devic
 
 def onelayer_in_pytorch(work: HasTransform, _images: Images, _device: torch.device) -> TensorFunction:
     """Apply the layer in plain PyTorch, with fused rounding: what runs where no kernel can."""
-    return compile_transforms(work.transform, rounding="fused", backend="torch")
+    return compile_transforms(work.transform, fullgraph=True, rounding="fused", backend="torch")
 
 
 def dense_product(work: Work, images: Images, device: torch.device) -> TensorFunction:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from onelayer.frontends.torchvision import (  # noqa: F401
     color,
     composed,
+    draws,
     dtype,
     geometry,
     multicrop,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ from onelayer.frontends.base import Derivation, arguments, function_of, not_bit_
 from onelayer.frontends.torchvision.random import deterministic
 from onelayer.frontends.torchvision.rounding_rules import PILLOW_LUMA, TENSOR_LUMA, torch_float32
 from onelayer.image_spec import CONTAINER_NAMES, ImageSpec, RoundingMode
+from onelayer.random_state import unchanged_random_state
 
 
 def mix_channels(spec: ImageSpec, channel: Any, bias: Any) -> Derivation:
@@ -90,6 +91,9 @@ def _luma(spec: ImageSpec, channels: int, rounding: RoundingMode, version: Liter
         return [*stages, Quantize("half_up")], output
     if spec.dtype not in ("uint8", "float32"):
         raise not_bit_exact(f"the luma of {spec.dtype} values", "uint8 or float32")
+    if spec.dtype == "uint8" and torch.get_default_dtype() != torch.float32:
+        # Bytes times a number are of the default dtype.
+        raise not_bit_exact(f"the luma of bytes in {torch.get_default_dtype()}", "a default dtype of float32")
     starts, counts = np.zeros(channels, np.int64), np.full(channels, 3)
     taps = Taps(3, starts, counts, np.tile(np.array(weights, np.float32), (channels, 1)))
     _, height, width = spec.shape
@@ -124,6 +128,8 @@ def normalize(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Deriva
 def _per_channel(spec: ImageSpec, name: str, numbers: Any) -> FloatArray:
     values = np.atleast_1d(np.asarray(numbers, dtype=np.float64))
     channels = spec.shape[0]
+    if values.ndim == 3 and values.shape[1:] == (1, 1):
+        values = values[:, 0, 0]
     if values.shape not in ((1,), (channels,)):
         raise OnelayerError(
             f"a {name} of {values.size} numbers for {channels} channels",
@@ -273,10 +279,9 @@ def byte_table(transform: Any, spec: ImageSpec, output: ImageSpec) -> list[Stage
     Raises:
         OnelayerError: If the transform refuses such images.
     """
-    # A transform with a probability of 1 draws a number nevertheless.
-    random_state = torch.random.fork_rng(devices=[]) if hasattr(transform, "p") else nullcontext()
     try:
-        with random_state:
+        # A transform with a probability of 1 draws a number nevertheless.
+        with unchanged_random_state():
             result = transform(_every_byte(spec, output))
     except (TypeError, ValueError, RuntimeError) as error:
         raise OnelayerError(f"torchvision refuses it: {error}", expected="arguments for such an image") from error
@@ -285,8 +290,50 @@ def byte_table(transform: Any, spec: ImageSpec, output: ImageSpec) -> list[Stage
     return [] if lookup.is_identity and not output.is_float else [lookup]
 
 
-def _every_byte(spec: ImageSpec, output: ImageSpec) -> Any:
-    values = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).repeat(spec.shape[0], 1, 1)
+def register_table(*kinds: type | Callable[..., Any]) -> None:
+    """Register transforms that change each value alone: called on every byte, they say all that they do to bytes.
+
+    Of images of bytes a table of 256 values per channel is filled by calling the transform, so that the result is its
+    own bit for bit, also where it is floating point. Images of floats and arrays are left to the transform.
+
+    Args:
+        kinds: As in :func:`onelayer.register`; of deterministic transforms.
+    """
+
+    @register(*kinds, any_size=True)
+    def handle(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG001 - of both
+        if spec.is_float or spec.container == "numpy":
+            raise not_bit_exact(
+                f"a function of {spec.dtype} values in {CONTAINER_NAMES[spec.container]}",
+                "bytes in a tensor or a PIL image: there are 256 of them",
+            )
+        with unchanged_random_state():
+            every, half = (transform(image) for image in (_every_byte(spec, spec), _every_byte(spec, spec, 2)))
+        output = _spec_like(every, spec)
+        table, dark = _values(every, spec.shape[0]), _values(half, spec.shape[0])
+        if not np.array_equal(table[:, np.arange(256) // 2], dark, equal_nan=True):
+            raise OnelayerError(
+                "it is registered by a table, and what it does to a value depends on others",
+                expected="a transform that changes each value alone",
+                hint="Register a handler, or none: then it is called as it is.",
+            )
+        return byte_table(transform, spec, output), output
+
+
+def _spec_like(image: Any, spec: ImageSpec) -> ImageSpec:
+    """Return the spec of an image that a transform has made, with the shape of another."""
+    if isinstance(image, PIL.Image.Image):
+        return replace(spec, container="pil", dtype="uint8")
+    return replace(
+        spec,
+        container="image" if isinstance(image, tv_tensors.Image) else "tensor",
+        dtype=str(image.dtype).removeprefix("torch."),  # type: ignore[arg-type]  # it is checked there
+    )
+
+
+def _every_byte(spec: ImageSpec, output: ImageSpec, divisor: int = 1) -> Any:
+    numbers = torch.arange(256, dtype=torch.uint8, device="cpu") // divisor
+    values = numbers.reshape(1, 16, 16).repeat(spec.shape[0], 1, 1)
     if spec.container == "pil":
         return f1.to_pil_image(values)
     if spec.container == "image":

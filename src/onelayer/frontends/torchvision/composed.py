@@ -10,7 +10,7 @@ from torch import nn
 from torchvision import transforms as v1
 from torchvision.transforms import functional as f1
 from torchvision.transforms import v2
-from torchvision.transforms._presets import ImageClassification
+from torchvision.transforms._presets import ImageClassification, ObjectDetection, SemanticSegmentation
 
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import register_sequence
@@ -41,12 +41,35 @@ def image_classification(transform: Any, spec: ImageSpec) -> list[Any]:
     resize = partial(
         f1.resize, size=transform.resize_size, interpolation=transform.interpolation, antialias=transform.antialias
     )
+    crop = partial(f1.center_crop, output_size=transform.crop_size)
+    return [*_as_floats(spec, [resize, crop]), partial(f1.normalize, mean=transform.mean, std=transform.std)]
+
+
+@register_sequence(SemanticSegmentation)
+def semantic_segmentation(transform: Any, spec: ImageSpec) -> list[Any]:
+    """List ``weights.transforms()`` of the segmentation models."""
+    if transform.resize_size is None:
+        raise OnelayerError("a preset for segmentation without a size to resize to", expected="a size")
+    resize = partial(
+        f1.resize, size=transform.resize_size, interpolation=transform.interpolation, antialias=transform.antialias
+    )
+    return [*_as_floats(spec, [resize]), partial(f1.normalize, mean=transform.mean, std=transform.std)]
+
+
+@register_sequence(ObjectDetection)
+def object_detection(_: Any, spec: ImageSpec) -> list[Any]:
+    """List ``weights.transforms()`` of the detection models."""
+    if spec.container == "image" and spec.dtype == "float32":
+        raise OnelayerError("a tv_tensors.Image of float32 comes back as it is", expected="an image of another dtype")
+    return _as_floats(spec, [])
+
+
+def _as_floats(spec: ImageSpec, first: list[Any]) -> list[Any]:
+    """List what presets do before they normalize, with the transforms that come first."""
     is_pil = spec.container == "pil"
     return [
         *([] if is_pil else [v2.ToImage(), v2.ToPureTensor()]),
-        resize,
-        partial(f1.center_crop, output_size=transform.crop_size),
+        *first,
         *([f1.pil_to_tensor] if is_pil else []),
         partial(f1.convert_image_dtype, dtype=torch.float32),
-        partial(f1.normalize, mean=transform.mean, std=transform.std),
     ]

@@ -70,7 +70,8 @@ def to_tensor_v1(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Der
 
 def _to_tensor(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     # An array of floats keeps its dtype and its values.
-    dtype: PixelType = spec.dtype if spec.is_float else "float32"
+    default: PixelType = str(torch.get_default_dtype()).removeprefix("torch.")  # type: ignore[assignment]
+    dtype = spec.dtype if spec.is_float else default
     output = replace(spec, container="tensor", dtype=dtype)
     return _converted(transform, spec, output, scale=True, rounding=rounding)
 
@@ -106,7 +107,7 @@ def to_dtype(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivat
     dtype, scale = arguments(transform, "dtype", "scale")
     if spec.container == "pil":
         return _pil_stays(transform, v2.ToDtype, spec)
-    return _to_dtype(transform, spec, _dtype_of_images(dtype), scale, rounding)
+    return _to_dtype(transform, spec, _dtype_for(dtype, scale, spec), scale, rounding)
 
 
 @register(v2.ConvertImageDtype, any_size=True)
@@ -133,19 +134,25 @@ def _pil_stays(transform: Any, kind: type, spec: ImageSpec) -> Derivation:
     return [], spec
 
 
-def _dtype_of_images(dtype: Any) -> torch.dtype | None:
-    """Read the dtype for images, where a dictionary names it by type."""
+def _dtype_for(dtype: Any, scale: bool, spec: ImageSpec) -> torch.dtype | None:
+    """Read the dtype for images of a spec, where a dictionary names it by type."""
     if not isinstance(dtype, dict):
         known: torch.dtype = dtype
         return known
-    named = {dtype.get(kind, dtype.get("others", "missing")) for kind in (torch.Tensor, tv_tensors.Image)}
+    # Arrays are images here, of no type that the dictionary could name.
+    kinds = {"tensor": [torch.Tensor], "image": [tv_tensors.Image]}.get(
+        spec.container, [torch.Tensor, tv_tensors.Image]
+    )
+    named = {dtype.get(kind, dtype.get("others", "missing")) for kind in kinds}
     if len(named) != 1 or "missing" in named:
         raise OnelayerError(
-            "its dictionary does not give plain tensors and tv_tensors.Image the same dtype",
+            f"its dictionary does not give {CONTAINER_NAMES[spec.container]} one dtype",
             expected="one dtype for images",
             hint="Give a torch.dtype instead of the dictionary.",
         )
     only: torch.dtype | None = named.pop()
+    if only is None and scale:
+        raise OnelayerError("it warns that images stay as they are", expected="scale=False, or a dtype for images")
     return only
 
 

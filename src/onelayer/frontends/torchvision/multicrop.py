@@ -14,7 +14,16 @@ from torchvision.transforms.v2 import functional as f2
 
 from onelayer.algebra import AxisMap
 from onelayer.errors import OnelayerError
-from onelayer.frontends.base import Derivation, UnsupportedTransformError, arguments, function_of, register
+from onelayer.frontends.base import (
+    UNREADABLE,
+    Derivation,
+    UnsupportedTransformError,
+    arguments,
+    function_of,
+    name_of,
+    register,
+    unreadable,
+)
 from onelayer.frontends.derivation import Derived, Step, Transform, derive_sequence
 from onelayer.frontends.torchvision.geometry import CenterCrop, WindowCrop, map_axes
 from onelayer.image_spec import CONTAINER_NAMES, ImageSpec, RoundingMode
@@ -76,9 +85,12 @@ def derive_outputs(transforms: Sequence[Transform], spec: ImageSpec, rounding: R
     join = next((index for index in range(fork + 1, len(transforms)) if _stacks(transforms[index])), None)
     end = len(transforms) if join is None else join
     rest = transforms[fork + 1 :] if join is None else [*transforms[fork + 1 : join], Stack(), *transforms[join + 1 :]]
-    each = tuple(
-        derive_sequence([*transforms[:fork], crop, *rest], spec, rounding) for crop in _crops(transforms[fork])
-    )
+    try:
+        crops = _crops(transforms[fork])
+    except UNREADABLE as error:
+        problem = unreadable(transforms[fork], error).problem
+        raise UnsupportedTransformError(problem, transform=name_of(transforms[fork]), stage=fork) from error
+    each = tuple(derive_sequence([*transforms[:fork], crop, *rest], spec, rounding) for crop in crops)
     for step in each[0].steps[fork + 1 : end]:
         _require_each(transforms[step.index], step)
     return DerivedOutputs(each, "tuple" if join is None else "stacked")

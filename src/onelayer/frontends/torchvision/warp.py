@@ -22,9 +22,16 @@ from onelayer.algebra import ChannelMap, Clamp, Separable, SpatialSparse, Stage
 from onelayer.algebra.operator import FloatArray
 from onelayer.algebra.sampling import sampled, selection
 from onelayer.errors import OnelayerError
-from onelayer.frontends.base import Derivation, arguments, function_of, register
+from onelayer.frontends.base import (
+    Derivation,
+    arguments,
+    function_of,
+    not_bit_exact,
+    register,
+    require_no_rounding,
+)
 from onelayer.frontends.torchvision.random import deterministic, is_random, single_value
-from onelayer.image_spec import ImageSpec
+from onelayer.image_spec import ImageSpec, RoundingMode
 
 _WINDOWS = {
     v2.InterpolationMode.NEAREST: 1,
@@ -38,19 +45,20 @@ _FIXED = "Give ranges of one value, as in degrees=(30, 30), or functools.partial
 
 
 @register(f1.rotate, f2.rotate, f1.affine, f2.affine, f1.perspective, f2.perspective)
-def warp_function(transform: Any, spec: ImageSpec) -> Derivation:
+def warp_function(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Derive one of the functions, with its arguments as keywords."""
     function = function_of(transform)
     names = tuple(inspect.signature(function).parameters)[1:]
-    return _warped(spec, function, **dict(zip(names, arguments(transform, *names), strict=True)))
+    return _warped(spec, rounding, function, **dict(zip(names, arguments(transform, *names), strict=True)))
 
 
 @register(v1.RandomRotation, v2.RandomRotation)
-def rotation(transform: Any, spec: ImageSpec) -> Derivation:
+def rotation(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Derive a rotation by one angle."""
     interpolation, expand, center, fill = arguments(transform, "interpolation", "expand", "center", "fill")
     return _warped(
         spec,
+        rounding,
         f1.rotate if isinstance(transform, v1.RandomRotation) else f2.rotate,
         angle=single_value("degrees", transform.degrees, _FIXED),
         interpolation=interpolation,
@@ -61,7 +69,7 @@ def rotation(transform: Any, spec: ImageSpec) -> Derivation:
 
 
 @register(v1.RandomAffine, v2.RandomAffine)
-def affine(transform: Any, spec: ImageSpec) -> Derivation:
+def affine(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
     """Derive an affine map of one angle, one scale and one shear, without translation."""
     scale, shear = transform.scale, transform.shear or (0.0, 0.0)
     if any(transform.translate or ()):
@@ -69,6 +77,7 @@ def affine(transform: Any, spec: ImageSpec) -> Derivation:
     interpolation, center, fill = arguments(transform, "interpolation", "center", "fill")
     return _warped(
         spec,
+        rounding,
         f1.affine if isinstance(transform, v1.RandomAffine) else f2.affine,
         angle=single_value("degrees", transform.degrees, _FIXED),
         translate=(0, 0),
@@ -87,7 +96,17 @@ def perspective(_: Any, spec: ImageSpec) -> Derivation:  # noqa: ARG001 - for an
     raise is_random("it draws its corners", _FIXED)
 
 
-def _warped(spec: ImageSpec, function: Callable[..., Any], **keywords: Any) -> Derivation:
+def _warped(spec: ImageSpec, rounding: RoundingMode, function: Callable[..., Any], **keywords: Any) -> Derivation:
+    """Derive one of torchvision's functions, bit for bit where that is asked for; see :func:`_sampled`."""
+    stages, output = _sampled(spec, function, **keywords)
+    if rounding == "exact":
+        require_no_rounding(stages, spec)
+        if spec.is_float and _WINDOWS[_check_interpolation(keywords["interpolation"])] > 1:
+            raise not_bit_exact("a warp of floats that weighs pixels", "nearest neighbours, or bytes that are copied")
+    return stages, output
+
+
+def _sampled(spec: ImageSpec, function: Callable[..., Any], **keywords: Any) -> Derivation:
     """Derive one of torchvision's functions that sample an image at the points of a grid.
 
     Weights are those that torchvision computes for such an image, in float32 but for float64 images. Copies of pixels

@@ -1,0 +1,239 @@
+"""Layers of which some transforms are not compiled: the same result, and the same rounding, in pieces."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from torchvision import transforms as v1
+from torchvision.models import ResNet18_Weights
+from torchvision.transforms import functional as F
+from torchvision.transforms import v2
+
+import onelayer
+from onelayer import OnelayerError
+from onelayer.selfcheck.checking import difference_of
+
+IMAGE = torch.rand(3, 40, 31, generator=torch.Generator().manual_seed(0))
+
+
+def darker(image: torch.Tensor) -> torch.Tensor:
+    return image.square()
+
+
+def stacked(images: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    return torch.stack(images)
+
+
+UNKNOWN: dict[str, Any] = {
+    "in the middle": v2.Compose(
+        [v2.Resize(20), v2.CenterCrop(12), darker, v2.Normalize([0.5], [0.25]), v2.Grayscale()]
+    ),
+    "first": v2.Compose([darker, v2.Resize(20)]),
+    "last": v2.Compose([v2.Resize(20), v2.Compose([v2.Grayscale(), darker])]),
+    "alone": darker,
+    "none": v2.Compose([v2.Resize(20), v2.Grayscale()]),
+    "two in a row": v1.Compose([v1.Resize(20), darker, darker, v1.Resize(9)]),
+    "of crops": v2.Compose([v2.Resize(20), v2.FiveCrop(12), stacked, v2.Normalize([0.5], [0.25])]),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_unknown_transforms_stay(name: str) -> None:
+    transform = UNKNOWN[name]
+    layer = onelayer.compile(transform)
+    for image in (IMAGE, IMAGE.expand(2, -1, -1, -1)[..., :29]):
+        torch.testing.assert_close(layer(image), transform(image), rtol=0, atol=1e-5)
+
+
+def test_random_transforms_draw_as_before() -> None:
+    transform = v2.Compose([v2.Resize(20), v2.RandomErasing(p=0.5), v2.Resize(9), v2.RandomRotation(30)])
+    layer = onelayer.compile(transform)
+    for seed in range(8):
+        torch.manual_seed(seed)
+        theirs = transform(IMAGE)
+        torch.manual_seed(seed)
+        torch.testing.assert_close(layer(IMAGE), theirs, rtol=0, atol=1e-5)
+
+
+def test_neighbours_are_fused() -> None:
+    layer = onelayer.compile(UNKNOWN["in the middle"])
+    layer(IMAGE)
+    pieces = layer.in_pieces()._pieces.values()
+    assert sorted((piece.first, piece.end) for piece in pieces if piece.layer is not None) == [(0, 2), (3, 5)]
+
+
+def test_travels() -> None:
+    layer = onelayer.compile(UNKNOWN["in the middle"])
+    expected = layer(IMAGE)
+    for other in (pickle.loads(pickle.dumps(layer)), copy.deepcopy(layer)):
+        assert torch.equal(other(IMAGE), expected)
+    assert layer.state_dict() == {}
+    assert "darker" in repr(layer)
+
+
+def test_lists_and_bad_images() -> None:
+    layer = onelayer.compile(UNKNOWN["first"])
+    assert [tuple(output.shape) for output in layer.batch([IMAGE, IMAGE[..., :20]])] == [(3, 25, 20), (3, 40, 20)]
+    with pytest.raises(AttributeError) as caught:
+        layer("photo.jpg")
+    assert "str was given as an image" in caught.value.__notes__[0]
+
+
+def test_the_reference_backend_is_the_float64_result() -> None:
+    transform = v2.Compose([v2.Resize(20), v2.Grayscale()])
+    double = IMAGE.double()
+    exact = onelayer.compile(transform, backend="reference")(double)
+    torch.testing.assert_close(exact, transform(double), rtol=0, atol=1e-14)
+    single = onelayer.compile(transform, backend="reference")(IMAGE)
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single, transform(IMAGE), rtol=0, atol=2e-6)
+    array = np.asarray(IMAGE.permute(1, 2, 0) * 255).astype(np.uint8)
+    both = [onelayer.compile(transform, backend=backend)(array) for backend in ("auto", "reference")]  # type: ignore[arg-type]
+    # They may round another way where float32 sums end at a half.
+    assert np.abs(both[0].astype(int) - both[1]).max() <= 1
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(OnelayerError, match=r"no backend 'gpu'.*'torch'"):
+        onelayer.compile(darker, backend="gpu")  # type: ignore[call-overload]
+    for wrong, hint in (
+        ("resnet50", r"str was given as a transform.*pipelines\.named\(.*ResNet50_Weights\.DEFAULT\.transforms"),
+        ([v2.Resize(20)], "list was given as a transform.*v2.Compose"),
+        (ResNet18_Weights.DEFAULT, r"ResNet18_Weights was given as a transform.*\.transforms\(\)"),
+        (224, "int was given as a transform"),
+    ):
+        with pytest.raises(OnelayerError, match=hint):
+            onelayer.compile(wrong)  # type: ignore[call-overload]
+
+
+def test_other_images_are_left_to_the_transform_that_converts_them() -> None:
+    transform = v2.Compose([lambda image: image.convert("RGB"), v2.Resize(8)])
+    for mode in ("RGBA", "P", "CMYK", "1"):
+        picture = PIL.Image.new(mode, (12, 9))
+        ours, theirs = onelayer.compile(transform)(picture), transform(picture)
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+    whole = v2.Compose([lambda image: (image * 255).to(torch.int32), lambda image: image.float(), v2.Resize(8)])
+    torch.testing.assert_close(onelayer.compile(whole)(IMAGE), whole(IMAGE), rtol=0, atol=1e-3)
+
+
+class MaybeToTensor(v1.ToTensor):
+    """As in timm."""
+
+    def __call__(self, image: Any) -> Any:
+        return image if isinstance(image, torch.Tensor) else F.to_tensor(image)
+
+
+class Drawing(torch.nn.Module):
+    """A transform of one's own, which draws."""
+
+    def forward(self, image: Any) -> Any:
+        torch.rand(1)
+        return image
+
+
+BYTES = np.random.default_rng(4).integers(0, 256, (57, 41, 3), dtype=np.uint8)
+PICTURE = PIL.Image.fromarray(BYTES)
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+OPAQUE: dict[str, Any] = {
+    "a lambda after ToTensor": v1.Compose(
+        [v1.Resize(32), v1.CenterCrop(28), v1.ToTensor(), v1.Lambda(lambda image: image), v1.Normalize(*IMAGENET)]
+    ),
+    "a module before ToTensor": v1.Compose(
+        [v1.Resize(32, v1.InterpolationMode.BICUBIC), Drawing(), v1.ToTensor(), v1.Normalize(*IMAGENET)]
+    ),
+    "a subclass of ToTensor": v1.Compose([v1.Resize(32), v1.CenterCrop(28), MaybeToTensor(), v1.Normalize(*IMAGENET)]),
+    "resizes after the break": v2.Compose(
+        [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), Drawing(), v2.Resize(19), v2.Grayscale(3), v2.Resize(7)]
+    ),
+    "floats become bytes": v2.Compose(
+        [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), Drawing(), v2.ToDtype(torch.uint8, scale=True)]
+    ),
+    "floats beyond white become bytes": v2.Compose(
+        [v2.ToImage(), v2.ToDtype(torch.float32), Drawing(), v2.ToDtype(torch.uint8, scale=True), v2.Resize(9)]
+    ),
+    "a blur": v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.GaussianBlur(3), v2.CenterCrop(28)]),
+    "an array in between": v1.Compose([v1.Resize(32), np.array, v1.ToTensor(), v1.Normalize(*IMAGENET)]),
+    "an array that v2 leaves alone": v2.Compose([v2.Resize(32), np.array, v2.Resize(9), v2.ToImage()]),
+    "half precision": v2.Compose([v2.ToImage(), v2.ToDtype(torch.float16, scale=True), v2.Normalize(*IMAGENET)]),
+    "random": v2.Compose([v2.RandomResizedCrop(24), v2.RandomHorizontalFlip(), v2.ColorJitter(0.4), v2.ToImage()]),
+}
+
+
+@pytest.mark.parametrize("name", OPAQUE)
+def test_bytes_are_exact_from_end_to_end(name: str) -> None:
+    transform = OPAQUE[name]
+    layer = onelayer.compile(transform)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        theirs = transform(PICTURE)
+        state = torch.get_rng_state()
+        torch.manual_seed(seed)
+        assert difference_of(layer(PICTURE), theirs) is None
+        assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_sizes_that_cannot_be_compiled_are_left_to_the_original() -> None:
+    """Here PyTorch resizes floats to a width of 1 in a way that is not known."""
+    resize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Resize((9, 1))])
+    layer = onelayer.compile(resize)
+    for width in (20, 1):
+        image = v2.functional.pil_to_tensor(PICTURE)[..., :width].contiguous()
+        assert difference_of(layer(image), resize(image)) is None
+        out = torch.empty(3, 9, 1)
+        assert layer(image, out=out) is out
+        assert difference_of(out, resize(image)) is None
+    # In another layout PyTorch's result is another, and so is the layer's.
+    last = v2.functional.pil_to_tensor(PICTURE)
+    assert difference_of(layer(last), resize(last)) is None
+    with pytest.raises(OnelayerError, match="width of 1"):
+        onelayer.compile(resize, fullgraph=True)(image.expand(-1, -1, 20))
+
+
+def test_errors_are_the_originals_with_the_reason() -> None:
+    for transform, image in (
+        (v2.FiveCrop(99), IMAGE),
+        (v2.Compose([v2.Resize(9), darker, v2.Normalize([0.5, 0.5], [1, 1])]), IMAGE),
+    ):
+        with pytest.raises(Exception) as theirs:  # noqa: PT011 - whatever it is
+            transform(image)
+        with pytest.raises(type(theirs.value)) as ours:
+            onelayer.compile(transform)(image)
+        assert str(ours.value) == str(theirs.value)
+        assert "onelayer called it as it is: " in ours.value.__notes__[0]
+
+
+def test_results_in_out() -> None:
+    transform = OPAQUE["a lambda after ToTensor"]
+    layer, memory = onelayer.compile(transform), torch.empty(3, 28, 28)
+    assert layer(PICTURE, out=memory) is memory
+    assert torch.equal(memory, transform(PICTURE))
+    batch = torch.empty(2, 3, 28, 28)
+    assert layer.batch([PICTURE, PICTURE], out=batch) is batch
+    assert torch.equal(batch[1], memory)
+    for wrong in (torch.empty(3, 28, 27), torch.empty(3, 28, 28, dtype=torch.float64), "memory"):
+        with pytest.raises(OnelayerError, match="was given as out="):
+            layer(PICTURE, out=wrong)
+    with pytest.raises(OnelayerError, match="no tensor"):
+        onelayer.compile(v2.Compose([v2.Resize(9), Drawing()]))(PICTURE, out=memory)
+
+
+def test_an_example_is_tried_at_once() -> None:
+    transform = OPAQUE["a lambda after ToTensor"]
+    with pytest.raises(OnelayerError, match="Lambda"):
+        onelayer.compile(transform, fullgraph=True, example=PICTURE)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    onelayer.compile(OPAQUE["random"], example=PICTURE)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_layers_with_breaks_are_not_saved(tmp_path: Any) -> None:
+    layer = onelayer.compile(OPAQUE["a lambda after ToTensor"])
+    with pytest.raises(OnelayerError, match=r"with breaks cannot be saved.*in Lambda \(step 3\)"):
+        onelayer.save(layer, tmp_path, images=[PICTURE])
