@@ -24,7 +24,7 @@ from onelayer.backends.kernel_memory import (
 from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory, computes_in
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Transform
-from onelayer.frontends.placement import PilResult, Placed, RealSums
+from onelayer.frontends.placement import COLUMNS_FIRST, MOVE, RESIZE_TO, PilResult, Placed, RealSums, Sums, rows_first
 from onelayer.frontends.structure import Structure
 from onelayer.image_spec import ImageSpec
 from onelayer.images.containers import (
@@ -50,6 +50,9 @@ kernel adds up along rows."""
 LARGE_PLANES = 1 << 16
 """Pixels of a float tensor from which on PyTorch is faster where colors lie in planes and nearest samples are all that
 is taken: the kernel writes them as sums."""
+
+SMALL = 6000
+"""Pixels of a PIL image up to which Pillow resizes rows first, and then columns, before two calls of a kernel have."""
 
 WARPED = 1 << 20
 """Pixels of floating point images from which on a warp's taps, which lie in memory one by one, take longer to derive
@@ -109,6 +112,12 @@ def target_of(structure: Structure, device: torch.device, threads: int | None = 
     """Return what a structure is lowered for, where the images lie on a device."""
     dtype = computes_in(structure.input_spec, structure.output_spec, structure.rounding)
     return LoweringTarget(device, dtype, TORCH_DTYPES[structure.output_spec.dtype], threads)
+
+
+def leaves_small(structure: Structure) -> bool:
+    """Whether a pipeline is a resize of PIL images to one size, which Pillow may begin with rows."""
+    stays_pil = structure.input_spec.container == structure.output_spec.container == "pil"
+    return stays_pil and structure.moves[::MOVE] == (RESIZE_TO,) and not structure.pixels.stages
 
 
 def leaves_reductions(structure: Structure) -> bool:
@@ -185,7 +194,7 @@ class AnySizePipeline:
         compute: Function that it was lowered to.
         written: Dtype that the function writes.
         target: Target of the lowering.
-        original: The transforms themselves, which float images are left to that they are faster for; None for none.
+        original: The transforms themselves, which images are left to that they are faster for; None for none.
     """
 
     def __init__(
@@ -201,6 +210,9 @@ class AnySizePipeline:
         self._written = written
         self._target = target
         self._for_reductions = original if leaves_reductions(structure) else None
+        self._for_small = original if leaves_small(structure) else None
+        self._first_pass = structure.sums.first if isinstance(structure.sums, Sums) else COLUMNS_FIRST
+        self._new_height, self._new_width = structure.size or (0, 0)
         self._for_planes = original if leaves_planes(structure) else None
         self._in_real_numbers = structure.rounding == "fused"
         self._container, self._output = structure.input_spec.container, structure.output_spec
@@ -232,6 +244,8 @@ class AnySizePipeline:
         width, height = image.size
         if (memory_of := self._layout) is None:
             return None
+        if self._for_small is not None and width * height < SMALL and out is None and self._begins_with_rows(image):
+            return self._for_small(image)
         capsule = load(image)
         structure = id(capsule) + memory_of.structure_at
         images = PixelMemory(0, 0, 1, 0, BYTES_PER_PIXEL[image.mode], structure, 1, (image, capsule))
@@ -279,6 +293,9 @@ class AnySizePipeline:
                 refuse_missing_storage(pixels, "the image")
         images = PixelMemory(address, of_image, of_channel, of_row, of_column, 0, count, pixels)
         return self._computed(images, height, width, batch, out, image, threads)
+
+    def _begins_with_rows(self, image: PIL.Image.Image) -> bool:
+        return rows_first(self._first_pass, image.height, image.width, self._new_height, self._new_width)
 
     def _quicker(self, height: int, width: int, of_column: int) -> Transform | None:
         """Return the original where it is quicker at images of a size than the kernel."""
@@ -341,17 +358,25 @@ class CopyPipeline:
     def __init__(self, structure: Structure) -> None:
         self._container, self._output = structure.input_spec.container, structure.output_spec
         self._structure = structure
+        self._last: tuple[int, int, Placed | None] = (0, 0, None)
+        # Flips alone are the same for all sizes.
+        self._flips: list[int] | None = None
+        if (placed := structure.place(1, 1)) is not None and structure.only_flips:
+            self._flips = _flipped(placed)
 
     def __call__(self, image: Any, out: torch.Tensor | None) -> Any:
         """Compute the result of an image, or of a batch; see :class:`AnySizePipeline`."""
+        if self._flips and self._container == "tensor" and out is None:
+            refuse_missing_storage(image, "the image")
+            return image.flip(self._flips)
         if self._container == "pil":
-            placed = self._structure.place(image.height, image.width)
+            placed = self._place(image.height, image.width)
             if placed is None or out is not None:
                 return None
             _refuse_impossible(placed, self._output)
             return self._of_pillow(image, placed)
         pixels = pixels_of(image)
-        placed = self._structure.place(*pixels.shape[-2:])
+        placed = self._place(*pixels.shape[-2:])
         if placed is None:
             return None
         _refuse_impossible(placed, self._output)
@@ -366,20 +391,29 @@ class CopyPipeline:
             result = result.clone()
         return result if self._output.container == "tensor" else image_of(result, self._output)
 
+    def _place(self, height: int, width: int) -> Placed | None:
+        """Place an image; one of the size of the last is placed like that."""
+        last = self._last
+        if last[0] != height or last[1] != width:
+            self._last = last = height, width, self._structure.place(height, width)
+        return last[2]
+
     def _of_tensor(self, pixels: torch.Tensor, placed: Placed) -> torch.Tensor:
         top, left, height, width, flips = _copied(placed)
-        try:
-            kept = pixels[..., top : top + height, left : left + width]
-        except RuntimeError:
-            # No view is made of memory that is not there.
-            refuse_missing_storage(pixels, "the image")
-            raise
+        kept = pixels
+        if pixels.shape[-2:] != (height, width):
+            try:
+                kept = pixels[..., top : top + height, left : left + width]
+            except RuntimeError:
+                # No view is made of memory that is not there.
+                refuse_missing_storage(pixels, "the image")
+                raise
         below, right = placed.height - height - placed.top, placed.width - width - placed.left
         is_framed = placed.top or placed.left or below or right
         if any(flips) or is_framed:
             refuse_missing_storage(kept, "the image")
         if any(flips):
-            kept = kept.flip([axis for axis, flip in zip((-2, -1), flips, strict=True) if flip])
+            kept = kept.flip(_flipped(placed))
         if not is_framed:
             return kept
         values = self._structure.fills[placed.frame]
@@ -425,6 +459,11 @@ _TRANSPOSES = {
     (True, True): PIL.Image.Transpose.ROTATE_180,
 }
 """Pillow's flips, by whether rows and columns are reversed."""
+
+
+def _flipped(placed: Placed) -> list[int]:
+    """Return the dimensions that are reversed."""
+    return [dimension for dimension, axis in ((-2, placed.rows), (-1, placed.cols)) if axis[5]]
 
 
 def _copied(placed: Placed) -> tuple[int, int, int, int, tuple[bool, bool]]:

@@ -29,6 +29,7 @@ from onelayer.algebra.float32_sum import resized_in_float32
 from onelayer.any_size import AnySizePipeline, CopyPipeline
 from onelayer.backends.cpu import affine, any_size, fill, taps
 from onelayer.frontends import placement
+from onelayer.frontends.torchvision.rounding_rules import pillow_resize
 from onelayer.images import pillow_memory
 from onelayer.plans import DrawingPipeline
 
@@ -406,6 +407,20 @@ def test_pictures_keep_what_they_know() -> None:
         assert result.info is not image.info
 
 
+def test_small_pictures_whose_rows_come_first_are_left_to_pillow() -> None:
+    calls: list[int] = []
+    transform = v2.Resize((18, 24))
+    transform.register_forward_hook(lambda *_: calls.append(1))
+    chooses = pillow_resize().first == placement.ROWS_FIRST_IF_SHORTENED
+    for (height, width), is_left in (((28, 28), chooses), ((28, 30), False), ((300, 300), False)):
+        image = Image.new("RGB", (width, height), 3)
+        expected = transform(image)
+        for backend in ("auto", "numba"):
+            calls.clear()
+            same(onelayer.compile(transform, backend=backend)(image), expected)  # type: ignore[call-overload]
+            assert bool(calls) == (is_left and backend == "auto")
+
+
 COPIES: dict[str, Any] = {
     "crop": v2.CenterCrop((9, 12)),
     "crop beyond": v2.CenterCrop((19, 60)),
@@ -465,10 +480,10 @@ def test_an_interrupted_call_leaves_its_tables_to_the_threads(monkeypatch: pytes
     layer = onelayer.compile(v2.Resize((9, 12)), threads=2)
     image = torch.randint(0, 256, (3, 17, 11), dtype=torch.uint8)
     expected = layer(image)
-    before = any_size._OF_THREAD.workspace
+    before = any_size._OF_THREAD.workspaces[0]
     with monkeypatch.context() as patch:
         patch.setattr(any_size, "run_in_threads", interrupted)
         with pytest.raises(KeyboardInterrupt):
             layer(image)
-    assert any_size._OF_THREAD.workspace is not before
+    assert any_size._OF_THREAD.workspaces[0] is not before
     assert torch.equal(layer(image), expected)

@@ -15,8 +15,10 @@ from onelayer.algebra.rewrite import RuleApplication
 from onelayer.any_size import (
     LARGE_PLANES,
     REDUCTION,
+    SMALL,
     leaves_planes,
     leaves_reductions,
+    leaves_small,
     pixels_left_to_original,
     target_of,
 )
@@ -141,6 +143,8 @@ def _sizes(layer: OneLayer, spec: ImageSpec) -> str:
         return "most need no plan of their own, but one like this does: crops and resizes do not fit into one pass"
     rows, cols = (_window(axis) for axis in (placed.rows, placed.cols))
     left = ""
+    if may_leave and leaves_small(structure):
+        left = f"; images of fewer than {SMALL:,} pixels whose rows come first are left to Pillow"
     if may_leave and leaves_reductions(structure):
         left = f"; large images, colors side by side, with {REDUCTION} columns for one are left to PyTorch"
     if may_leave and leaves_planes(structure):

@@ -20,6 +20,8 @@ from onelayer.frontends.derivation import changes_its_image, check_conversion, r
 from onelayer.frontends.placement import (
     CROP,
     CROP_MIDDLE,
+    FLIP_COLS,
+    FLIP_ROWS,
     FRAME,
     MOVE,
     NUMBERS,
@@ -69,6 +71,11 @@ class Structure:
     def only_copies(self) -> bool:
         """Whether pixels come out as they are, but in other places, and nothing is ever resized."""
         return self.sums is None and not self.pixels.stages and self.input_spec == self.output_spec
+
+    @property
+    def only_flips(self) -> bool:
+        """Whether nothing is done but flips, whatever the size."""
+        return all(kind in (FLIP_ROWS, FLIP_COLS) for kind in self.moves[::MOVE]) and self.only_copies
 
     @property
     def size(self) -> Size | None:

@@ -115,7 +115,8 @@ class _OfThread(local):
     """What each thread has for itself."""
 
     def __init__(self) -> None:
-        self.workspace = _Workspace()
+        self.workspaces = [_Workspace(), _Workspace()]
+        """For what comes out, and for a first pass along rows."""
 
 
 _OF_THREAD = _OfThread()
@@ -130,6 +131,7 @@ class _Kernel:
         moves: Moves; see :func:`onelayer.frontends.placement.place`.
         frames: Values of the frame that each step makes, [steps, C'].
         out: Dtype of the results.
+        number: Number of the workspace of a thread that its tables are kept in.
     """
 
     def __init__(
@@ -139,11 +141,12 @@ class _Kernel:
         moves: Sequence[int],
         frames: NDArray[np.float64],
         out: torch.dtype,
+        number: int = 0,
     ) -> None:
         # The arrays keep the memory alive that the call has the addresses of.
         self._template, self._arrays = ByteLaunch(segment).call_for(out)
         self._moves, self._frames = np.array(moves, np.int64), in_dtype(frames, out)
-        self._into = SAMPLE[out]
+        self._into, self._number = SAMPLE[out], number
         self._channels = len(segment.channels)
         self._is_pixel = segment.channels.tolist() == [0, 1, 2]
         self._kind = taps.BILINEAR if sums is None else KINDS[sums.name]
@@ -173,7 +176,12 @@ class _Kernel:
             _OF_IMAGE.pack_into(workspace.memory, 0, *numbers)
             if resized_bytes(workspace.call, self._into) == field.UNPLACED:
                 return None
-        return _PLACE.unpack_from(workspace.memory, 8 * field.ROW_START)
+        return self.last_place()
+
+    def last_place(self) -> tuple[int, ...]:
+        """Return the numbers that placed the last image of this thread."""
+        memory = _OF_THREAD.workspaces[self._number].memory
+        return _PLACE.unpack_from(memory, 8 * field.ROW_START)
 
     def __call__(
         self,
@@ -219,33 +227,33 @@ class _Kernel:
             _PLACE.pack_into(workspace.memory, 8 * field.ROW_START, *place)
         outcome: int = resized_bytes(workspace.call, self._into)
         if outcome == field.NO_ROOM:
-            self._make_room(workspace)
+            self._make_room()
             return self(images, height, width, results, threads, place)
         if outcome == field.COMPLETE:
             workspace.filled_for = filled_for
             if threads > 1:
                 self._run_in_threads(workspace, count, threads, (images, results))
         if workspace.nbytes > MAX_KEPT:
-            _OF_THREAD.workspace = _Workspace()
+            _OF_THREAD.workspaces[self._number] = _Workspace()
         return outcome
 
     def _workspace(self) -> _Workspace:
         """Return this thread's workspace, with the constants of this kernel."""
-        workspace = _OF_THREAD.workspace
+        workspace = _OF_THREAD.workspaces[self._number]
         if workspace.kernel is not self:
             workspace.call[:] = self._template
             workspace.kernel, workspace.filled_for = self, None
         return workspace
 
-    def _make_room(self, workspace: _Workspace) -> None:
+    def _make_room(self) -> None:
         """Give this thread a workspace with room for twice what a call takes."""
-        rows, cols = _windows(_PLACE.unpack_from(workspace.memory, 8 * field.ROW_START))
+        rows, cols = _windows(self.last_place())
         outputs, most = max(rows[2], cols[2]), max(self._most_taps(rows), self._most_taps(cols))
-        _OF_THREAD.workspace = _Workspace(2 * outputs, 2 * most, 2 * (rows[0] + rows[1]))
+        _OF_THREAD.workspaces[self._number] = _Workspace(2 * outputs, 2 * most, 2 * (rows[0] + rows[1]))
 
     def _run_in_threads(self, workspace: _Workspace, count: int, threads: int, memory: object) -> None:
         """Run a call whose tables are filled, in several threads if there is work for them."""
-        rows, cols = _windows(_PLACE.unpack_from(workspace.memory, 8 * field.ROW_START))
+        rows, cols = _windows(self.last_place())
         read = cols[4] * self._most_taps(cols) * rows[1] // BYTES
         summed = rows[4] * cols[4] * (self._most_taps(rows) + 1) // LANES
         threads = min(threads, 1 + count * self._channels * (read + summed) // MULTIPLICATIONS_PER_THREAD)
@@ -259,7 +267,7 @@ class _Kernel:
             run_in_threads(run, threads, shares, counters, (self, memory, workspace))
         except BaseException:
             # Interrupted while another thread still reads the tables: they are left to it.
-            _OF_THREAD.workspace = _Workspace()
+            _OF_THREAD.workspaces[self._number] = _Workspace()
             raise
 
     def _most_taps(self, window: Window) -> int:
@@ -287,24 +295,38 @@ class AnySize:
         frames = np.array(structure.fills).reshape(-1, structure.output_spec.shape[0])
         self._kernel = _Kernel(segment, sums, structure.moves, frames, out)
         self._channels = channels = structure.input_spec.shape[0]
-        self._rows_alone = _Kernel(_copies(channels), sums, (), np.zeros((0, channels)), torch.uint8)
+        self._rows_alone = _Kernel(_copies(channels), sums, (), np.zeros((0, channels)), torch.uint8, number=1)
+        self._rows_first: tuple[int, int, tuple[int, ...]] = (0, 0, ())
+        """Height and width of the last image whose rows came first, and the numbers that placed it."""
 
     def place(self, height: int, width: int) -> Placed | None:
         """Place images; see :meth:`onelayer.backends.target.ComputeAnySize.place`."""
-        numbers = self._kernel.place(height, width)
+        known_height, known_width, known = self._rows_first
+        is_known = known_height == height and known_width == width
+        numbers = known if is_known else self._kernel.place(height, width)
         return None if numbers is None else Placed.of(numbers)
 
     def __call__(self, images: PixelMemory, height: int, width: int, results: ResultMemory, threads: int) -> bool:
         """Compute; see :class:`onelayer.backends.target.ComputeAnySize`."""
-        outcome = self._kernel(images, height, width, results, threads)
-        if outcome == field.ROWS_FIRST:
-            outcome = self._rows_first(images, height, width, results, threads)
-        return outcome == field.COMPLETE
+        known_height, known_width, numbers = self._rows_first
+        if known_height != height or known_width != width:
+            outcome = self._kernel(images, height, width, results, threads)
+            if outcome != field.ROWS_FIRST:
+                return outcome == field.COMPLETE
+            numbers = self._kernel.last_place()
+            self._rows_first = height, width, numbers
+        return self._in_two_calls(images, height, width, results, threads, numbers) == field.COMPLETE
 
-    def _rows_first(self, images: PixelMemory, height: int, width: int, results: ResultMemory, threads: int) -> int:
+    def _in_two_calls(
+        self,
+        images: PixelMemory,
+        height: int,
+        width: int,
+        results: ResultMemory,
+        threads: int,
+        numbers: tuple[int, ...],
+    ) -> int:
         """Resize rows to bytes, and then columns; only those columns that are read."""
-        numbers = self._kernel.place(height, width)
-        assert numbers is not None, "it was placed, to see that rows come first"
         rows, cols = numbers[:COLS], numbers[COLS:]
         start, length, resized, low, kept, flip, *frame = cols
         scale = length / resized
