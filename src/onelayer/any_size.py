@@ -116,7 +116,7 @@ def target_of(structure: Structure, device: torch.device, threads: int | None = 
 
 def leaves_small(structure: Structure) -> bool:
     """Whether a pipeline is a resize of PIL images to one size, which Pillow may begin with rows."""
-    stays_pil = structure.input_spec.container == structure.output_spec.container == "pil"
+    stays_pil = structure.input_spec.container == structure.output_spec.container == "pil" and not structure.by_rule
     return stays_pil and structure.moves[::MOVE] == (RESIZE_TO,) and not structure.pixels.stages
 
 
@@ -220,6 +220,7 @@ class AnySizePipeline:
         self._layout = layout() if self._container == "pil" else None
         # With padding, it depends on the size whether information about a PIL image is kept.
         self._size = None if self._output.container == "pil" else structure.size
+        self._by_rule = structure.by_rule
         self._itemsize = TORCH_DTYPES[structure.input_spec.dtype].itemsize
 
     def __call__(self, image: Any, out: torch.Tensor | None, threads: int | None = None) -> Any:
@@ -250,7 +251,10 @@ class AnySizePipeline:
         structure = id(capsule) + memory_of.structure_at
         images = PixelMemory(0, 0, 1, 0, BYTES_PER_PIXEL[image.mode], structure, 1, (image, capsule))
         if self._output.container == "pil" and out is None:
-            if (placed := self._compute.place(height, width)) is None:
+            moves = None
+            if self._by_rule and (moves := self._structure.moves_for(height, width)) is None:
+                return None
+            if (placed := self._compute.place(height, width, moves)) is None:
                 return None
             of_pil = self._structure.pil_result(placed, height, width)
             if of_pil is PilResult.SAME:
@@ -261,7 +265,7 @@ class AnySizePipeline:
                 made.info = image.info.copy()
             capsule = load(made)
             results = ResultMemory(0, id(capsule) + memory_of.structure_at, (made, capsule))
-            return made if self._compute(images, height, width, results, threads) else None
+            return made if self._compute(images, height, width, results, threads, moves) else None
         return self._computed(images, height, width, (), out, _NO_PIXELS, threads)
 
     def _of_tensor(self, image: Any, out: torch.Tensor | None, threads: int) -> Any:
@@ -302,7 +306,7 @@ class AnySizePipeline:
         if self._for_planes is not None and of_column == 1 and height * width >= LARGE_PLANES:
             return self._for_planes
         if self._for_reductions is not None and of_column > 1 and height * width >= LARGE:
-            placed = self._compute.place(height, width)
+            placed = self._structure.place(height, width)
             if placed is not None and placed.cols[1] >= REDUCTION * placed.cols[2]:
                 return self._for_reductions
         return None
@@ -318,8 +322,11 @@ class AnySizePipeline:
         threads: int,
     ) -> Any:
         """Compute the results of a batch; see :meth:`__call__`."""
+        moves = None
+        if self._by_rule and (moves := self._structure.moves_for(height, width)) is None:
+            return None
         if (size := self._size) is None:
-            if (placed := self._compute.place(height, width)) is None:
+            if (placed := self._compute.place(height, width, moves)) is None:
                 return None
             size = placed.height, placed.width
         shape = *batch, self._channels, *size
@@ -329,7 +336,7 @@ class AnySizePipeline:
             check_memory(out, shape, self._output, image if isinstance(image, torch.Tensor) else _NO_PIXELS)
             written = memory_for(shape, self._written, out, memory.empty)
         results = ResultMemory(written.data_ptr(), 0, written)
-        if images.images and not self._compute(images, height, width, results, threads):
+        if images.images and not self._compute(images, height, width, results, threads, moves):
             return None
         result = delivered(written, out, self._target)
         if out is None and self._container == "tensor" and len(shape) == 4:
@@ -361,7 +368,7 @@ class CopyPipeline:
         self._last: tuple[int, int, Placed | None] = (0, 0, None)
         # Flips alone are the same for all sizes.
         self._flips: list[int] | None = None
-        if (placed := structure.place(1, 1)) is not None and structure.only_flips:
+        if structure.only_flips and (placed := structure.place(1, 1)) is not None:
             self._flips = _flipped(placed)
 
     def __call__(self, image: Any, out: torch.Tensor | None) -> Any:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, get_args
+from typing import Any, get_args, overload
 
 import numpy as np
 import PIL.Image
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch._C import _len_torch_function_stack as number_of_modes
 from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from onelayer.algebra import Simplified
@@ -20,7 +21,14 @@ from onelayer.backends import BackendName, check_name
 from onelayer.backends.cpu.threads import ENDING, for_each, stay
 from onelayer.breaks import PiecewisePipeline, first_break, raise_impossible, why
 from onelayer.errors import OnelayerError
-from onelayer.frontends import ImageSpec, RoundingMode, Transform, UnsupportedTransformError, transforms_of
+from onelayer.frontends import (
+    ImageSpec,
+    RoundingMode,
+    Transform,
+    UnsupportedTransformError,
+    front_end_of,
+    transforms_of,
+)
 from onelayer.frontends.base import refuse_class
 from onelayer.frontends.placement import PilResult
 from onelayer.frontends.probing import pil_results
@@ -363,15 +371,39 @@ class OneLayer(nn.Module):
         return repr(self.source)
 
 
+@overload
 def compile(  # noqa: A001 - torch.compile is named so too
-    transform: Transform,
+    transform: nn.Module | v1.Compose,
     *,
     fullgraph: bool = False,
     example: Any = None,
     rounding: RoundingMode | None = None,
     backend: BackendName = "auto",
     threads: int | None = None,
-) -> OneLayer:
+) -> OneLayer: ...
+
+
+@overload
+def compile(  # noqa: A001 - see above
+    transform: Callable[..., Any],
+    *,
+    fullgraph: bool = False,
+    example: Any = None,
+    rounding: RoundingMode | None = None,
+    backend: BackendName = "auto",
+    threads: int | None = None,
+) -> Any: ...
+
+
+def compile(  # noqa: A001 - see above
+    transform: Callable[..., Any],
+    *,
+    fullgraph: bool = False,
+    example: Any = None,
+    rounding: RoundingMode | None = None,
+    backend: BackendName = "auto",
+    threads: int | None = None,
+) -> Any:
     """Compile transforms into one layer; see :class:`OneLayer`.
 
     Nothing is derived before the first image comes, because the weights depend on its size. Transforms that are changed
@@ -379,7 +411,9 @@ def compile(  # noqa: A001 - torch.compile is named so too
     compiled, where torchvision's v2 transforms would leave it alone, except those that make a tensor of it.
 
     Args:
-        transform: Torchvision transforms, v1 or v2, or a preset; or any other function of an image.
+        transform: Torchvision transforms, v1 or v2, or a preset; those of a library that there is a front end for; or
+            any other function of an image. Of an object that is called in another way, such as a processor of samples,
+            another comes back that is called in the same way.
         fullgraph: Whether what cannot be compiled is an error: at once where ``example`` is given, and otherwise when
             the first image comes. If not, it runs as it is, between compiled neighbours, with the original's result;
             :func:`onelayer.explain` shows what does.
@@ -407,11 +441,16 @@ def compile(  # noqa: A001 - torch.compile is named so too
         )
     if rounding not in (None, *get_args(RoundingMode)):
         raise OnelayerError(f"the rounding {rounding!r} was asked for", expected="exact, fused or None")
-    layer = OneLayer(Transforms(transform, rounding), backend, threads, fullgraph)
+
+    def make_layer(transforms: Transform) -> OneLayer:
+        return OneLayer(Transforms(transforms, rounding), backend, threads, fullgraph)
+
+    front_end = front_end_of(transform)
+    made = make_layer(transform) if front_end is None else front_end.compile(transform, make_layer)
     if example is not None:
         with unchanged_random_state():
-            layer(example)
-    return layer
+            made(example)
+    return made
 
 
 def _hint_instead_of(transform: object) -> str | None:

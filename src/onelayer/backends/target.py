@@ -103,10 +103,24 @@ class ResultMemory(NamedTuple):
 class ComputeAnySize(Protocol):
     """A structure that was lowered: a pipeline for images of any size."""
 
-    def place(self, height: int, width: int) -> Placed | None:
-        """Place images of a size in the result; None where only a program for it can."""
+    def place(self, height: int, width: int, moves: tuple[int, ...] | None = None) -> Placed | None:
+        """Place images of a size in the result; None where only a program for it can.
 
-    def __call__(self, images: PixelMemory, height: int, width: int, results: ResultMemory, threads: int) -> bool:
+        Args:
+            height: Rows of each image, at least 1.
+            width: Columns of each image, at least 1.
+            moves: Moves for this call, if these follow from rules in Python; None for those of the structure.
+        """
+
+    def __call__(
+        self,
+        images: PixelMemory,
+        height: int,
+        width: int,
+        results: ResultMemory,
+        threads: int,
+        moves: tuple[int, ...] | None = None,
+    ) -> bool:
         """Compute; return False where only a program for one size can.
 
         Args:
@@ -115,6 +129,7 @@ class ComputeAnySize(Protocol):
             width: Columns of each, at least 1.
             results: Memory for the results.
             threads: Maximum number of threads.
+            moves: As in :meth:`place`.
         """
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from torchvision.transforms import v2
 
 from onelayer.algebra import Operator, Program, Shape, Simplified
 from onelayer.algebra.rewrite import RuleApplication
@@ -36,6 +37,7 @@ from onelayer.frontends import (
     Step,
     Transform,
     UnsupportedTransformError,
+    front_end_of,
 )
 from onelayer.frontends.placement import Window
 from onelayer.images.containers import Image, is_image, spec_of
@@ -63,7 +65,7 @@ def explain(
     the pipeline is run on the image, or on a black one.
 
     Args:
-        transform: Torchvision transforms, or the layer that they were compiled to.
+        transform: Transforms, or the layer that they were compiled to; or what a front end makes transforms of.
         image: Channels, height and width of the images; an image, or an :class:`onelayer.ImageSpec`.
         dtype: Dtype of the images, where a shape is given.
         container: Container of the images, where a shape is given.
@@ -76,7 +78,11 @@ def explain(
             was compiled with ``fullgraph=True``.
         OnelayerError: If ``image`` is no image and no shape of one, or there is no such output.
     """
-    layer = transform if isinstance(transform, OneLayer) else compile_transforms(transform, rounding=rounding)
+    if (front_end := front_end_of(transform)) is not None:
+        parts = front_end.transforms(transform, _spec(image, dtype, container))
+        layer: OneLayer = compile_transforms(v2.Compose(parts), rounding=rounding)
+    else:
+        layer = transform if isinstance(transform, OneLayer) else compile_transforms(transform, rounding=rounding)
     try:
         spec = _spec(image, dtype, container)
         every = layer.transforms.derived(spec).each

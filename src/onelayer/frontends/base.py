@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Container, Hashable, Sequence
 from typing import Any, TypeVar
 
 from onelayer.algebra import Stage
@@ -33,8 +33,12 @@ raises an OnelayerError for what it cannot derive; the transform and its index a
 
 H = TypeVar("H", bound=Handler)
 
+Kind = type | Callable[..., Any] | str
+"""The class of a transform, or the function that is one; or the qualified name of either, as in
+``timm.data.transforms.MaybeToTensor``, so that a library that may not be there is never imported."""
+
 HANDLERS: dict[Hashable, RoundingHandler] = {}
-"""Handlers by the class of a transform, or by the function that is one."""
+"""Handlers by the kinds of transforms."""
 
 ANY_SIZE: set[Hashable] = set()
 """Kinds of transforms whose stages act on each pixel alone and are the same for images of every size."""
@@ -90,7 +94,7 @@ def not_bit_exact(problem: str, expected: str) -> UnsupportedTransformError:
     )
 
 
-def register(*kinds: type | Callable[..., Any], any_size: bool = False) -> Callable[[H], H]:
+def register(*kinds: Kind, any_size: bool = False) -> Callable[[H], H]:
     """Decorate the handler of one or more kinds of transforms; a handler that was registered before is replaced.
 
     A handler of two arguments states real arithmetic; one with a third, named ``rounding``, states both roundings. See
@@ -98,7 +102,8 @@ def register(*kinds: type | Callable[..., Any], any_size: bool = False) -> Calla
 
     Args:
         kinds: Classes of transforms, each of which serves its subclasses too as long as they only differ in how they
-            are built; or functions that take the image first and, through ``functools.partial``, keywords.
+            are built; or functions that take the image first and, through ``functools.partial``, keywords; or
+            qualified names of these, such as ``"timm.data.transforms.MaybeToTensor"``.
         any_size: Whether the stages act on each pixel alone, and are the same for images of every height and width.
             Only then can pipelines with the transform run without a plan for each size.
 
@@ -128,7 +133,7 @@ MakeStep = TypeVar("MakeStep", bound=Callable[[Any, ImageSpec], Step])
 MakeSequence = TypeVar("MakeSequence", bound=Callable[[Any, ImageSpec], Sequence[Any]])
 
 
-def register_step(*kinds: type | Callable[..., Any]) -> Callable[[MakeStep], MakeStep]:
+def register_step(*kinds: Kind) -> Callable[[MakeStep], MakeStep]:
     """Decorate a function that states kinds of transforms as a :class:`~onelayer.frontends.placement.Step`.
 
     It takes the transform and the spec of an image of which the height and the width mean nothing.
@@ -149,7 +154,7 @@ def register_step(*kinds: type | Callable[..., Any]) -> Callable[[MakeStep], Mak
     return keep
 
 
-def register_sequence(*kinds: type | Callable[..., Any]) -> Callable[[MakeSequence], MakeSequence]:
+def register_sequence(*kinds: Kind) -> Callable[[MakeSequence], MakeSequence]:
     """Decorate a function that lists the transforms that kinds of transforms consist of, in order.
 
     It takes the transform and the spec of an image of which the height and the width mean nothing.
@@ -177,7 +182,7 @@ def register_sequence(*kinds: type | Callable[..., Any]) -> Callable[[MakeSequen
 MakeDraws = TypeVar("MakeDraws", bound=Callable[[Any], Sequence[Draw]])
 
 
-def register_draws(*kinds: type) -> Callable[[MakeDraws], MakeDraws]:
+def register_draws(*kinds: Kind) -> Callable[[MakeDraws], MakeDraws]:
     """Decorate a function that lists what kinds of transforms draw each time that they are called.
 
     Args:
@@ -276,7 +281,21 @@ def refuse_class(transform: Any) -> None:
         )
 
 
-def nearest_kind(transform: Callable[..., Any], kinds: Callable[[type], bool]) -> type | None:
+def qualified_name(kind: Any) -> str:
+    """Return the qualified name that a class or a function can be registered by."""
+    return f"{getattr(kind, '__module__', None)}.{getattr(kind, '__qualname__', None)}"
+
+
+def _registered(kind: Any, kinds: Container[Hashable]) -> Hashable | None:
+    """Return what a class or a function is registered as, itself or its name; None if it is not."""
+    if not isinstance(kind, Hashable):
+        return None
+    if kind in kinds:
+        return kind
+    return name if (name := qualified_name(kind)) in kinds else None
+
+
+def nearest_kind(transform: Callable[..., Any], kinds: Container[Hashable]) -> Hashable | None:
     """Find the first class in a transform's method resolution order that is one of ``kinds``; None without one.
 
     Raises:
@@ -284,13 +303,13 @@ def nearest_kind(transform: Callable[..., Any], kinds: Callable[[type], bool]) -
     """
     above = type(transform).__mro__
     for index, kind in enumerate(above):
-        if kinds(kind):
+        if (found := _registered(kind, kinds)) is not None:
             for subclass in above[:index]:
                 if changed := [name for name in _BEHAVIOUR if name in vars(subclass)]:
                     raise UnsupportedTransformError(
                         f"{subclass.__name__} inherits from {kind.__name__} but has its own {changed[0]}", hint=REGISTER
                     )
-            return kind
+            return found
     return None
 
 
@@ -306,16 +325,15 @@ def kind_of(transform: Callable[..., Any]) -> Hashable:
         UnsupportedTransformError: If there is none.
     """
     refuse_class(transform)
-    function = function_of(transform)
-    if isinstance(function, Hashable) and function in HANDLERS:
-        return function
+    if (found := _registered(function_of(transform), HANDLERS)) is not None:
+        return found
     patched = [name for name in _BEHAVIOUR if name in getattr(transform, "__dict__", {})]
     if patched or has_hooks(transform):
         raise UnsupportedTransformError(
             f"this {name_of(transform)} has {patched[0] if patched else 'hooks'} of its own, which would be lost",
             hint=REGISTER,
         )
-    kind = nearest_kind(transform, HANDLERS.__contains__)
+    kind = nearest_kind(transform, HANDLERS)
     if kind is None:
         raise UnsupportedTransformError(f"{name_of(transform)} is not a transform that onelayer knows", hint=REGISTER)
     return kind

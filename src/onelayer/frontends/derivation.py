@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,8 +27,8 @@ from onelayer.memory_limits import refuse_impossible
 Transform = Callable[..., Any]
 """A transform, a function or a ``functools.partial`` of one, or a container of these."""
 
-CONTAINERS: dict[type, Callable[[Any], Iterable[Transform] | None]] = {}
-"""The transforms of a container in order, by its class; None for a container that is a transform of its own. Front ends
+CONTAINERS: dict[Hashable, Callable[[Any], Iterable[Transform] | None]] = {}
+"""The transforms of a container in order, by its kind; None for a container that is a transform of its own. Front ends
 add theirs."""
 
 
@@ -147,7 +147,7 @@ def transforms_of(transform: Transform) -> tuple[Transform, ...]:
 
 def _flattened(transform: Transform) -> Iterator[Transform]:
     try:
-        kind = nearest_kind(transform, CONTAINERS.__contains__)
+        kind = nearest_kind(transform, CONTAINERS)
     except UnsupportedTransformError:
         # A container that does more than its parent is a transform of its own, for which there may be a handler.
         kind = None
@@ -161,6 +161,8 @@ def _flattened(transform: Transform) -> Iterator[Transform]:
 
 def returns_plain_tensors(transform: Transform) -> bool:
     """Whether a transform makes a plain tensor of a ``tv_tensors.Image``."""
+    if getattr(transform, "returns_plain_tensors", False):
+        return True
     # The functions of v1 work through tensor operations, which do not keep the subclass.
     module = getattr(function_of(transform), "__module__", None) or type(transform).__module__
     return module.startswith("torchvision.transforms.") and not module.startswith("torchvision.transforms.v2")

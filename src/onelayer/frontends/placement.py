@@ -264,6 +264,9 @@ class Step(ABC):
     resizes: ClassVar[bool] = False
     """Whether it sums or selects samples along an axis, other than crops and flips do."""
 
+    by_rule: ClassVar[bool] = False
+    """Whether the move follows from the size by a rule of its own, in Python: see :meth:`move_for`."""
+
     def sums(self, spec: ImageSpec, rounding: RoundingMode) -> Sums | RealSums | None:  # noqa: ARG002 - for steps that resize
         """Return the arithmetic of the resize, or None if it is not known for every size.
 
@@ -275,11 +278,21 @@ class Step(ABC):
 
     @abstractmethod
     def move(self) -> Move | None:
-        """Return the step's move; None if only stages can say what it does.
+        """Return the step's move; None if only stages can say what it does. Of one by a rule, the kind alone counts.
 
         Raises:
             OnelayerError: If the transform refuses images of every size.
         """
+
+    def move_for(self, height: int, width: int) -> Move:  # noqa: ARG002 - for steps by a rule
+        """Return the move for images of a size, of the kind of :meth:`move`.
+
+        Raises:
+            OnelayerError: If the transform refuses images of this size.
+        """
+        move = self.move()
+        assert move is not None, "only steps that move pixels are asked"
+        return move
 
     @abstractmethod
     def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:

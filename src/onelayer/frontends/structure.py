@@ -18,6 +18,7 @@ from onelayer.errors import OnelayerError
 from onelayer.frontends.base import ANY_SIZE, SEQUENCES, STEPS, UNREADABLE, kind_of, name_of, stages_of
 from onelayer.frontends.derivation import changes_its_image, check_conversion, returns_plain_tensors
 from onelayer.frontends.placement import (
+    COLS,
     CROP,
     CROP_MIDDLE,
     FLIP_COLS,
@@ -28,6 +29,8 @@ from onelayer.frontends.placement import (
     PAD,
     RESIZE_LONG,
     RESIZE_TO,
+    ROWS,
+    SIZE,
     PilResult,
     Placed,
     RealSums,
@@ -46,7 +49,8 @@ class Structure:
 
     Args:
         steps: What moves and resizes rows and columns, in order; at most one of them is a resize.
-        moves: Moves of the steps, one after the other; see :func:`onelayer.frontends.placement.place`.
+        moves: Moves of the steps, one after the other; see :func:`onelayer.frontends.placement.place`. Of steps by a
+            rule, only the kinds count; see :meth:`moves_for`.
         sums: Arithmetic of the resize; None without one.
         pixels: What happens to each pixel after the resize, as a program for images of 1×1. In real arithmetic what
             comes before the resize may be in it, because weights that add up to one leave affine maps as they are.
@@ -77,13 +81,39 @@ class Structure:
         """Whether nothing is done but flips, whatever the size."""
         return all(kind in (FLIP_ROWS, FLIP_COLS) for kind in self.moves[::MOVE]) and self.only_copies
 
+    @cached_property
+    def by_rule(self) -> bool:
+        """Whether moves follow from the size by rules in Python."""
+        return any(step.by_rule for step in self.steps)
+
+    def moves_for(self, height: int, width: int) -> tuple[int, ...] | None:
+        """Return the moves for images of a size; None if a step refuses them."""
+        if not self.by_rule:
+            return self.moves
+        moves: list[int] = []
+        last = max(at for at, step in enumerate(self.steps) if step.by_rule)
+        numbers = [0] * NUMBERS
+        size = height, width
+        for at, step in enumerate(self.steps):
+            try:
+                moves += step.move_for(*size)
+            except OnelayerError:
+                return None
+            if at < last:
+                # What cannot be placed so far cannot be placed at all.
+                place(moves, height, width, numbers)
+                size = max(numbers[ROWS + SIZE], 1), max(numbers[COLS + SIZE], 1)
+        return tuple(moves)
+
     @property
     def size(self) -> Size | None:
         """Height and width of what comes out, if these are the same for images of all sizes."""
         size: Size | None = None
-        for at in range(0, len(self.moves), MOVE):
+        for at, step in zip(range(0, len(self.moves), MOVE), self.steps, strict=True):
             kind, *numbers = self.moves[at : at + MOVE]
-            if kind in (RESIZE_TO, CROP_MIDDLE):
+            if step.by_rule:
+                size = None
+            elif kind in (RESIZE_TO, CROP_MIDDLE):
                 size = numbers[0], numbers[1]
             elif kind == CROP:
                 size = numbers[2], numbers[3]
@@ -96,8 +126,10 @@ class Structure:
 
     def place(self, height: int, width: int) -> Placed | None:
         """Place an image in the result; None if only stages can say what becomes of one of this size."""
+        if min(height, width) < 1 or (moves := self.moves_for(height, width)) is None:
+            return None
         numbers = [0] * NUMBERS
-        return Placed.of(numbers) if min(height, width) > 0 and place(self.moves, height, width, numbers) else None
+        return Placed.of(numbers) if place(moves, height, width, numbers) else None
 
     def pil_result(self, placed: Placed, height: int, width: int) -> PilResult:
         """Return what the original returns for a PIL image.
@@ -124,7 +156,7 @@ class Structure:
             if self.moves[MOVE * frame] == CROP_MIDDLE:
                 return True
             numbers = [0] * NUMBERS
-            place(self.moves[: MOVE * frame], height, width, numbers)
+            place((self.moves_for(height, width) or ())[: MOVE * frame], height, width, numbers)
             frame = numbers[FRAME]
         return False
 

@@ -65,12 +65,18 @@ KINDS: dict[SumsName, int] = {
 _OF_IMAGE, _PLACE = Struct(f"{field.ROW_START}q"), Struct(f"{field.AROUND - field.ROW_START}q")
 """Fields of a call that are set for each image, and those of its place in the result."""
 
+_MOVES = Struct("QQ")
+"""Fields of a call that say which moves are made, from :data:`field.MOVES` on."""
+
 _NO_SHARES = 1, 1 << 40
 """One piece, which has all rows."""
 
 
 MAX_KEPT = 16 << 20
 """Maximum number of bytes of the tables that a thread keeps for its next image."""
+
+
+_Numbers = tuple[int, ...] | None
 
 
 class _Workspace:
@@ -107,8 +113,17 @@ class _Workspace:
         self.call = np.zeros(field.FIELDS, np.uint64)
         self.memory: Any = memoryview(self.call)  # type: ignore[arg-type]  # NumPy's arrays are buffers
         self.kernel: _Kernel | None = None
-        self.filled_for: tuple[int, int, int, tuple[int, ...] | None] | None = None
-        """Height, width, bytes of a pixel and place that the tables are for."""
+        self.moves = np.zeros(0, np.int64)
+        """Moves of the last call that brought its own."""
+        self.filled_for: tuple[int, int, int, _Numbers, _Numbers] | None = None
+        """Height, width, bytes of a pixel, place and moves that the tables are for."""
+
+    def take_moves(self, moves: tuple[int, ...]) -> None:
+        """Make moves those of the next call."""
+        if len(moves) > len(self.moves):
+            self.moves = np.zeros(2 * len(moves), np.int64)
+        self.moves[: len(moves)] = moves
+        _MOVES.pack_into(self.memory, 8 * field.MOVES, self.moves.ctypes.data, len(moves))
 
 
 class _OfThread(local):
@@ -166,12 +181,14 @@ class _Kernel:
             self._template[place] = number
         self.support = taps.SUPPORT[self._kind]
 
-    def place(self, height: int, width: int) -> tuple[int, ...] | None:
+    def place(self, height: int, width: int, moves: _Numbers = None) -> _Numbers:
         """Return the numbers that place images of a size, see :func:`onelayer.frontends.placement.place`; or None."""
         workspace = self._workspace()
         filled_for = workspace.filled_for
-        if filled_for is None or filled_for[:2] != (height, width) or filled_for[3] is not None:
+        if filled_for is None or filled_for[:2] != (height, width) or filled_for[3:] != (None, moves):
             workspace.filled_for = None
+            if moves is not None:
+                workspace.take_moves(moves)
             numbers = 0, 0, 0, 0, 0, 0, 0, 0, 0, *_NO_SHARES, 0, 0, field.PLACE, workspace.address, 0, height, width
             _OF_IMAGE.pack_into(workspace.memory, 0, *numbers)
             if resized_bytes(workspace.call, self._into) == field.UNPLACED:
@@ -190,7 +207,8 @@ class _Kernel:
         width: int,
         results: ResultMemory,
         threads: int,
-        place: tuple[int, ...] | None = None,
+        place: _Numbers = None,
+        moves: _Numbers = None,
     ) -> int:
         """Compute; return the outcome.
 
@@ -203,13 +221,14 @@ class _Kernel:
             results: Memory for the results.
             threads: Maximum number of threads.
             place: Numbers that place the images in the result; None for those that follow from the moves.
+            moves: Moves for this call; None for those of the pipeline.
         """
         workspace = self._workspace()
         address, of_image, of_channel, of_row, of_column, structure, count, _ = images
         # Of a tensor with a gap behind each pixel, the last gap may lie outside of its memory.
         is_whole = of_column == 3 or (of_column == 4 and structure != 0)
         pixel = of_column if of_channel == 1 and self._is_pixel and is_whole else 0
-        filled_for = height, width, pixel, place
+        filled_for = height, width, pixel, place, moves
         if workspace.filled_for == filled_for:
             stages = field.COMPUTE
         else:
@@ -225,10 +244,12 @@ class _Kernel:
         )  # fmt: skip
         if place:
             _PLACE.pack_into(workspace.memory, 8 * field.ROW_START, *place)
+        elif moves is not None and stages != field.COMPUTE:
+            workspace.take_moves(moves)
         outcome: int = resized_bytes(workspace.call, self._into)
         if outcome == field.NO_ROOM:
             self._make_room()
-            return self(images, height, width, results, threads, place)
+            return self(images, height, width, results, threads, place, moves)
         if outcome == field.COMPLETE:
             workspace.filled_for = filled_for
             if threads > 1:
@@ -296,25 +317,33 @@ class AnySize:
         self._kernel = _Kernel(segment, sums, structure.moves, frames, out)
         self._channels = channels = structure.input_spec.shape[0]
         self._rows_alone = _Kernel(_copies(channels), sums, (), np.zeros((0, channels)), torch.uint8, number=1)
-        self._rows_first: tuple[int, int, tuple[int, ...]] = (0, 0, ())
-        """Height and width of the last image whose rows came first, and the numbers that placed it."""
+        self._rows_first: tuple[int, int, _Numbers, tuple[int, ...]] = (0, 0, None, ())
+        """Height, width and moves of the last image whose rows came first, and the numbers that placed it."""
 
-    def place(self, height: int, width: int) -> Placed | None:
+    def place(self, height: int, width: int, moves: tuple[int, ...] | None = None) -> Placed | None:
         """Place images; see :meth:`onelayer.backends.target.ComputeAnySize.place`."""
-        known_height, known_width, known = self._rows_first
-        is_known = known_height == height and known_width == width
-        numbers = known if is_known else self._kernel.place(height, width)
+        known_height, known_width, known_moves, known = self._rows_first
+        is_known = known_height == height and known_width == width and known_moves == moves
+        numbers = known if is_known else self._kernel.place(height, width, moves)
         return None if numbers is None else Placed.of(numbers)
 
-    def __call__(self, images: PixelMemory, height: int, width: int, results: ResultMemory, threads: int) -> bool:
+    def __call__(
+        self,
+        images: PixelMemory,
+        height: int,
+        width: int,
+        results: ResultMemory,
+        threads: int,
+        moves: tuple[int, ...] | None = None,
+    ) -> bool:
         """Compute; see :class:`onelayer.backends.target.ComputeAnySize`."""
-        known_height, known_width, numbers = self._rows_first
-        if known_height != height or known_width != width:
-            outcome = self._kernel(images, height, width, results, threads)
+        known_height, known_width, known_moves, numbers = self._rows_first
+        if known_height != height or known_width != width or known_moves != moves:
+            outcome = self._kernel(images, height, width, results, threads, None, moves)
             if outcome != field.ROWS_FIRST:
                 return outcome == field.COMPLETE
             numbers = self._kernel.last_place()
-            self._rows_first = height, width, numbers
+            self._rows_first = height, width, moves, numbers
         return self._in_two_calls(images, height, width, results, threads, numbers) == field.COMPLETE
 
     def _in_two_calls(

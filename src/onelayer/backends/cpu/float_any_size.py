@@ -119,19 +119,28 @@ class FloatAnySize:
         self._fills = [in_dtype(values.astype(np.float32), out) for values in fills]
         self._addresses = [values.ctypes.data for values in self._fills]
 
-    def place(self, height: int, width: int) -> Placed | None:
+    def place(self, height: int, width: int, moves: tuple[int, ...] | None = None) -> Placed | None:
         """Place images; see :meth:`onelayer.backends.target.ComputeAnySize.place`."""
-        workspace, placed_for = _OF_THREAD.workspace, (self, height, width)
+        workspace, placed_for = _OF_THREAD.workspace, (self, height, width, moves)
         if workspace.placed_for != placed_for:
             numbers = workspace.numbers
-            is_placed = min(height, width) > 0 and fill.placed(self._moves, height, width, numbers)
+            made = self._moves if moves is None else np.array(moves, np.int64)
+            is_placed = min(height, width) > 0 and fill.placed(made, height, width, numbers)
             workspace.placed = Placed.of(numbers.tolist()) if is_placed else None
             workspace.placed_for = placed_for
         return workspace.placed
 
-    def __call__(self, images: PixelMemory, height: int, width: int, results: ResultMemory, threads: int) -> bool:
+    def __call__(
+        self,
+        images: PixelMemory,
+        height: int,
+        width: int,
+        results: ResultMemory,
+        threads: int,
+        moves: tuple[int, ...] | None = None,
+    ) -> bool:
         """Compute; False also where there may be NaN among the results, see :class:`ComputeAnySize`."""
-        if (placed := self.place(height, width)) is None:
+        if (placed := self.place(height, width, moves)) is None:
             return False
         rows, cols, top, left, whole_height, whole_width, frame = placed
         mine = _OF_THREAD

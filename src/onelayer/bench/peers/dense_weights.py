@@ -12,6 +12,7 @@ from onelayer.algebra import Program, Shape, affine_part
 from onelayer.bench.peers.base import Images
 from onelayer.bench.workloads import Work
 from onelayer.images.containers import spec_of
+from onelayer.layer import OneLayer
 from onelayer.layer import compile as compile_transforms
 
 MOST = 20_000_000
@@ -63,4 +64,5 @@ def ends_in_bytes(work: Work, dtype: torch.dtype) -> bool:
 def _program(work: Work, shape: Shape, dtype: torch.dtype) -> Program:
     # A view of one value: nothing is computed with it.
     spec = spec_of(torch.zeros(1, dtype=dtype).expand(shape))
-    return compile_transforms(work.transform, fullgraph=True, rounding="fused").program(spec).program
+    layer: OneLayer = compile_transforms(work.transform, fullgraph=True, rounding="fused")
+    return layer.program(spec).program

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onelayer.frontends.torchvision import (  # noqa: F401
+    by_rule,
     color,
     composed,
     draws,

@@ -29,6 +29,7 @@ from onelayer.frontends.placement import (
     RESIZE_TO,
     Move,
     RealSums,
+    Size,
     Step,
     Sums,
     SumsName,
@@ -92,6 +93,10 @@ class Resize(Step):
             return RESIZE_SHORT, sides[0], longest, 0, 0
         return RESIZE_TO, sides[0], sides[1], 0, 0
 
+    def resized(self, height: int, width: int) -> Size:
+        """Compute height and width after the resize, from those before it."""
+        return resized_size((height, width), self.size, self.max_size)
+
     def sums(self, spec: ImageSpec, rounding: RoundingMode) -> Sums | RealSums | None:
         """Return the arithmetic of the library that resizes such images; see :meth:`Step.sums`."""
         kind = self.kind
@@ -118,7 +123,7 @@ class Resize(Step):
     def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:
         """Derive the resize; see :meth:`Step.stages`."""
         is_pil, kind, widens = spec.container == "pil", self.kind, self.widens
-        lengths = list(zip(spec.shape[1:], resized_size(spec.shape[1:], self.size, self.max_size), strict=True))
+        lengths = list(zip(spec.shape[1:], self.resized(*spec.shape[1:]), strict=True))
         if is_pil and kind in _NEAREST:
             rows, cols = (_pillow_nearest(n_in, n_out) for n_in, n_out in lengths)
         else:
