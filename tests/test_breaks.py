@@ -178,6 +178,26 @@ def test_bytes_are_exact_from_end_to_end(name: str) -> None:
         assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("size", [(6, 1), (1, 5), (4, 5), (1, 1)])
+def test_results_lie_in_memory_as_the_originals(size: tuple[int, int]) -> None:
+    """From strides, those of single rows and columns too, PyTorch chooses how it computes what comes next."""
+    seen = []
+
+    def look(image: torch.Tensor) -> torch.Tensor:
+        seen.append(image.stride())
+        return image
+
+    transform = v2.Compose([v2.Resize(size, v2.InterpolationMode.NEAREST), look, v2.Resize((3, 7))])
+    for shape in ((3, 18, 1), (3, 1, 18), (1, 9, 8), (3, 9, 8)):
+        for dtype in (torch.float16, torch.float32, torch.uint8):
+            planes = (torch.rand(shape, generator=torch.Generator().manual_seed(1)) * 255).to(dtype)
+            for image in (planes, planes.permute(1, 2, 0).contiguous().permute(2, 0, 1)):
+                seen.clear()
+                ours, theirs = onelayer.compile(transform, rounding="exact")(image), transform(image)
+                assert torch.equal(ours, theirs), (shape, dtype, image.stride())
+                assert seen[-1] == seen[0], (shape, dtype, image.stride())
+
+
 def test_sizes_that_cannot_be_compiled_are_left_to_the_original() -> None:
     """Here PyTorch resizes floats to a width of 1 in a way that is not known."""
     resize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Resize((9, 1))])

@@ -187,7 +187,7 @@ class PiecewisePipeline:
             if piece.layer is not None:
                 try:
                     result = piece.layer(image)
-                    if piece.order is not None and _order(result) != piece.order:
+                    if piece.order is not None:
                         result = _in_order(result, piece.order)
                     return piece, with_image(image if piece.returns_image else result)
                 except (UnsupportedTransformError, NoImageError):
@@ -279,14 +279,19 @@ def _order(image: Any) -> tuple[int, ...] | None:
     """Return the dimensions of a tensor as they lie in memory, the outermost first; None for what is no tensor."""
     if not isinstance(image, torch.Tensor):
         return None
-    strides = image.stride()
-    return tuple(sorted(range(len(strides)), key=lambda dim: -strides[dim] if image.shape[dim] > 1 else 0))
+    # One of length 1 has its place too: from its stride PyTorch tells whether colors lie side by side.
+    shape, strides = image.shape, image.stride()
+    return tuple(sorted(range(len(strides)), key=lambda dim: (-strides[dim], shape[dim] == 1)))
 
 
 def _in_order(image: torch.Tensor, order: tuple[int, ...]) -> torch.Tensor:
-    """Copy a tensor to memory in which its dimensions lie in an order."""
-    back = sorted(range(len(order)), key=order.__getitem__)
-    copied = image.permute(order).contiguous().permute(back)
+    """Return a tensor whose dimensions lie in memory in an order; of floats, without gaps. Copied only where needed."""
+    strides, step = [0] * len(order), 1
+    for dim in reversed(order):
+        strides[dim], step = step, step * image.shape[dim]
+    if image.stride() == tuple(strides) or (not image.is_floating_point() and _order(image) == order):
+        return image
+    copied = torch.empty_strided(image.shape, strides, dtype=image.dtype, device=image.device).copy_(image)
     return tv_tensors.wrap(copied, like=image) if isinstance(image, tv_tensors.TVTensor) else copied
 
 
