@@ -83,6 +83,21 @@ def test_no_size_takes_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
             layer(image)
 
 
+@pytest.mark.parametrize("is_float", [False, True])
+def test_another_rule_takes_other_tables(is_float: bool) -> None:
+    """For images of one size too, as when numbers are drawn."""
+    drawn = [(9, 14), (30, 20), (9, 14), (9, 15), (41, 67)]
+    calls = iter([size for size in drawn for _ in range(2)])
+    turns = ResizeBy(lambda _height, _width: next(calls), Mode.BILINEAR)
+    layer = onelayer.compile(v2.Compose([turns, v2.Pad(1)]))
+    image = torch.randint(0, 256, (3, 41, 67), dtype=torch.uint8)
+    image = image / 255 if is_float else image
+    for size in drawn:
+        expected = v2.Pad(1)(v2.functional.resize(image, list(size)))
+        next(calls)
+        torch.testing.assert_close(layer(image), expected, rtol=0, atol=2e-6 if is_float else 0)
+
+
 def test_floats_and_batches_of_one_size() -> None:
     pipeline = v2.Compose(PIPELINES["to half, cropped, padded"])
     layer = onelayer.compile(pipeline)

@@ -20,6 +20,7 @@ from onelayer.algebra import AxisMap, Range, simplify
 from onelayer.backends.cpu import byte_call as field
 from onelayer.backends.cpu import fill, memory, taps
 from onelayer.backends.cpu.byte_kernel import resized_bytes
+from onelayer.backends.cpu.compilation import address_of
 from onelayer.backends.cpu.launch import (
     MULTIPLICATIONS_PER_THREAD,
     SAMPLE,
@@ -167,7 +168,14 @@ class _Kernel:
         self._kind = taps.BILINEAR if sums is None else KINDS[sums.name]
         found = layout()
         limit, unfused, first = (0, 0, COLUMNS_FIRST) if sums is None else (sums.limit, sums.unfused, sums.first)
+        in_float32 = self._kind in (taps.FLOAT32_BILINEAR, taps.FLOAT32_BICUBIC)
         for place, number in (
+            (field.PLACE_WITH, address_of(fill.placed, fill.CALL)),
+            (
+                field.FILL_WITH,
+                address_of(fill.filled_with_float32 if in_float32 else fill.filled_with_bytes, fill.CALL),
+            ),
+            (field.COPY_WITH, address_of(fill.filled_with_bytes, fill.CALL)),
             (field.ROWS_AT, 0 if found is None else found.rows_at),
             (field.MOVES, self._moves.ctypes.data),
             (field.MOVE_NUMBERS, len(moves)),

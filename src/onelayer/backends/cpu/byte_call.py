@@ -69,6 +69,9 @@ COPIED, NEAR, FAR, PIXELS = range(4)
     FRAME,
     AROUND,  # Address of [C'] of the dtype of the results, values of the frame.
     # From here on a call of a pipeline is the same for all images, but for the passes. Place and tables:
+    PLACE_WITH,  # Address of the function that places, see :mod:`onelayer.backends.cpu.fill`.
+    FILL_WITH,  # Address of the function that fills, where axes are resized.
+    COPY_WITH,  # Address of the function that fills where none is.
     ROWS_AT,  # Offset in Pillow's structure of the address of uint64 [H], the address of each row.
     MOVES,  # Address of int64, see :func:`onelayer.frontends.placement.place`.
     MOVE_NUMBERS,  # Length of these.
@@ -112,8 +115,8 @@ COPIED, NEAR, FAR, PIXELS = range(4)
     # Values.
     TABLE,  # Address of [C', 256] of the dtype of the results, 0 for none.
     AFFINE,  # Address of float32 [C', 5], see :mod:`onelayer.backends.cpu.affine`; or 0.
-) = range(76)
+) = range(79)
 """Places of the arguments in a call, uint64 each."""
 
-FIELDS = 76
+FIELDS = 79
 """Length of a call."""

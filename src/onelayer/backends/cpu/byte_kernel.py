@@ -29,7 +29,6 @@ from onelayer.backends.cpu.byte_call import (
 )
 from onelayer.backends.cpu.compilation import exact_inlined, exact_kernel
 from onelayer.backends.cpu.counters import DONE, TAKEN, add, take
-from onelayer.backends.cpu.fill import filled, placed
 from onelayer.backends.cpu.float32_sums import (
     far_fused_columns,
     far_unfused_columns,
@@ -54,6 +53,7 @@ from onelayer.backends.cpu.integer_sums import (
 from onelayer.backends.cpu.simd import (
     ROW_OUTPUTS,
     bytes_at,
+    call_at,
     copy_bytes,
     fetch_line,
     floats_at,
@@ -274,9 +274,12 @@ def resized_bytes(call, into):
     Returns:
         Outcome.
     """
-    outcome = placed(call) if call[field.STAGES] & _uint(PLACE) else COMPLETE
+    outcome = call_at(call[field.PLACE_WITH], call) if call[field.STAGES] & _uint(PLACE) else COMPLETE
     if outcome == COMPLETE and call[field.STAGES] & _uint(FILL):
-        outcome = filled(call)
+        is_copy = (
+            call[field.ROW_LENGTH] == call[field.ROW_RESIZED] and call[field.COL_LENGTH] == call[field.COL_RESIZED]
+        )
+        outcome = call_at(call[field.COPY_WITH] if is_copy else call[field.FILL_WITH], call)
     if outcome != COMPLETE or not call[field.STAGES] & _uint(COMPUTE):
         return outcome
     address, has_rows, is_pillow = call[field.IMAGES], call[field.STRUCTURE] != 0, call[field.RESULT_STRUCTURE] != 0

@@ -53,16 +53,22 @@ WRITE_ERRORS: dict[Path, str] = {}
 # Sums may be reordered and contracted, but NaN and infinities keep their meaning.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
-inlined = numba.njit(fastmath=_FAST, nogil=True, forceinline=True)
+# Called from nowhere but kernels, they need no entries for Python and for C, which LLVM would compile.
+_ONLY_INLINED: Any = {"nogil": True, "forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+inlined = numba.njit(fastmath=_FAST, **_ONLY_INLINED)
 """Decorate a part of a kernel. An array is seven arguments, and a call that is not inlined takes longer than the
 arithmetic on a small image."""
 
-exact_inlined = numba.njit(nogil=True, forceinline=True)
+exact_inlined = numba.njit(**_ONLY_INLINED)
 """Decorate a part of a kernel whose every operation is done as it is written."""
 
 
-inlined_table = numba.njit(nogil=True, forceinline=True, error_model="numpy")
+inlined_table = numba.njit(error_model="numpy", **_ONLY_INLINED)
 """Decorate a part of a table kernel."""
+
+table_inline = numba.njit(nogil=True, inline="always", error_model="numpy")
+"""Decorate a part of one table kernel, whose source becomes the kernel's: it is not compiled once more by itself."""
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -78,6 +84,22 @@ def exact_kernel(function: Callable[..., Any]) -> Any:
 def table_kernel(function: Callable[..., Any]) -> Any:
     """Decorate a kernel that fills tables: exact, and without a check of each division, which LLVM vectorises not."""
     return _kept(numba.njit(nogil=True, error_model="numpy")(function))
+
+
+def address_of(function: Any, *arguments: Any) -> int:
+    """Return the address of the machine code of a kernel, which is compiled where it is missing.
+
+    Kernels that are called by their address (:func:`onelayer.backends.cpu.simd.call_at`) are not compiled and optimized
+    once more in each that calls them.
+
+    Args:
+        function: The kernel.
+        arguments: Types of its arguments, Numba's.
+    """
+    function.compile(arguments)
+    overload = function.overloads[arguments]
+    address: int = overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name)
+    return address
 
 
 def _kept(dispatcher: Any) -> Any:

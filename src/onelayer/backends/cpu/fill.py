@@ -7,6 +7,7 @@ tests hold the two to each other.
 from __future__ import annotations
 
 import numpy as np
+from numba import types
 
 from onelayer.backends.cpu import byte_call as field
 from onelayer.backends.cpu.byte_call import (
@@ -24,11 +25,10 @@ from onelayer.backends.cpu.byte_call import (
     UNPLACED,
     WIDE,
 )
-from onelayer.backends.cpu.compilation import inlined_table, table_kernel
+from onelayer.backends.cpu.compilation import inlined_table, table_inline, table_kernel
 from onelayer.backends.cpu.simd import doubles_at, floats_at, ints_at, longs_at, shorts_at
 from onelayer.backends.cpu.tables import BYTES, FAR_OUTPUTS, LANES, NEAR_OUTPUTS
 from onelayer.backends.cpu.taps import (
-    FLOAT32_BILINEAR,
     NEAREST,
     copied_samples,
     fixed_point_taps,
@@ -54,6 +54,9 @@ from onelayer.frontends.placement import NUMBERS, place, rows_first
     ROOM_LINES,  # Length of an axis of an image that there is room for.
 ) = range(14)
 """Places of the addresses and lengths in a workspace, uint64 each."""
+
+CALL = types.Array(types.uint64, 1, "C")
+"""Type of a call, the only argument of the functions that place and fill."""
 
 _f32, _f64, _int, _int64, _uint = np.float32, np.float64, np.int32, np.int64, np.uint64
 
@@ -307,141 +310,172 @@ def _has_more_taps(count, outputs, unfused):
     return 0 < unfused < most
 
 
-@table_kernel
-def filled_columns(call, work, kind, limit, unfused, in_float32, pixel, start, length, resized, low, outputs, flip):
-    """Fill the fields of the pass along columns.
+@table_inline
+def _of_columns(call):
+    """Return start, length, resized, low, outputs, all uint64, and whether the last column comes first."""
+    return (
+        call[field.COL_START], call[field.COL_LENGTH], call[field.COL_RESIZED],
+        call[field.COL_LOW], call[field.COL_KEPT], call[field.COL_FLIP] != 0,
+    )  # fmt: skip
 
-    Args:
-        call: Call of the byte kernel.
-        work: Workspace, uint64 [ADDRESSES], with room for tables of this size.
-        kind: Filter of the resize; see :mod:`onelayer.backends.cpu.taps`.
-        limit: Bound of weights; see :func:`onelayer.backends.cpu.taps.fixed_point_taps`.
-        unfused: Size of the groups of products in float32 that are rounded before they are added.
-        in_float32: Whether sums are in float32, along both axes.
-        pixel: Bytes from one pixel to the next, 3 or 4, where its three channels lie side by side; else 0.
-        start: First column of the part of the image that is resized, uint64 as all integers here.
-        length: Columns of that part.
-        resized: Columns that it is resized to.
-        low: First of these that is kept.
-        outputs: Number of these that are kept.
-        flip: Whether the last comes first.
 
-    Returns:
-        Whether sums of bytes fit into 32 bits.
-    """
+@table_inline
+def _of_rows(call):
+    """Return start, length, resized, low, outputs, all uint64, and whether the last row comes first."""
+    return (
+        call[field.ROW_START], call[field.ROW_LENGTH], call[field.ROW_RESIZED],
+        call[field.ROW_LOW], call[field.ROW_KEPT], call[field.ROW_FLIP] != 0,
+    )  # fmt: skip
+
+
+@table_inline
+def _columns_filled(call, work, origin, span, start, column_kind):
+    """Fill the fields of a pass along columns that reads ``span`` columns from ``origin`` on."""
+    call[field.FIRST_COLUMN], call[field.LENGTH] = start + _uint(origin), _uint(span)
+    call[field.COL_KIND] = column_kind
+    call[field.COL_STARTS], call[field.COL_PLACES] = work[STARTS], work[PLACES]
+    call[field.COL_WEIGHTS] = work[COL_WEIGHTS]
+
+
+@table_inline
+def _columns_of_bytes(call, work, kind, limit):
+    """Fill the fields of the pass along columns; return whether sums fit into 32 bits."""
+    start, length, resized, low, outputs, flip = _of_columns(call)
     call[field.WIDTH] = outputs
-    is_summed = length != resized and kind < NEAREST
-    if length == resized and not flip and not in_float32:
+    if length == resized and not flip:
         call[field.FIRST_COLUMN], call[field.LENGTH], call[field.COL_KIND] = start + low, outputs, COPIED
         return True
     first, count = ints_at(work[FIRST]), ints_at(work[COUNTS])
     starts, places, weights = longs_at(work[STARTS]), ints_at(work[PLACES]), ints_at(work[COL_WEIGHTS])
-    fits, bits, taps, is_wide = True, 0, _uint(1), False
-    if in_float32:
-        values = floats_at(work[WHOLE])
-        if is_summed:
-            taps = float32_taps(length, resized, kind, low, outputs, flip, first, count, floats_at(work[REAL]), values)
-        else:
-            _copies(kind, length, resized, low, outputs, flip, first, count)
-            for j in range(outputs):
-                values[j] = _f32(1)
-        origin, span = _bounds(outputs, first, count)
-        last = max(span - _int(BYTES), _int(0))
-        is_near = _float32_columns(
-            outputs, taps, first, count, values, unfused, origin, last, starts, places, floats_at(work[COL_WEIGHTS])
-        )
-        has_more = _has_more_taps(count, outputs, unfused)
-        call[field.COL_ARITHMETIC] = FLOAT32_UNFUSED if has_more else FLOAT32
-        call[field.COL_BLOCKS], call[field.COL_STEPS] = (outputs + _uint(LANES - 1)) // _uint(LANES), taps
-        column_kind = NEAR if is_near else FAR
-    else:
-        whole = ints_at(work[WHOLE])
-        if is_summed:
-            is_wide = limit == 0
-            taps, bits, fits = fixed_point_taps(
-                length, resized, kind, limit, low, outputs, flip, first, count, doubles_at(work[REAL]), whole
-            )
-        else:
-            bits = 1
-            _copies(kind, length, resized, low, outputs, flip, first, count)
-            for j in range(outputs):
-                whole[j] = 2
-        origin, span = _bounds(outputs, first, count)
-        last = max(span - _int(BYTES), _int(0))
-        call[field.COL_ARITHMETIC] = WIDE if is_wide else NARROW
-        pixel_steps = _uint(0)
-        if pixel and _f64(length) > _WIDE_REDUCTION * _f64(resized):
-            pixel_steps = _pixel_steps(outputs, taps, first, count, origin, span, _int(pixel))
-        if pixel_steps:
-            column_kind = PIXELS
-            _pixels(
-                outputs, first, count, whole, pixel_steps, origin, span, _int(pixel), is_wide, starts, places, weights
-            )
-            call[field.COL_BLOCKS], call[field.COL_STEPS] = outputs, pixel_steps
-        elif _near(outputs, taps, first, whole, origin, last, is_wide, starts, places, weights):
-            column_kind = NEAR
-            call[field.COL_BLOCKS] = (outputs + _uint(NEAR_OUTPUTS - 1)) // _uint(NEAR_OUTPUTS)
-            call[field.COL_STEPS] = (taps + _uint(1)) // _uint(2)
-        else:
-            column_kind = FAR
-            steps = (taps + _uint(BYTES - 1)) // _uint(BYTES)
-            _far(outputs, first, count, whole, steps, origin, last, is_wide, starts, shorts_at(work[COL_WEIGHTS]))
-            call[field.COL_BLOCKS] = (outputs + _uint(FAR_OUTPUTS - 1)) // _uint(FAR_OUTPUTS)
-            call[field.COL_STEPS] = steps
-    call[field.FIRST_COLUMN], call[field.LENGTH] = start + _uint(origin), _uint(span)
-    call[field.COL_KIND], call[field.COL_BITS] = column_kind, bits
-    call[field.COL_STARTS], call[field.COL_PLACES] = work[STARTS], work[PLACES]
-    call[field.COL_WEIGHTS] = work[COL_WEIGHTS]
-    return fits
-
-
-@table_kernel
-def filled_rows(call, work, kind, limit, unfused, in_float32, start, length, resized, low, outputs, flip):
-    """Fill the fields of the pass along rows; arguments as in :func:`filled_columns`, but for ``pixel``."""
-    call[field.HEIGHT] = outputs
-    call[field.DESCENDS] = 0
-    first, count, between = ints_at(work[FIRST]), ints_at(work[COUNTS]), longs_at(work[COPIES])
-    if length == resized or kind >= NEAREST:
-        call[field.ROWS_BETWEEN], call[field.ROW_STARTS] = outputs, work[NATURAL]
-        if length == resized and not flip:
-            call[field.BETWEEN] = work[NATURAL] + _uint(8) * (start + low)
-        else:
-            _copies(kind, length, resized, low, outputs, flip, first, count)
-            for i in range(outputs):
-                between[i] = start + _uint(first[i])
-            call[field.BETWEEN] = work[COPIES]
-        call[field.ROW_TAPS], call[field.ROW_STEPS], call[field.ROW_ARITHMETIC] = 1, 0, NARROW
-        if in_float32:
-            values = floats_at(work[ROW_WEIGHTS])
-            for i in range(outputs):
-                values[_uint(2) * i], values[_uint(2) * i + _uint(1)] = _f32(1), _f32(0)
-            call[field.ROW_STEPS], call[field.ROW_ARITHMETIC], call[field.ROW_WEIGHTS] = 1, FLOAT32, work[ROW_WEIGHTS]
-        return True
-    starts = longs_at(work[ROW_STARTS])
-    fits, bits = True, 0
-    if in_float32:
-        values = floats_at(work[WHOLE])
-        taps = float32_taps(length, resized, kind, low, outputs, flip, first, count, floats_at(work[REAL]), values)
-        _float32_rows(outputs, taps, count, values, unfused, floats_at(work[ROW_WEIGHTS]))
-        has_more = _has_more_taps(count, outputs, unfused)
-        call[field.ROW_ARITHMETIC] = FLOAT32_UNFUSED if has_more else FLOAT32
-        call[field.ROW_STEPS] = call[field.ROW_TAPS] = taps
-    else:
-        whole = ints_at(work[WHOLE])
+    whole, pixel = ints_at(work[WHOLE]), call[field.PIXEL]
+    fits, bits, taps, is_wide = True, 1, _uint(1), False
+    if length != resized and kind < NEAREST:
         is_wide = limit == 0
         taps, bits, fits = fixed_point_taps(
             length, resized, kind, limit, low, outputs, flip, first, count, doubles_at(work[REAL]), whole
         )
-        pairs = _row_pairs(outputs, taps, whole, is_wide, ints_at(work[ROW_WEIGHTS]))
-        call[field.ROW_ARITHMETIC] = WIDE if is_wide else NARROW
-        call[field.ROW_STEPS], call[field.ROW_TAPS] = pairs, _uint(2) * pairs
+    else:
+        _copies(kind, length, resized, low, outputs, flip, first, count)
+        for j in range(outputs):
+            whole[j] = 2
     origin, span = _bounds(outputs, first, count)
-    for i in range(outputs):
-        starts[i] = _uint(first[i] - origin)
-    call[field.BETWEEN], call[field.ROWS_BETWEEN] = work[NATURAL] + _uint(8) * (start + _uint(origin)), _uint(span)
-    call[field.ROW_STARTS], call[field.ROW_WEIGHTS], call[field.ROW_BITS] = work[ROW_STARTS], work[ROW_WEIGHTS], bits
-    call[field.DESCENDS] = 1 if flip else 0
+    last = max(span - _int(BYTES), _int(0))
+    call[field.COL_ARITHMETIC], call[field.COL_BITS] = WIDE if is_wide else NARROW, bits
+    pixel_steps = _uint(0)
+    if pixel and _f64(length) > _WIDE_REDUCTION * _f64(resized):
+        pixel_steps = _pixel_steps(outputs, taps, first, count, origin, span, _int(pixel))
+    if pixel_steps:
+        column_kind = PIXELS
+        _pixels(outputs, first, count, whole, pixel_steps, origin, span, _int(pixel), is_wide, starts, places, weights)
+        call[field.COL_BLOCKS], call[field.COL_STEPS] = outputs, pixel_steps
+    elif _near(outputs, taps, first, whole, origin, last, is_wide, starts, places, weights):
+        column_kind = NEAR
+        call[field.COL_BLOCKS] = (outputs + _uint(NEAR_OUTPUTS - 1)) // _uint(NEAR_OUTPUTS)
+        call[field.COL_STEPS] = (taps + _uint(1)) // _uint(2)
+    else:
+        column_kind = FAR
+        steps = (taps + _uint(BYTES - 1)) // _uint(BYTES)
+        _far(outputs, first, count, whole, steps, origin, last, is_wide, starts, shorts_at(work[COL_WEIGHTS]))
+        call[field.COL_BLOCKS] = (outputs + _uint(FAR_OUTPUTS - 1)) // _uint(FAR_OUTPUTS)
+        call[field.COL_STEPS] = steps
+    _columns_filled(call, work, origin, span, start, column_kind)
     return fits
+
+
+@table_inline
+def _columns_in_float32(call, work, kind, unfused):
+    """Fill the fields of the pass along columns."""
+    start, length, resized, low, outputs, flip = _of_columns(call)
+    call[field.WIDTH] = outputs
+    first, count = ints_at(work[FIRST]), ints_at(work[COUNTS])
+    values, taps = floats_at(work[WHOLE]), _uint(1)
+    if length != resized:
+        taps = float32_taps(length, resized, kind, low, outputs, flip, first, count, floats_at(work[REAL]), values)
+    else:
+        _copies(kind, length, resized, low, outputs, flip, first, count)
+        for j in range(outputs):
+            values[j] = _f32(1)
+    origin, span = _bounds(outputs, first, count)
+    last = max(span - _int(BYTES), _int(0))
+    is_near = _float32_columns(
+        outputs, taps, first, count, values, unfused, origin, last,
+        longs_at(work[STARTS]), ints_at(work[PLACES]), floats_at(work[COL_WEIGHTS]),
+    )  # fmt: skip
+    call[field.COL_ARITHMETIC] = FLOAT32_UNFUSED if _has_more_taps(count, outputs, unfused) else FLOAT32
+    call[field.COL_BLOCKS], call[field.COL_STEPS] = (outputs + _uint(LANES - 1)) // _uint(LANES), taps
+    call[field.COL_BITS] = 0
+    _columns_filled(call, work, origin, span, start, NEAR if is_near else FAR)
+
+
+@table_inline
+def _rows_copied(call, work, kind):
+    """Fill the fields of a pass along rows that only copies."""
+    start, length, resized, low, outputs, flip = _of_rows(call)
+    call[field.ROWS_BETWEEN], call[field.ROW_STARTS] = outputs, work[NATURAL]
+    if length == resized and not flip:
+        call[field.BETWEEN] = work[NATURAL] + _uint(8) * (start + low)
+    else:
+        first, between = ints_at(work[FIRST]), longs_at(work[COPIES])
+        _copies(kind, length, resized, low, outputs, flip, first, ints_at(work[COUNTS]))
+        for i in range(outputs):
+            between[i] = start + _uint(first[i])
+        call[field.BETWEEN] = work[COPIES]
+    call[field.ROW_TAPS], call[field.ROW_STEPS], call[field.ROW_ARITHMETIC] = 1, 0, NARROW
+
+
+@table_inline
+def _rows_filled(call, work, origin, span, first):
+    """Fill the fields of a pass along rows that sums ``span`` rows from ``origin`` on."""
+    starts = longs_at(work[ROW_STARTS])
+    for i in range(call[field.HEIGHT]):
+        starts[i] = _uint(first[i] - origin)
+    call[field.BETWEEN] = work[NATURAL] + _uint(8) * (call[field.ROW_START] + _uint(origin))
+    call[field.ROWS_BETWEEN] = _uint(span)
+    call[field.ROW_STARTS], call[field.ROW_WEIGHTS] = work[ROW_STARTS], work[ROW_WEIGHTS]
+    call[field.DESCENDS] = call[field.ROW_FLIP]
+
+
+@table_inline
+def _rows_of_bytes(call, work, kind, limit):
+    """Fill the fields of the pass along rows; return whether sums fit into 32 bits."""
+    _, length, resized, low, outputs, flip = _of_rows(call)
+    call[field.HEIGHT], call[field.DESCENDS] = outputs, 0
+    if length == resized or kind >= NEAREST:
+        _rows_copied(call, work, kind)
+        return True
+    first, count, whole = ints_at(work[FIRST]), ints_at(work[COUNTS]), ints_at(work[WHOLE])
+    is_wide = limit == 0
+    taps, bits, fits = fixed_point_taps(
+        length, resized, kind, limit, low, outputs, flip, first, count, doubles_at(work[REAL]), whole
+    )
+    pairs = _row_pairs(outputs, taps, whole, is_wide, ints_at(work[ROW_WEIGHTS]))
+    call[field.ROW_ARITHMETIC], call[field.ROW_BITS] = WIDE if is_wide else NARROW, bits
+    call[field.ROW_STEPS], call[field.ROW_TAPS] = pairs, _uint(2) * pairs
+    origin, span = _bounds(outputs, first, count)
+    _rows_filled(call, work, origin, span, first)
+    return fits
+
+
+@table_inline
+def _rows_in_float32(call, work, kind, unfused):
+    """Fill the fields of the pass along rows."""
+    _, length, resized, low, outputs, flip = _of_rows(call)
+    call[field.HEIGHT], call[field.DESCENDS] = outputs, 0
+    weights = floats_at(work[ROW_WEIGHTS])
+    if length == resized:
+        _rows_copied(call, work, kind)
+        for i in range(outputs):
+            weights[_uint(2) * i], weights[_uint(2) * i + _uint(1)] = _f32(1), _f32(0)
+        call[field.ROW_STEPS], call[field.ROW_ARITHMETIC], call[field.ROW_WEIGHTS] = 1, FLOAT32, work[ROW_WEIGHTS]
+        return
+    first, count, values = ints_at(work[FIRST]), ints_at(work[COUNTS]), floats_at(work[WHOLE])
+    taps = float32_taps(length, resized, kind, low, outputs, flip, first, count, floats_at(work[REAL]), values)
+    _float32_rows(outputs, taps, count, values, unfused, weights)
+    call[field.ROW_ARITHMETIC] = FLOAT32_UNFUSED if _has_more_taps(count, outputs, unfused) else FLOAT32
+    call[field.ROW_STEPS] = call[field.ROW_TAPS] = taps
+    call[field.ROW_BITS] = 0
+    origin, span = _bounds(outputs, first, count)
+    _rows_filled(call, work, origin, span, first)
 
 
 @table_kernel
@@ -460,28 +494,37 @@ def placed(call):
     return ROWS_FIRST if is_rows_first else COMPLETE
 
 
-@table_kernel
-def filled(call):
-    """Fill the fields of both passes of a call, for the place and the arithmetic that it holds; return an outcome."""
-    signed, work = call.view(np.int64), longs_at(call[field.WORKSPACE])
-    kind, limit, unfused = signed[field.FILTER], signed[field.LIMIT], signed[field.UNFUSED]
-    rows, cols = signed[field.ROW_LENGTH], signed[field.COL_LENGTH]
-    new_rows, new_cols = signed[field.ROW_RESIZED], signed[field.COL_RESIZED]
+@table_inline
+def _prepared(call, work, kind):
+    """Find the values of the frame; return whether a workspace has room for the tables of a call."""
+    if _int64(call[field.FRAME]) >= 0:
+        call[field.AROUND] = call[field.FRAMES] + call[field.FRAME] * call[field.OF_FRAME]
+    rows, cols = _int64(call[field.ROW_LENGTH]), _int64(call[field.COL_LENGTH])
+    new_rows, new_cols = _int64(call[field.ROW_RESIZED]), _int64(call[field.COL_RESIZED])
     most = max(_most_taps(rows, new_rows, kind), _most_taps(cols, new_cols, kind))
     has_room = max(new_rows, new_cols) <= _int64(work[ROOM_OUTPUTS]) and most <= _int64(work[ROOM_TAPS])
-    if not has_room or signed[field.ROW_START] + rows > _int64(work[ROOM_LINES]):
+    return has_room and _int64(call[field.ROW_START]) + rows <= _int64(work[ROOM_LINES])
+
+
+@table_kernel
+def filled_with_bytes(call):
+    """Fill the fields of both passes of a call in fixed point, for the place that it holds; return an outcome."""
+    work = longs_at(call[field.WORKSPACE])
+    kind, limit = _int64(call[field.FILTER]), _int64(call[field.LIMIT])
+    if not _prepared(call, work, kind):
         return NO_ROOM
-    if signed[field.FRAME] >= 0:
-        call[field.AROUND] = call[field.FRAMES] + call[field.FRAME] * call[field.OF_FRAME]
-    in_float32 = FLOAT32_BILINEAR <= kind < NEAREST and (rows != new_rows or cols != new_cols)
-    fits = filled_columns(
-        call, work, kind, limit, unfused, in_float32, call[field.PIXEL],
-        call[field.COL_START], call[field.COL_LENGTH], call[field.COL_RESIZED],
-        call[field.COL_LOW], call[field.COL_KEPT], call[field.COL_FLIP] != 0,
-    )  # fmt: skip
-    fits &= filled_rows(
-        call, work, kind, limit, unfused, in_float32,
-        call[field.ROW_START], call[field.ROW_LENGTH], call[field.ROW_RESIZED],
-        call[field.ROW_LOW], call[field.ROW_KEPT], call[field.ROW_FLIP] != 0,
-    )  # fmt: skip
+    fits = _columns_of_bytes(call, work, kind, limit)
+    fits &= _rows_of_bytes(call, work, kind, limit)
     return COMPLETE if fits else TOO_LARGE
+
+
+@table_kernel
+def filled_with_float32(call):
+    """Fill the fields of both passes of a call in float32, for the place that it holds; return an outcome."""
+    work = longs_at(call[field.WORKSPACE])
+    kind, unfused = _int64(call[field.FILTER]), _int64(call[field.UNFUSED])
+    if not _prepared(call, work, kind):
+        return NO_ROOM
+    _columns_in_float32(call, work, kind, unfused)
+    _rows_in_float32(call, work, kind, unfused)
+    return COMPLETE

@@ -266,6 +266,23 @@ def store(_typing, out, at, value):
 
 
 @intrinsic
+def call_at(_typing, address, call):
+    """Call the machine code of a kernel at an address with an array, and return the integer that it returns."""
+    signature = types.int64(address, call)
+
+    def generate(context, builder, _signature, arguments):
+        convention = context.call_conv
+        function = convention.get_function_type(types.int64, (call,))
+        code = builder.inttoptr(arguments[0], function.as_pointer())
+        status, outcome = convention.call_function(builder, code, types.int64, (call,), (arguments[1],))
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return outcome
+
+    return signature, generate
+
+
+@intrinsic
 def memory_at(_typing, address, like):
     """Return the memory at an address as an array of the dtype of ``like``; its length means nothing."""
     signature = like(address, like)

@@ -44,6 +44,8 @@ class Compilation:
 def compilations() -> list[Compilation]:
     """List what :func:`warmup` compiles: every kernel that a layer may use on the CPU, for all dtypes."""
     # Only here, because it takes half a second to import Numba.
+    from onelayer.backends.cpu import fill
+    from onelayer.backends.cpu.compilation import address_of
     from onelayer.backends.cpu.counters import wait_a_little
     from onelayer.backends.cpu.float32_sum_kernel import sums_of_columns, sums_of_rows
     from onelayer.backends.cpu.float_any_size import fill_tables_of_one_pixel
@@ -59,6 +61,10 @@ def compilations() -> list[Compilation]:
         )
         for launch, inputs in launches
         for images, results in product(inputs, _DTYPES)
+    ]
+    found += [
+        Compilation(function.__name__, "tables of a size", partial(address_of, function, fill.CALL))
+        for function in (fill.placed, fill.filled_with_bytes, fill.filled_with_float32)
     ]
     taps = Taps(1, np.zeros(1, np.int64), np.ones(1, np.int64), np.ones((1, 1), np.float32))
     images = np.zeros((1, 1, 1), np.float32)
