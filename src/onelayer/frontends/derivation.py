@@ -32,6 +32,11 @@ CONTAINERS: dict[Hashable, Callable[[Any], Iterable[Transform] | None]] = {}
 add theirs."""
 
 
+OF_V1: set[str] = {"torchvision.transforms."}
+"""Beginnings of the names of modules whose transforms work through v1's functions, but for v2 itself. Front ends add
+theirs."""
+
+
 @dataclass(frozen=True)
 class Step:
     """A transform of a pipeline and the stages that it became.
@@ -165,7 +170,7 @@ def returns_plain_tensors(transform: Transform) -> bool:
         return True
     # The functions of v1 work through tensor operations, which do not keep the subclass.
     module = getattr(function_of(transform), "__module__", None) or type(transform).__module__
-    return module.startswith("torchvision.transforms.") and not module.startswith("torchvision.transforms.v2")
+    return module.startswith(tuple(OF_V1)) and not module.startswith("torchvision.transforms.v2")
 
 
 def changes_its_image(transform: Transform) -> bool:

@@ -33,15 +33,17 @@ def map_axes(spec: ImageSpec, rows: AxisMap, cols: AxisMap) -> Derivation:
 
 @dataclass(frozen=True)
 class CenterCrop(Step):
-    """A crop from the middle, with zeros around images that are smaller.
+    """A crop from the middle, with a border around images that are smaller.
 
     Args:
         height: Rows to keep.
         width: Columns to keep.
+        fill: Fill of the border as torchvision's ``Pad`` takes it; its own ``CenterCrop`` has zeros.
     """
 
     height: int
     width: int
+    fill: Any = 0
 
     @classmethod
     def of(cls, size: int | Sequence[int]) -> CenterCrop:
@@ -58,7 +60,19 @@ class CenterCrop(Step):
         _, height, width = spec.shape
         rows = AxisMap.crop(height, _middle(height, self.height), self.height)
         cols = AxisMap.crop(width, _middle(width, self.width), self.width)
-        return map_axes(spec, rows, cols)
+        return _filled(map_axes(spec, rows, cols), self.fills(spec))
+
+    def fills(self, spec: ImageSpec) -> list[float]:
+        """Read the fill; see :func:`_fills`."""
+        return _fills(spec, self.fill)
+
+
+def _filled(derivation: Derivation, fills: list[float]) -> Derivation:
+    """Put the fill, one number per channel, around what axes that are cropped or padded leave empty."""
+    stages, output = derivation
+    if any(fills):
+        stages = [stage.with_fill(fills) if isinstance(stage, Separable) else stage for stage in stages]
+    return stages, output
 
 
 def _middle(n: int, length: int) -> int:
@@ -156,11 +170,9 @@ class Pad(Step):
             )
         kind: Padding = "zero" if self.mode == "constant" else self.mode  # type: ignore[assignment]  # AxisMap.pad refuses others
         _, height, width = spec.shape
-        stages, output = map_axes(spec, AxisMap.pad(height, top, bottom, kind), AxisMap.pad(width, left, right, kind))
+        padded = map_axes(spec, AxisMap.pad(height, top, bottom, kind), AxisMap.pad(width, left, right, kind))
         fills = self.fills(spec)
-        if self.mode == "constant" and any(fills):
-            stages = [stage.with_fill(fills) if isinstance(stage, Separable) else stage for stage in stages]
-        return stages, output
+        return _filled(padded, fills) if self.mode == "constant" else padded
 
     def fills(self, spec: ImageSpec) -> list[float]:
         """Read one number per channel as torchvision does: whole numbers, cut off, for uint8."""

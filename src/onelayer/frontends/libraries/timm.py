@@ -1,0 +1,112 @@
+"""Front end of timm: the transforms of ``timm.data.create_transform(…, is_training=False)``.
+
+``Resize``, ``CenterCrop`` and ``Normalize`` in these pipelines are torchvision's.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torchvision.transforms import functional as f1
+from torchvision.transforms import v2
+
+from onelayer.errors import OnelayerError
+from onelayer.frontends.base import Derivation, register, register_sequence, register_step
+from onelayer.frontends.derivation import OF_V1
+from onelayer.frontends.placement import Size
+from onelayer.frontends.torchvision.by_rule import Box, CropBy, ResizeBy
+from onelayer.frontends.torchvision.dtype import pil_to_tensor_v1, to_tensor_v2
+from onelayer.frontends.torchvision.geometry import CenterCrop
+from onelayer.image_spec import ImageSpec
+
+OF_V1.add("timm.data.")
+
+_TRANSFORMS = "timm.data.transforms"
+
+register(f"{_TRANSFORMS}.MaybeToTensor", any_size=True)(to_tensor_v2)
+
+
+@register(f"{_TRANSFORMS}.MaybePILToTensor", any_size=True)
+def maybe_pil_to_tensor(transform: Any, spec: ImageSpec) -> Derivation:
+    """Convert a PIL image to a tensor of bytes; a tensor stays."""
+    return ([], spec) if spec.container in ("tensor", "image") else pil_to_tensor_v1(transform, spec)
+
+
+@register_sequence(f"{_TRANSFORMS}.ToTensor")
+def to_tensor(transform: Any, _: ImageSpec) -> list[Any]:
+    """Convert a PIL image to a tensor of a dtype, without scaling."""
+    return [f1.pil_to_tensor, v2.ToDtype(transform.dtype, scale=False)]
+
+
+@register_sequence(f"{_TRANSFORMS}.TrimBorder")
+def trim_border(transform: Any, _: ImageSpec) -> list[Any]:
+    """Cut off as many rows and columns at each side."""
+    return [CropBy(partial(_within_border, border=transform.border_size))]
+
+
+def _within_border(height: int, width: int, border: int) -> Box:
+    # Of a low image, timm takes the height for the left edge, too.
+    start = min(border, height)
+    return start, start, max(height - 2 * border, 0), max(width - 2 * border, 0)
+
+
+@register_sequence(f"{_TRANSFORMS}.ResizeKeepRatio")
+def resize_keep_ratio(transform: Any, _: ImageSpec) -> list[Any]:
+    """Resize by one ratio for both axes: that of one of the sides to its new length, or a mean of both."""
+    if transform.random_scale_prob > 0 or transform.random_aspect_prob > 0:
+        raise OnelayerError("its scale or its aspect ratio is random", expected="probabilities of 0")
+    rule = partial(_by_one_ratio, target=transform.size, longest=transform.longest)
+    return [ResizeBy(rule, fixed(transform.interpolation), function=f1.resize)]
+
+
+def _by_one_ratio(height: int, width: int, target: Size, longest: float) -> Size:
+    ratios = height / target[0], width / target[1]
+    ratio = max(ratios) * longest + min(ratios) * (1.0 - longest)
+    return round(height / ratio), round(width / ratio)
+
+
+def fixed(interpolation: Any) -> v2.InterpolationMode:
+    """Return the interpolation of a resize.
+
+    Raises:
+        OnelayerError: If it is drawn from several at each call.
+    """
+    if isinstance(interpolation, tuple | list):
+        raise OnelayerError("its interpolation is random", expected="one interpolation")
+    return v2.InterpolationMode(interpolation)
+
+
+@register_step(f"{_TRANSFORMS}.CenterCropOrPad")
+def center_crop_or_pad(transform: Any, spec: ImageSpec) -> CenterCrop:
+    """State a crop from the middle with a fill of its own around smaller images, as in "border" mode."""
+    mode = getattr(transform, "padding_mode", "constant")
+    if mode != "constant":
+        raise OnelayerError(f"the padding mode {mode!r}", expected="constant")
+    if spec.container != "pil" and isinstance(transform.fill, tuple | list):
+        raise OnelayerError(f"tensors were given the fill {transform.fill}", expected="one number")
+    height, width = transform.size
+    return CenterCrop(height, width, transform.fill)
+
+
+@register_sequence("timm.data.naflex_transforms.ResizeToSequence")
+def resize_to_sequence(transform: Any, _: ImageSpec) -> list[Any]:
+    """Resize to as many patches as fit into a sequence; timm's own function says how many these are."""
+    from timm.data.naflex_transforms import get_image_size_for_seq
+
+    size_for_sequence = partial(
+        get_image_size_for_seq,
+        patch_size=transform.patch_size,
+        max_seq_len=transform.max_seq_len,
+        divisible_by_patch=transform.divisible_by_patch,
+        max_ratio=transform.max_ratio,
+    )
+
+    def rule(height: int, width: int) -> Size:
+        try:
+            _, size = size_for_sequence((height, width))
+        except ValueError as error:
+            raise OnelayerError(f"timm refuses the size: {error}", expected="another size") from error
+        return size
+
+    return [ResizeBy(rule, fixed(transform.interpolation), function=f1.resize)]
