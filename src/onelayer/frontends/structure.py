@@ -84,22 +84,25 @@ class Structure:
     @cached_property
     def by_rule(self) -> bool:
         """Whether moves follow from the size by rules in Python."""
-        return any(step.by_rule for step in self.steps)
+        return self._last_rule >= 0
+
+    @cached_property
+    def _last_rule(self) -> int:
+        return max((at for at, step in enumerate(self.steps) if step.by_rule), default=-1)
 
     def moves_for(self, height: int, width: int) -> tuple[int, ...] | None:
         """Return the moves for images of a size; None if a step refuses them."""
         if not self.by_rule:
             return self.moves
         moves: list[int] = []
-        last = max(at for at, step in enumerate(self.steps) if step.by_rule)
-        numbers = [0] * NUMBERS
         size = height, width
         for at, step in enumerate(self.steps):
             try:
                 moves += step.move_for(*size)
             except OnelayerError:
                 return None
-            if at < last:
+            if at < self._last_rule:
+                numbers = [0] * NUMBERS
                 # What cannot be placed so far cannot be placed at all.
                 place(moves, height, width, numbers)
                 size = max(numbers[ROWS + SIZE], 1), max(numbers[COLS + SIZE], 1)

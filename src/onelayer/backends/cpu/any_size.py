@@ -7,7 +7,7 @@ before, they stay as they are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from struct import Struct
 from threading import local
 from typing import Any
@@ -38,6 +38,7 @@ from onelayer.frontends.placement import (
     COLS,
     COLUMNS_FIRST,
     KEPT,
+    MOVE,
     Placed,
     RealSums,
     Sums,
@@ -68,6 +69,9 @@ _OF_IMAGE, _PLACE = Struct(f"{field.ROW_START}q"), Struct(f"{field.AROUND - fiel
 
 _MOVES = Struct("QQ")
 """Fields of a call that say which moves are made, from :data:`field.MOVES` on."""
+
+_numbers = lru_cache(maxsize=64)(lambda count: Struct(f"{count}q"))
+"""Layout of as many numbers."""
 
 _NO_SHARES = 1, 1 << 40
 """One piece, which has all rows."""
@@ -114,17 +118,21 @@ class _Workspace:
         self.call = np.zeros(field.FIELDS, np.uint64)
         self.memory: Any = memoryview(self.call)  # type: ignore[arg-type]  # NumPy's arrays are buffers
         self.kernel: _Kernel | None = None
-        self.moves = np.zeros(0, np.int64)
-        """Moves of the last call that brought its own."""
+        self._room_for_moves(16 * MOVE)
         self.filled_for: tuple[int, int, int, _Numbers, _Numbers] | None = None
         """Height, width, bytes of a pixel, place and moves that the tables are for."""
 
+    def _room_for_moves(self, numbers: int) -> None:
+        moves = np.zeros(numbers, np.int64)
+        self._moves: Any = memoryview(moves)  # type: ignore[arg-type]  # NumPy's arrays are buffers
+        self._moves_at = moves.ctypes.data
+
     def take_moves(self, moves: tuple[int, ...]) -> None:
         """Make moves those of the next call."""
-        if len(moves) > len(self.moves):
-            self.moves = np.zeros(2 * len(moves), np.int64)
-        self.moves[: len(moves)] = moves
-        _MOVES.pack_into(self.memory, 8 * field.MOVES, self.moves.ctypes.data, len(moves))
+        if (count := len(moves)) > len(self._moves):
+            self._room_for_moves(2 * count)
+        _numbers(count).pack_into(self._moves, 0, *moves)
+        _MOVES.pack_into(self.memory, 8 * field.MOVES, self._moves_at, count)
 
 
 class _OfThread(local):

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from torchvision.transforms import functional as f1
@@ -56,12 +56,13 @@ def resize_keep_ratio(transform: Any, _: ImageSpec) -> list[Any]:
     """Resize by one ratio for both axes: that of one of the sides to its new length, or a mean of both."""
     if transform.random_scale_prob > 0 or transform.random_aspect_prob > 0:
         raise OnelayerError("its scale or its aspect ratio is random", expected="probabilities of 0")
-    rule = partial(_by_one_ratio, target=transform.size, longest=transform.longest)
+    height, width = transform.size
+    rule = partial(_by_one_ratio, height, width, transform.longest)
     return [ResizeBy(rule, fixed(transform.interpolation), function=f1.resize)]
 
 
-def _by_one_ratio(height: int, width: int, target: Size, longest: float) -> Size:
-    ratios = height / target[0], width / target[1]
+def _by_one_ratio(new_height: int, new_width: int, longest: float, height: int, width: int) -> Size:
+    ratios = height / new_height, width / new_width
     ratio = max(ratios) * longest + min(ratios) * (1.0 - longest)
     return round(height / ratio), round(width / ratio)
 
@@ -102,6 +103,8 @@ def resize_to_sequence(transform: Any, _: ImageSpec) -> list[Any]:
         max_ratio=transform.max_ratio,
     )
 
+    # timm searches for the size, which takes longer than all else around the kernel.
+    @lru_cache(maxsize=4096)
     def rule(height: int, width: int) -> Size:
         try:
             _, size = size_for_sequence((height, width))

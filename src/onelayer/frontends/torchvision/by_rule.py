@@ -102,7 +102,8 @@ class _Resize(resize.Resize):
         return RESIZE_TO, *self.resized(height, width), 0, 0
 
     def resized(self, height: int, width: int) -> Size:
-        return resize.resized_size((height, width), self.rule(height, width), None)
+        size = self.rule(height, width)
+        return size if min(size) >= 1 else resize.resized_size((height, width), size, None)
 
 
 @dataclass(frozen=True)
