@@ -1,0 +1,288 @@
+"""Compare the pipelines of other libraries with their layers: what compiles as a whole, bit for bit, and in time.
+
+Of timm, every distinct evaluation pipeline of the weights in its registry, and a few of what else it makes; of
+open_clip and of OpenAI's CLIP, every mode. Each pipeline gets random images: sizes from 1 to 700, long and narrow ones
+among them; noise, black and white, smooth colors. Then representative pipelines get photographs of sides of 300 to 640,
+no size of which comes twice in a pass; each image goes through the original and the layer in turn, in one thread.
+Nothing is downloaded.
+
+    python benchmarks/front_ends.py --images 2000 --json docs/results/front-ends.json
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+import types
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import PIL.Image
+import torch
+import typer
+from rich.table import Table
+from torchvision import transforms as v1
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
+
+import onelayer
+from onelayer.any_size import AnySizePipeline
+from onelayer.console import progress, results
+from onelayer.data.photographs import bundled
+from onelayer.environment import current_environment
+
+Configuration = tuple[tuple[str, Any], ...]
+"""Keywords of ``timm.data.create_transform``, sorted."""
+
+LARGEST = 700
+"""Longest side of the random images."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pipeline of a library.
+
+    Args:
+        library: Name of the package.
+        group: Row of the table that it is counted in.
+        make: Makes the pipeline.
+        names: Number of names in the library's registry that have this pipeline.
+        modes: Modes of the PIL images that it takes.
+        of_tensors: Whether it takes tensors of bytes, as only those do that do not normalize.
+        is_timed: Whether it is timed.
+    """
+
+    library: str
+    group: str
+    make: Callable[[], Any]
+    names: int = 1
+    modes: tuple[str, ...] = ("RGB",)
+    of_tensors: bool = False
+    is_timed: bool = False
+
+
+@dataclass
+class Row:
+    """What was counted of the pipelines of a group."""
+
+    pipelines: int = 0
+    names: int = 0
+    whole: int = 0
+    images: int = 0
+    refused: int = 0
+    mismatches: list[str] = field(default_factory=list)
+
+
+def timm_configurations() -> dict[Configuration, int]:
+    """Count the weights in timm's registry by the pipeline that they are evaluated with, at both of their sizes."""
+    import timm
+    from timm.data import resolve_data_config
+
+    counted: Counter[Configuration] = Counter()
+    for name in {*timm.list_pretrained(), *timm.list_models()}:
+        found = timm.get_pretrained_cfg(name)
+        chosen = {} if found is None else found.to_dict()
+        for at_test_size in (False, True):
+            resolved = resolve_data_config(pretrained_cfg=chosen, use_test_size=at_test_size)
+            readable = {key: tuple(value) if isinstance(value, list) else value for key, value in resolved.items()}
+            counted[tuple(sorted(readable.items()))] += 1
+    return dict(counted)
+
+
+def timm_cases() -> Iterator[Case]:
+    """List timm's cases."""
+    from timm.data import create_transform
+
+    def case(group: str, names: int = 1, **keywords: Any) -> Case:
+        made = {key: value for key, value in keywords.items() if key in ("modes", "of_tensors", "is_timed")}
+        configuration = {key: value for key, value in keywords.items() if key not in made}
+        return Case("timm", group, lambda: create_transform(**configuration), names, **made)
+
+    for configuration, names in timm_configurations().items():
+        keywords = dict(configuration)
+        _, height, width = keywords["input_size"]
+        shape = "" if height == width else ", not square"
+        group = f"registry: {keywords['crop_mode']}, {keywords['interpolation']}{shape}"
+        yield case(group, names, **keywords)
+    bicubic: dict[str, Any] = {"input_size": (3, 224, 224), "interpolation": "bicubic", "is_timed": True}
+    yield case("center", crop_pct=0.9, **bicubic)
+    yield case("squash", crop_mode="squash", crop_pct=1.0, **bicubic)
+    yield case("border", crop_mode="border", crop_pct=1.0, **bicubic)
+    yield case("not square", **{**bicubic, "input_size": (3, 192, 224)})
+    yield case("for the prefetcher", use_prefetcher=True, modes=("RGB", "L"), of_tensors=True, **bicubic)
+    yield case("a border trimmed", crop_border_pixels=8, **{**bicubic, "is_timed": False})
+    yield case("NaFlex", naflex=True, max_seq_len=196, **bicubic)
+    for filter_name in ("lanczos", "box", "hamming"):
+        yield case(f"center, {filter_name}", input_size=224, interpolation=filter_name)
+
+
+def clip_cases() -> Iterator[Case]:
+    """List the cases of open_clip and of OpenAI's CLIP."""
+    from open_clip.transform import image_transform
+
+    modes = ("RGB", "L")
+    for mode in ("shortest", "longest", "squash"):
+        for size in (224, (192, 256)):
+            for interpolation in ("bicubic", "bilinear"):
+                yield Case(
+                    "open_clip",
+                    f"{mode}, {interpolation}" + ("" if size == 224 else ", not square"),
+                    lambda s=size, m=mode, i=interpolation: image_transform(  # type: ignore[misc]
+                        s, is_train=False, resize_mode=m, interpolation=i
+                    ),
+                    modes=modes,
+                    is_timed=size == 224 and interpolation == "bicubic",
+                )
+    yield Case("clip", "OpenAI's preprocess", of_openai, modes=modes, is_timed=True)
+
+
+def _convert_image_to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    return image.convert("RGB")
+
+
+def of_openai() -> Any:
+    """Make ``clip.clip._transform(224)``, whose package is in no registry; its function has the name it has there."""
+    function = types.FunctionType(_convert_image_to_rgb.__code__, {}, "_convert_image_to_rgb")
+    function.__module__, function.__qualname__ = "clip.clip", "_convert_image_to_rgb"
+    return v1.Compose(
+        [
+            v1.Resize(224, interpolation=v1.InterpolationMode.BICUBIC),
+            v1.CenterCrop(224),
+            function,
+            v1.ToTensor(),
+            v1.Normalize((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+        ]
+    )
+
+
+def random_image(chance: random.Random, mode: str) -> PIL.Image.Image:
+    """Make an image of a random size and of random content."""
+    long, short = chance.randint(1, LARGEST), chance.randint(1, LARGEST)
+    if chance.random() < 0.1:
+        short = max(long // chance.randint(20, 200), 1)
+    generator = np.random.default_rng(chance.getrandbits(32))
+    content = chance.choice(("noise", "black and white", "smooth"))
+    shape = (8, 8, 3) if content == "smooth" else (long, short, 3)
+    levels = generator.integers(0, 256, shape, dtype=np.uint8)
+    if content == "black and white":
+        levels = np.where(levels < 128, 0, 255).astype(np.uint8)
+    image = PIL.Image.fromarray(levels).resize((short, long), PIL.Image.Resampling.BICUBIC)
+    return image.convert(mode)
+
+
+def compare(case: Case, count: int, seed: int, row: Row) -> None:
+    """Compare a pipeline with its layer on random images."""
+    original = case.make()
+    layer = onelayer.compile(original)
+    kinds = [*case.modes, *(["tensor"] if case.of_tensors else [])]
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    are_whole = True
+    for number in range(count):
+        kind = kinds[number % len(kinds)]
+        image: Any = random_image(chance, "RGB" if kind == "tensor" else kind)
+        image = pil_to_tensor(image) if kind == "tensor" else image
+        expected, found = (_outcome(function, image) for function in (original, layer))
+        is_refused = isinstance(expected, str)
+        are_whole = are_whole and (is_refused or isinstance(layer._of_any_size(image), AnySizePipeline))
+        row.images += 1
+        row.refused += is_refused
+        is_same = expected == found if is_refused else _is_same(expected, found)
+        if not is_same:
+            row.mismatches.append(f"{original!r} of {kind} {tuple(np.shape(image))}")
+    row.pipelines += 1
+    row.names += case.names
+    row.whole += are_whole
+
+
+def _outcome(function: Callable[[Any], Any], image: Any) -> Any:
+    try:
+        return function(image)
+    except Exception as error:  # noqa: BLE001 - the layer has to raise the same
+        return type(error).__name__
+
+
+def _is_same(expected: torch.Tensor, found: Any) -> bool:
+    return isinstance(found, torch.Tensor) and found.dtype == expected.dtype and torch.equal(expected, found)
+
+
+def measure(case: Case, count: int, seconds: float) -> dict[str, Any]:
+    """Measure milliseconds per photograph of a pipeline and of its layer, in turn."""
+    originals, chance = bundled(), np.random.default_rng(5)
+    sizes = dict.fromkeys(tuple(map(int, size)) for size in chance.integers(300, 641, (2 * count, 2)))
+    images = [
+        to_pil_image(originals[number % len(originals)].at(height, width, 3))
+        for number, (height, width) in enumerate(list(sizes)[:count])
+    ]
+    original = case.make()
+    functions = {"original": original, "onelayer": onelayer.compile(original)}
+    times: dict[str, list[float]] = {who: [] for who in functions}
+    end, turn = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end or turn < count:
+        for who, function in functions.items():
+            start = time.perf_counter()
+            function(images[turn % count])
+            times[who].append(1000 * (time.perf_counter() - start))
+        turn += 1
+    medians = {who: float(np.median(each[len(each) // 4 :])) for who, each in times.items()}
+    return {
+        "library": case.library,
+        "pipeline": case.group,
+        "milliseconds": medians,
+        "ratio": medians["original"] / medians["onelayer"],
+    }
+
+
+def main(
+    images: Annotated[int, typer.Option(help="Random images for each pipeline.", min=1)] = 40,
+    seconds: Annotated[float, typer.Option(help="Time for each pipeline that is timed; 0 for none.")] = 4.0,
+    photographs: Annotated[int, typer.Option(help="Photographs of a pass.", min=1)] = 60,
+    seed: Annotated[int, typer.Option(help="Seed of the random images.")] = 0,
+    only: Annotated[str | None, typer.Option(help="Text that the library and group contain.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Where to write the record.")] = None,
+) -> None:
+    """Compare, time, and print both tables."""
+    torch.set_num_threads(1)
+    cases = [*timm_cases(), *clip_cases()]
+    cases = [case for case in cases if only is None or only in f"{case.library} {case.group}"]
+    rows: dict[tuple[str, str], Row] = {}
+    with progress() as display:
+        for number, case in enumerate(display.track(cases, description="Bit for bit")):
+            compare(case, images, seed + number, rows.setdefault((case.library, case.group), Row()))
+        timed = [case for case in cases if case.is_timed and seconds > 0]
+        times = [measure(case, photographs, seconds) for case in display.track(timed, description="Time")]
+    compared = Table("library", "pipelines", "number", "names", "whole", "images", "refused by both", "mismatches")
+    for (library, group), row in rows.items():
+        counts = row.pipelines, row.names, row.whole, row.images, row.refused, len(row.mismatches)
+        compared.add_row(library, group, *(f"{count:,}" for count in counts))
+    results.print(compared)
+    table = Table(
+        "library", "pipeline", "original / ms", "onelayer / ms", "ratio", title="PIL photographs, no size repeated"
+    )
+    for each in times:
+        medians = [f"{each['milliseconds'][who]:.2f}" for who in ("original", "onelayer")]
+        table.add_row(each["library"], each["pipeline"], *medians, f"{each['ratio']:.1f}")
+    results.print(table)
+    if json_file is not None:
+        record = {
+            "images": images,
+            "seed": seed,
+            "seconds": seconds,
+            "versions": {package: version(package) for package in ("timm", "open_clip_torch")},
+            "compared": [
+                {"library": library, "pipelines": group, **vars(row)} for (library, group), row in rows.items()
+            ],
+            "timed": times,
+            "environment": current_environment().model_dump(),
+        }
+        json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if found := sum(len(row.mismatches) for row in rows.values()):
+        raise SystemExit(f"{found} results differ")
+
+
+if __name__ == "__main__":
+    typer.run(main)
