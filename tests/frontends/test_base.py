@@ -107,7 +107,7 @@ def test_the_documented_handlers(assert_floats: Any) -> None:
     assert torch.equal(onelayer.compile(names["Halve"]())(image), image // 2)
     with pytest.raises(OnelayerError, match="halves of floats"):
         onelayer.compile(names["Halve"](), rounding="exact", fullgraph=True)(image.float())
-    whole = v1.Compose([v1.Resize(3), names["MaybeToTensor"](), v1.Normalize([0.5], [0.5])])
+    whole = v1.Compose([v1.Resize(3), names["IfNeeded"](), v1.Normalize([0.5], [0.5])])
     pictures = (PIL.Image.fromarray(image[0].numpy()), PIL.Image.fromarray(image.movedim(0, -1).contiguous().numpy()))
     for picture in pictures:
         layer = onelayer.compile(whole, fullgraph=True, example=picture)

@@ -107,9 +107,9 @@ def resize_to_sequence(transform: Any, _: ImageSpec) -> list[Any]:
     @lru_cache(maxsize=4096)
     def rule(height: int, width: int) -> Size:
         try:
-            _, size = size_for_sequence((height, width))
+            _, (new_height, new_width) = size_for_sequence((height, width))
         except ValueError as error:
             raise OnelayerError(f"timm refuses the size: {error}", expected="another size") from error
-        return size
+        return new_height, new_width
 
     return [ResizeBy(rule, fixed(transform.interpolation), function=f1.resize)]
