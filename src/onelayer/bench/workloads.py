@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from rich import box
@@ -28,6 +28,28 @@ STREAM_SIZES = 1000
 """Number of photographs in a stream, and of their sizes."""
 
 
+def _call(pipeline: Any, image: Any) -> torch.Tensor:
+    result: torch.Tensor = pipeline(image)
+    return result
+
+
+@dataclass(frozen=True)
+class LibraryPipeline:
+    """The pipeline of another library, for PIL images, which ``onelayer.compile`` takes.
+
+    Args:
+        package: Name that the library is installed by.
+        module: Name that it is imported by.
+        make: Makes the pipeline; here the library is imported.
+        call: Calls the pipeline, or what was compiled of it, with one image, and returns the tensor [C', H', W'].
+    """
+
+    package: str
+    module: str
+    make: Callable[[], Any]
+    call: Callable[[Any, Any], torch.Tensor] = _call
+
+
 @dataclass(frozen=True)
 class Work:
     """A preprocessing pipeline, spelled out for any image library. The steps come in the order of the fields.
@@ -42,6 +64,7 @@ class Work:
         vertical_flip: Whether top becomes bottom.
         mean: Mean of each channel, for images in [0, 1]; None where the work ends without scaling, in the input dtype.
         std: Standard deviation of each channel, for images in [0, 1]; None where there is no mean.
+        library: Pipeline of another library that does the same; None where it is torchvision's.
     """
 
     resize: tuple[int, int] | int
@@ -52,6 +75,7 @@ class Work:
     vertical_flip: bool = False
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    library: LibraryPipeline | None = None
 
     def resized_size(self, height: int, width: int) -> tuple[int, int]:
         """Compute height and width after the resize, for an image of that height and width."""
@@ -205,6 +229,41 @@ _CLIP = Work(
 _SIGLIP = Work(resize=(224, 224), interpolation="bicubic", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
+def _timm(**configuration: Any) -> LibraryPipeline:
+    def make() -> Any:
+        from timm.data import create_transform
+
+        return create_transform((3, 224, 224), **configuration)
+
+    return LibraryPipeline("timm", "timm", make)
+
+
+def _open_clip(resize_mode: str) -> LibraryPipeline:
+    def make() -> Any:
+        from open_clip.transform import image_transform
+
+        return image_transform(224, is_train=False, resize_mode=resize_mode)
+
+    return LibraryPipeline("open_clip_torch", "open_clip", make)
+
+
+# timm/vit_base_patch16_224.augreg_in21k and timm/vit_base_patch16_siglip_224.webli
+_IN_HALF = (0.5, 0.5, 0.5)
+_TIMM = Work(
+    resize=248,
+    interpolation="bicubic",
+    crop=224,
+    mean=_IN_HALF,
+    std=_IN_HALF,
+    library=_timm(interpolation="bicubic", crop_pct=0.9, mean=_IN_HALF, std=_IN_HALF),
+)
+_TIMM_SQUASH = replace(
+    _SIGLIP,
+    library=_timm(interpolation="bicubic", crop_pct=1.0, crop_mode="squash", mean=_IN_HALF, std=_IN_HALF),
+)
+_OPEN_CLIP = replace(_CLIP, library=_open_clip("shortest"))
+
+
 def _on_report_images(name: str, dtype: torch.dtype, make: Callable[[str, int], WorkloadImages]) -> Workload[Work]:
     return Workload(
         name=name,
@@ -244,6 +303,9 @@ _streams = [
         ("imagenet", "ImageNet evaluation", _IMAGENET),
         ("clip", "CLIP", _CLIP),
         ("siglip", "SigLIP", _SIGLIP),
+        ("timm", "timm, center", _TIMM),
+        ("timm-squash", "timm, squash", _TIMM_SQUASH),
+        ("open-clip", "open_clip", _OPEN_CLIP),
     )
 ]
 

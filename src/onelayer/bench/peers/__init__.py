@@ -11,6 +11,7 @@ from onelayer.bench.peers import (
     dali,
     dense_weights,
     kornia,
+    library,
     onnx_runtime,
     opencv,
     openvino,
@@ -65,6 +66,11 @@ PEERS: tuple[Peer[Work], ...] = (
     Peer(
         "torchvision-v1", "torchvision v1, PIL images", pytorch.prepare_pil,
         {"torchvision": "torchvision", "pillow": "PIL"}, pytorch.refuse_what_pil_cannot_hold,
+    ),
+    Peer("library", "the library's own pipeline, PIL images", library.prepare, {"pillow": "PIL"}, library.refuse),
+    Peer(
+        "onelayer-library", "onelayer, of the library's pipeline, PIL images (bit for bit)", library.prepare_compiled,
+        _ONELAYER, library.refuse,
     ),
     Peer("pillow", "Pillow and NumPy", pillow.prepare, {"pillow": "PIL"}, pillow.refuse),
     Peer("pillow-simd", "Pillow-SIMD and NumPy", pillow.prepare_simd, refuse=pillow.refuse_simd),
