@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from onelayer.dense_layer import DenseLayer
     from onelayer.explanation import Explanation, explain
     from onelayer.frontends import ImageSpec, register, register_sequence, register_table
-    from onelayer.identification import Identified, NotAffineError, identify
+    from onelayer.identification import Identified, IdentifiedPipeline, NotAffineError, identify
     from onelayer.layer import (
         OneLayer,
         compile,  # noqa: A004 - as in torch.compile
@@ -44,6 +44,7 @@ __all__ = [
     "DenseLayer",
     "Explanation",
     "Identified",
+    "IdentifiedPipeline",
     "ImageSpec",
     "LearnedLayer",
     "NotAffineError",
@@ -75,6 +76,7 @@ _MODULE_OF = {
     "Explanation": "onelayer.explanation",
     "ImageSpec": "onelayer.frontends",
     "Identified": "onelayer.identification",
+    "IdentifiedPipeline": "onelayer.identification",
     "LearnedLayer": "onelayer.reproduction.recipes",
     "NotAffineError": "onelayer.identification",
     "NotRecognisedError": "onelayer.recognition",

@@ -37,3 +37,16 @@ def test_refusals_say_numbers(refused: Callable[..., str], pipelines_file: Path)
     shape = ("--shape", "3x17x11")
     refused(("identify", f"{pipelines_file}:gamma", *shape), "the function is not affine: superposition of")
     refused(("identify", f"{pipelines_file}:resized", *shape, "--budget", 50), "expected at most 50 in all")
+
+
+def test_the_rule_of_several_sizes(run: Run, refused: Callable[..., str], pipelines_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "layer"
+    command = ("identify", f"{pipelines_file}:resized", "--sizes", "17x21,30x19")
+    code, text = run(*command, "--out", out)
+    assert code == 0, text
+    assert "squash to 9×5" in text
+    assert "fitted at 17×21, 30×19" in text
+    layer = onelayer.load(out)
+    for size in ((17, 21), (30, 19)):
+        assert layer(torch.rand(3, *size)).shape == (3, 9, 5)
+    refused(("identify", f"{pipelines_file}:resized", "--sizes", "17x21,30"), "--sizes 17x21,30 was given")

@@ -165,6 +165,20 @@ def parsed_shape(text: str) -> Shape:
     return channels, height, width
 
 
+def parsed_sizes(text: str) -> list[tuple[int, int]]:
+    """Read ``90x120,130x80``: heights and widths.
+
+    Raises:
+        OnelayerError: If one is no size.
+    """
+    sizes = [size.strip().lower().replace("×", "x").split("x") for size in text.split(",")]
+    if not all(len(size) == 2 and all(map(_is_length, size)) for size in sizes):
+        raise OnelayerError(
+            f"--sizes {text} was given", expected="heights and widths, such as 90x120,130x80 (up to 100000 each)"
+        )
+    return [(int(height), int(width)) for height, width in sizes]
+
+
 def _is_length(text: str) -> bool:
     return text.isdecimal() and len(text) <= 6 and 1 <= int(text) <= 100_000
 

@@ -288,10 +288,13 @@ def qualified_name(kind: Any) -> str:
 
 def _registered(kind: Any, kinds: Container[Hashable]) -> Hashable | None:
     """Return what a class or a function is registered as, itself or its name; None if it is not."""
-    if not isinstance(kind, Hashable):
+    try:
+        if kind in kinds:
+            known: Hashable = kind
+            return known
+    except TypeError:
+        # A transform without a hash, or with an argument that has none.
         return None
-    if kind in kinds:
-        return kind
     return name if (name := qualified_name(kind)) in kinds else None
 
 

@@ -157,7 +157,8 @@ class BlackBox:
         )
         return first, second
 
-    def _image(self, levels: NDArray[Any]) -> Any:
+    def image_of_levels(self, levels: NDArray[Any]) -> Any:
+        """Make an image as the function gets it, or a batch, of levels [C, H, W] or [N, C, H, W]."""
         values = torch.from_numpy(self.values(levels))
         image = image_of(values, self.input_spec)
         if isinstance(image, np.ndarray):
@@ -167,7 +168,7 @@ class BlackBox:
     def _run(self, levels: NDArray[Any]) -> Any:
         self.calls += 1
         try:
-            return self.function(self._image(levels))
+            return self.function(self.image_of_levels(levels))
         except OnelayerError:
             raise
         except Exception as error:

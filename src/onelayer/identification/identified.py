@@ -15,6 +15,7 @@ from onelayer.frontends import ImageSpec
 from onelayer.identification.evidence import Evidence
 from onelayer.layer import OneLayer
 from onelayer.programs import Output, Outputs, SavedPrograms
+from onelayer.recognition import AxisSteps
 
 OperatorKind = Literal["constant", "separable", "local", "dense"]
 
@@ -34,6 +35,7 @@ class Identified:
         operator: Its affine part in real arithmetic, in units of the output.
         kind: Kind of that operator.
         description: Description of each part, by name of the part: ``rows``, ``columns``, ``channels``, ``rounding``, …
+        axes: What happens along rows and columns; None for each that is no known map.
         largest_error: Largest error of any output value of twenty fresh images, in units of the output.
         typical_error: Root mean square error of these output values.
         mismatch_rate: Fraction of these output values that are off by more than float32 rounding, 0 … 1.
@@ -50,6 +52,7 @@ class Identified:
     operator: Operator
     kind: OperatorKind
     description: dict[str, str]
+    axes: tuple[AxisSteps | None, AxisSteps | None]
     largest_error: float
     typical_error: float
     mismatch_rate: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import PIL.Image
@@ -20,6 +20,7 @@ from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec
 from onelayer.identification.affinity import WorkingPoint, working_point
 from onelayer.identification.black_box import BlackBox
+from onelayer.identification.every_size import FEWEST, IdentifiedPipeline, identify_pipeline
 from onelayer.identification.evidence import Evidence, NotAffineError, OverBudgetError
 from onelayer.identification.identified import Identified, OperatorKind
 from onelayer.identification.linear_parts import LinearPart, local_parts, separable_parts
@@ -35,6 +36,7 @@ BUDGET = 2000
 """Default for the maximum number of images."""
 
 
+@overload
 def identify(
     function: Callable[[Any], Any],
     example: Example,
@@ -44,7 +46,32 @@ def identify(
     batched: bool | None = None,
     seed: int = 0,
     progress: bool = False,
-) -> Identified:
+) -> Identified: ...
+
+
+@overload
+def identify(
+    function: Callable[[Any], Any],
+    example: list[Any],
+    *,
+    value_range: tuple[float, float] | None = None,
+    budget: int = BUDGET,
+    batched: bool | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> IdentifiedPipeline: ...
+
+
+def identify(
+    function: Callable[[Any], Any],
+    example: Example | list[Any],
+    *,
+    value_range: tuple[float, float] | None = None,
+    budget: int = BUDGET,
+    batched: bool | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> Identified | IdentifiedPipeline:
     """Find the layer that does the same as a function, from its outputs alone; no images and no training are needed.
 
     The function is asked whether it is affine (by superposition, around grey, where it does not saturate), and then
@@ -56,21 +83,42 @@ def identify(
     Args:
         function: Function from one image to one image; as a tensor [C', H', W'], a PIL image or an array [H', W', C'].
         example: An image that it takes (a tensor [C, H, W], a PIL image, an array [H, W, C] or [H, W]), a
-            :class:`onelayer.ImageSpec`, or a shape (C, H, W) for a float32 tensor.
+            :class:`onelayer.ImageSpec`, or a shape (C, H, W) for a float32 tensor. Or a list of several, alike but for
+            their sizes, wide and tall ones among them: then the rule is found by which its sizes follow, at these
+            sizes, and tried at others.
         value_range: Black and white; None for 0 … 255 for uint8, or else 0 … 1.
-        budget: Maximum number of images to ask about.
+        budget: Maximum number of images to ask about; for each example, where there are several.
         batched: Whether the function takes batches, too; None to try.
         seed: Seed of the images.
         progress: Whether to show progress on standard error.
 
     Returns:
-        The program, its errors, and the evidence.
+        The program, its errors, and the evidence; for a list, transforms that do the same at every size.
 
     Raises:
         NotAffineError: If the function is no affine map, with the measured violation; or one that this cannot find.
         OverBudgetError: If more images would be needed, with their number.
         OnelayerError: If the function fails, or takes or gives no images.
     """
+    if isinstance(example, list):
+        kinds = {(spec.container, spec.dtype, spec.shape[0]) for spec, _ in map(_spec_of, example)}
+        if len(kinds) != 1 or len({_spec_of(each) for each in example}) < len(example) or len(example) < FEWEST:
+            raise OnelayerError(
+                f"{len(example)} examples of {len(kinds)} kinds were given",
+                expected=f"at least {FEWEST} images that differ in their sizes, and only in these",
+            )
+        found = [
+            identify(
+                function, each, value_range=value_range, budget=budget, batched=batched, seed=seed, progress=progress
+            )
+            for each in example
+        ]
+
+        def ask_at(spec: ImageSpec) -> BlackBox:
+            planes = isinstance(example[0], np.ndarray) and example[0].ndim == 2
+            return BlackBox(function, spec, _range_of(spec, value_range), budget, batched=batched, planes=planes)
+
+        return identify_pipeline(found, ask_at, seed)
     begin = time.perf_counter()
     spec, planes = _spec_of(example)
     box = BlackBox(function, spec, _range_of(spec, value_range), budget, batched=batched, planes=planes)
@@ -95,6 +143,7 @@ def identify(
             "offset": _describe_offset(fit.candidate.offset),
             "rounding": fit.candidate.rounding,
         },
+        axes=fit.part.axes,
         largest_error=fit.largest,
         typical_error=fit.typical,
         mismatch_rate=fit.mismatch_rate,

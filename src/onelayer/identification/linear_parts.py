@@ -14,7 +14,7 @@ from onelayer.algebra.fixed_point import in_fixed_point
 from onelayer.algebra.operator import FloatArray
 from onelayer.identification.pixel_probes import LocalFound
 from onelayer.identification.separable_probes import SeparableFound
-from onelayer.recognition import NamedAxis, NamedChannels, named_axis, named_channels
+from onelayer.recognition import AxisSteps, NamedAxis, NamedChannels, named_axis, named_channels
 from onelayer.recognition.tolerance import banded, bands
 
 _DEVIATIONS = 30.0
@@ -38,11 +38,13 @@ class LinearPart:
         operator: The operator.
         description: Description of each factor, by name of the factor.
         named_factors: Number of factors that are known maps.
+        axes: What happens along rows and columns; None for each that is no known map.
     """
 
     operator: Operator
     description: dict[str, str]
     named_factors: int = 0
+    axes: tuple[AxisSteps | None, AxisSteps | None] = (None, None)
 
 
 def separable_parts(found: SeparableFound, *, quantized: bool) -> Iterator[LinearPart]:
@@ -122,7 +124,9 @@ def _part(
     if found.transpose:
         description = {"first": "height and width swapped", **description}
     operator = Separable(ChannelMap(channel), maps[0], maps[1], np.zeros(len(channel)), found.transpose)
-    return LinearPart(operator, description, sum(known is not None for known in (rows, cols, channels)))
+    named = sum(known is not None for known in (rows, cols, channels))
+    steps = tuple(None if known is None or found.transpose else known.steps for known in (rows, cols))
+    return LinearPart(operator, description, named, (steps[0], steps[1]))
 
 
 def _measured(factor: FloatArray, tolerance: float) -> AxisMap:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from onelayer.recognition.known_axes import NamedAxis, named_axis
+from onelayer.recognition.known_axes import AxisSteps, NamedAxis, named_axis
 from onelayer.recognition.known_channels import NamedChannels, named_channels
 from onelayer.recognition.norms import ImageStatistics
 from onelayer.recognition.recognised import Names, Recognised, Residual, comparison_table, largest_difference
 from onelayer.recognition.recognising import NotRecognisedError, recognise
 
 __all__ = [
+    "AxisSteps",
     "ImageStatistics",
     "NamedAxis",
     "NamedChannels",

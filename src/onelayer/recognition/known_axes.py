@@ -38,6 +38,36 @@ _MOST_ENLARGED = 16
 
 
 @final
+@dataclass(frozen=True)
+class AxisSteps:
+    """What happens along an axis, in this order; all numbers are of samples.
+
+    Args:
+        first: First sample of the part of the axis that is resized.
+        length: Length of that part.
+        resized: Length that it is resized to.
+        filters: Names of the filters that do so, each with the same taps; empty without a resize.
+        start: First sample of the result that is kept.
+        kept: Number of these that are kept.
+        flipped: Whether the last of them comes first.
+        before: Number of samples that are added before them.
+        after: Number of samples that are added after them.
+        padding: Content of what is added; None where nothing is.
+    """
+
+    first: int
+    length: int
+    resized: int
+    filters: tuple[str, ...]
+    start: int
+    kept: int
+    flipped: bool
+    before: int
+    after: int
+    padding: Padding | None
+
+
+@final
 @dataclass(frozen=True, eq=False)
 class NamedAxis:
     """A known map of one axis.
@@ -47,12 +77,14 @@ class NamedAxis:
         map: The map, with its exact taps.
         distance: Largest distance of a measured tap from these.
         also: Other names of the same map.
+        steps: What happens, in numbers; None where that is not known.
     """
 
     name: str
     map: AxisMap
     distance: float
     also: tuple[str, ...] = ()
+    steps: AxisSteps | None = None
 
 
 @final
@@ -69,6 +101,7 @@ class _Candidate:
         length: Length of that crop.
         flipped: Whether the crop of the output is flipped.
         padding: Numbers of outputs before and after, and how they are padded; None without any.
+        filter: Name of the core's filter; empty where it is no resize.
     """
 
     name: str
@@ -79,6 +112,15 @@ class _Candidate:
     length: int
     flipped: bool = False
     padding: tuple[int, int, Padding] | None = None
+    filter: str = ""
+
+    def steps(self, filters: tuple[str, ...]) -> AxisSteps:
+        """Return what happens, in numbers, with filters of the same taps."""
+        before, after, padding = self.padding or (0, 0, None)
+        window = self.output_start, self.length
+        return AxisSteps(
+            self.input_start, self.core.n_in, self.core.n_out, filters, *window, self.flipped, before, after, padding
+        )
 
     @property
     def middle(self) -> int:
@@ -146,7 +188,7 @@ def named_axis(matrix: ArrayLike, tolerance: float, precision: Precision = "floa
 
 
 def _best(taps: FloatArray, tolerance: float, candidates: Iterator[_Candidate]) -> NamedAxis | None:
-    near: list[tuple[float, str, AxisMap]] = []
+    near: list[tuple[float, _Candidate, AxisMap]] = []
     for candidate in candidates:
         # A single output tells most of them apart, at a fraction of the cost.
         if float(np.abs(candidate.middle_row() - taps[candidate.middle]).max()) > tolerance:
@@ -154,17 +196,20 @@ def _best(taps: FloatArray, tolerance: float, candidates: Iterator[_Candidate]) 
         known = candidate.multiplied_out()
         distance = float(np.abs(known.to_dense() - taps).max())
         if distance <= tolerance:
-            near.append((distance, candidate.name, known))
+            near.append((distance, candidate, known))
     if not near:
         return None
     nearest = min(near, key=lambda candidate: candidate[0])[2]
     # Of several names for the same map, the first is the simplest.
-    names = [candidate for candidate in near if candidate[2].allclose(nearest, SAME)]
-    distance, name, known = names[0]
+    alike = [candidate for candidate in near if candidate[2].allclose(nearest, SAME)]
+    distance, simplest, known = alike[0]
     others = [candidate[0] for candidate in near if not candidate[2].allclose(nearest, SAME)]
     if min(others, default=np.inf) < CLEARLY * distance:
         return None
-    return NamedAxis(name, known, distance, tuple(dict.fromkeys(other for _, other, _ in names[1:] if other != name)))
+    name, steps = simplest.name, simplest.steps(())
+    filters = dict.fromkeys(other.filter for _, other, _ in alike if other.filter and other.steps(()) == steps)
+    also = dict.fromkeys(other.name for _, other, _ in alike[1:] if other.name != name)
+    return NamedAxis(name, known, distance, tuple(also), replace(steps, filters=tuple(filters)))
 
 
 def _padded(candidates: Iterator[_Candidate], before: int, after: int, mode: Padding) -> Iterator[_Candidate]:
@@ -230,8 +275,8 @@ def _centres(taps: FloatArray) -> FloatArray:
 
 def _ascending(n_in: int, centres: FloatArray, precision: Precision) -> Iterator[_Candidate]:
     yield from _crops(n_in, centres)
-    for name, resize in _resizes(n_in, len(centres), precision):
-        yield _Candidate(name, resize, n_in, 0, 0, len(centres))
+    for filter_name, name, resize in _resizes(n_in, len(centres), precision):
+        yield _Candidate(name, resize, n_in, 0, 0, len(centres), filter=filter_name)
     if len(centres) > 1:
         step, uncertainty, off = _step(centres)
         if off > _OFF_A_LINE * max(step, 1.0):
@@ -252,16 +297,18 @@ def _crop_name(n: int, start: int, length: int) -> str:
     return f"crop {start}…{start + length - 1} of {n}"
 
 
-def _resizes(n_in: int, n_out: int, precision: Precision) -> Iterator[tuple[str, AxisMap]]:
+def _resizes(n_in: int, n_out: int, precision: Precision) -> Iterator[tuple[str, str, AxisMap]]:
+    """Yield resizes, each with the name of its filter and its own."""
     if n_in == n_out:
         return
     for name, interpolation, antialias in _FILTERS:
         yield (
+            name,
             f"{name} {n_in}→{n_out}",
             AxisMap.resample(n_in, n_out, interpolation, antialias, precision=precision),
         )
     if n_out < n_in:
-        yield f"area {n_in}→{n_out}", _area(n_in, n_out)
+        yield "area", f"area {n_in}→{n_out}", _area(n_in, n_out)
 
 
 def _area(n_in: int, n_out: int) -> AxisMap:
@@ -299,9 +346,10 @@ def _resized_then_cropped(
             continue
         offset = float(np.median((centres + 0.5) * (size / n_in) - 0.5 - np.arange(length)))
         starts = [start for start in range(floor(offset) - 1, ceil(offset) + 2) if 0 <= start <= size - length]
-        for name, resize in _resizes(n_in, size, precision) if starts else ():
+        for filter_name, name, resize in _resizes(n_in, size, precision) if starts else ():
             for start in starts:
-                yield _Candidate(f"{name}, {_crop_name(size, start, length)}", resize, n_in, 0, start, length)
+                cropped = f"{name}, {_crop_name(size, start, length)}"
+                yield _Candidate(cropped, resize, n_in, 0, start, length, filter=filter_name)
 
 
 def _cropped_then_resized(
@@ -313,6 +361,7 @@ def _cropped_then_resized(
             continue
         offset = float(np.median(centres + 0.5 - (np.arange(length) + 0.5) * (size / length)))
         starts = [start for start in range(floor(offset) - 1, ceil(offset) + 2) if 0 <= start <= n_in - size]
-        for name, resize in _resizes(size, length, precision) if starts else ():
+        for filter_name, name, resize in _resizes(size, length, precision) if starts else ():
             for start in starts:
-                yield _Candidate(f"{_crop_name(n_in, start, size)}, {name}", resize, n_in, start, 0, length)
+                cropped = f"{_crop_name(n_in, start, size)}, {name}"
+                yield _Candidate(cropped, resize, n_in, start, 0, length, filter=filter_name)
