@@ -167,6 +167,16 @@ def test_a_function_that_is_another_beyond_the_examples_is_refused() -> None:
         onelayer.identify(function, pictures())
 
 
+def test_a_function_that_takes_only_the_examples_is_refused() -> None:
+    def function(image: Any) -> Any:
+        if image.size not in [(width, height) for height, width in SIZES]:
+            raise ValueError(image.size)
+        return image.resize((20, 30))
+
+    with pytest.raises(onelayer.NotAffineError, match="the function takes 0 of the other sizes"):
+        onelayer.identify(function, pictures())
+
+
 @pytest.mark.parametrize(
     ("function", "examples", "problem"),
     [

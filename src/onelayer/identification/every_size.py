@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, final
@@ -15,21 +15,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import nn
-from torchvision import transforms as v1
 from torchvision.transforms import functional as f1
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as f2
 
-from onelayer.algebra import Lookup, Separable, Stage
 from onelayer.algebra.operator import FloatArray
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec
-from onelayer.frontends.base import Derivation, register
 from onelayer.frontends.placement import Size
 from onelayer.frontends.torchvision.by_rule import CropBy, PadBy, ResizeBy
 from onelayer.identification.black_box import BlackBox, Levels
-from onelayer.identification.evidence import NotAffineError
-from onelayer.identification.identified import Identified
+from onelayer.identification.identified import Identified, size_of, steps_of, unexplained
 from onelayer.identification.size_rules import (
     INTERPOLATIONS,
     Seen,
@@ -41,8 +37,15 @@ from onelayer.identification.size_rules import (
     size_rules,
     window_rules,
 )
-from onelayer.image_spec import Container, RoundingMode
-from onelayer.images.containers import image_of, pixels_of, spec_of
+from onelayer.identification.value_transforms import (
+    LevelTable,
+    composed,
+    conversion,
+    values_of_bytes,
+    values_of_floats,
+)
+from onelayer.image_spec import Container
+from onelayer.images.containers import pixels_of, spec_of
 from onelayer.layer import OneLayer
 from onelayer.programs import Transforms
 from onelayer.recognition import AxisSteps
@@ -51,51 +54,12 @@ FEWEST = 2
 """Smallest number of examples that rules are fitted to."""
 _HELD_OUT = 10
 """Number of sizes, other than the examples', that a pipeline is tried at."""
+_FEWEST_HELD_OUT = 4
+"""Smallest number of these that the function has to take."""
 _DRAWN = 2000
 """Number of sizes that these are chosen from."""
 _FLOATS = 1e-5
 """Error of floating point images, relative to the range of the outputs."""
-_DECIMALS = range(1, 7)
-"""Digits that people write means and standard deviations with."""
-
-
-@final
-class LevelTable(nn.Module):
-    """Look up each byte in a table per channel.
-
-    Args:
-        table: Value of each byte by output channel, float64 [C', 256].
-        sources: Input channel of each output channel, [C'].
-        spec: Dtype and container of the result; its shape means nothing.
-    """
-
-    def __init__(self, table: FloatArray, sources: Sequence[int], spec: ImageSpec) -> None:
-        super().__init__()
-        self.table, self.sources, self.spec = table, list(sources), spec
-
-    def forward(self, image: Any) -> Any:
-        """Look up an image."""
-        pixels = pixels_of(image)[..., self.sources, :, :].long()
-        channels = torch.arange(len(self.sources))[:, None, None]
-        return image_of(torch.from_numpy(self.table)[channels, pixels], self.spec)
-
-    def extra_repr(self) -> str:
-        """Return what there is of it in short."""
-        return f"{len(self.table)} channels to {self.spec.dtype}"
-
-
-@register(LevelTable, any_size=True)
-def level_table(transform: LevelTable, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG001 - of both
-    """Derive a table for each channel, which rounds nothing."""
-    if spec.is_float:
-        raise OnelayerError("a table of 256 values was given floating point images", expected="bytes")
-    stages: list[Stage] = []
-    if transform.sources != list(range(spec.shape[0])):
-        selection = np.eye(spec.shape[0])[transform.sources]
-        stages.append(Separable.of_channels(selection, np.zeros(len(selection)), spec.shape[1:]))
-    shape = (len(transform.sources), *spec.shape[1:])
-    output = ImageSpec(shape, transform.spec.dtype, transform.spec.container)
-    return [*stages, Lookup(transform.table)], output
 
 
 @final
@@ -185,6 +149,8 @@ class _Truth:
             if spec != self.box.output_spec:
                 return np.inf
             values = pixels_of(result).to(torch.float64).numpy()
+            if not np.isfinite(values).all():
+                return np.inf
             largest = max(largest, float(np.abs(values - right).max()))
         return largest
 
@@ -202,11 +168,11 @@ def identify_pipeline(found: Sequence[Identified], ask_at: AskAt, seed: int) -> 
             what was tried.
     """
     begin = time.perf_counter()
-    steps = {_size(each): _steps_of(each) for each in found}
+    steps = {size_of(each): steps_of(each) for each in found}
     resizes = size_rules({size: (rows.resized, cols.resized) for size, (rows, cols) in steps.items()})
     windows = window_rules([_seen(rows, cols) for rows, cols in steps.values()])
     if not resizes or not windows:
-        raise _unexplained("no known rule explains " + ("the windows" if resizes else "the resizes"), found)
+        raise unexplained("no known rule explains " + ("the windows" if resizes else "the resizes"), found)
     boxes: list[BlackBox] = []
 
     def truth_at(size: Size) -> _Truth:
@@ -214,13 +180,15 @@ def identify_pipeline(found: Sequence[Identified], ask_at: AskAt, seed: int) -> 
         boxes.append(ask_at(replace(spec, shape=(spec.shape[0], *size))))
         return _Truth.of(boxes[-1], seed)
 
-    examples = [truth_at(_size(each)) for each in found]
+    examples = [truth_at(size_of(each)) for each in found]
     builder = _Builder.of(found, examples)
     tolerance = _FLOATS * max(each.output_range for each in found) if found[0].input_spec.is_float else 0.0
     resampled, errors = _resampling(builder, resizes[0], windows[0], examples, tolerance, _filters(steps))
     if resampled is None:
-        raise _unexplained(f"at the sizes of the examples no resize gives the same: {errors}", found)
+        raise unexplained(f"at the sizes of the examples no resize gives the same: {errors}", found)
     held_out = [truth for size in _other_sizes(list(steps), resizes, windows) if (truth := _try(truth_at, size))]
+    if len(held_out) < _FEWEST_HELD_OUT:
+        raise unexplained(f"the function takes {len(held_out)} of the other sizes that were tried", found)
     tried: list[str] = []
     for resize, window in product(resizes, windows):
         explained = all(
@@ -248,49 +216,14 @@ def identify_pipeline(found: Sequence[Identified], ask_at: AskAt, seed: int) -> 
                 seconds=time.perf_counter() - begin + sum(each.seconds for each in found),
             )
         tried.append(f"{resize}, window {window}: off by up to {worst:.3g}")
-    raise _unexplained(f"at other sizes nothing gives the same. Tried: {'; '.join(tried)}", found)
-
-
-def _unexplained(problem: str, found: Sequence[Identified]) -> NotAffineError:
-    seen = "; ".join(
-        f"{'×'.join(map(str, _size(each)))}: {each.description.get('rows')}, {each.description.get('columns')}"
-        for each in found
-    )
-    return NotAffineError(
-        f"{problem} (identified at {seen})",
-        expected="a resize by the short side, the long side, to one size or by one ratio, then a window",
-        hint="Identify it for each size by itself, or give examples of other sizes.",
-    )
-
-
-def _size(found: Identified) -> Size:
-    _, height, width = found.input_spec.shape
-    return height, width
-
-
-def _steps_of(found: Identified) -> tuple[AxisSteps, AxisSteps]:
-    rows, cols = found.axes
-    if rows is None or cols is None:
-        raise _unexplained("an axis is no known resize, crop or padding", [found])
-    for axis in (rows, cols):
-        if axis.first or axis.length != found.input_spec.shape[1 if axis is rows else 2]:
-            raise _unexplained("it crops before it resizes", [found])
-        if axis.padding not in (None, "zero"):
-            raise _unexplained(f"it pads with {axis.padding}", [found])
-    return rows, cols
+    raise unexplained(f"at other sizes nothing gives the same. Tried: {'; '.join(tried)}", found)
 
 
 def _seen(rows: AxisSteps, cols: AxisSteps) -> Seen:
-    starts = [axis.resized - axis.start - axis.kept if axis.flipped else axis.start for axis in (rows, cols)]
+    # An axis is cropped before it is flipped, and bordered behind that, as pipelines are built.
     sizes = [axis.before + axis.kept + axis.after for axis in (rows, cols)]
-    first = [start - axis.before for start, axis in zip(starts, (rows, cols), strict=True)]
-    if rows.flipped or cols.flipped:
-        # Windows are found where they lie in the image that is not flipped.
-        first = [
-            start - (axis.after if axis.flipped else axis.before)
-            for start, axis in zip([rows.start, cols.start], (rows, cols), strict=True)
-        ]
-    return (rows.resized, cols.resized), (first[0], first[1]), (sizes[0], sizes[1])
+    starts = [axis.start - axis.before for axis in (rows, cols)]
+    return (rows.resized, cols.resized), (starts[0], starts[1]), (sizes[0], sizes[1])
 
 
 def _filters(steps: dict[Size, tuple[AxisSteps, AxisSteps]]) -> list[str]:
@@ -394,13 +327,13 @@ class _Builder:
     @classmethod
     def of(cls, found: Sequence[Identified], examples: Sequence[_Truth]) -> _Builder:
         first = found[0]
-        rows, cols = _steps_of(first)
+        rows, cols = steps_of(first)
         flips = [flip for axis, flip in ((rows, f2.vertical_flip), (cols, f2.horizontal_flip)) if axis.flipped]
         fill = next((fill for each, truth in zip(found, examples, strict=True) if (fill := _fill(each, truth))), None)
         if first.input_spec.is_float:
-            values, described, black = _values_of_floats(first)
+            values, described, black = values_of_floats(first)
         else:
-            values, described, black = _values_of_bytes(first, examples[0].box)
+            values, described, black = values_of_bytes(first, examples[0].box)
         return cls(
             first.input_spec.container, first.input_spec.shape[0], tuple(flips), tuple(values), fill, black, described
         )
@@ -426,7 +359,7 @@ class _Builder:
         steps += [*self.flips, *self._back(resampling), *self.values]
         if window.kind != "whole" and not is_centred:
             steps.append(PadBy(WindowBorder(window), self.fill or self.black))
-        return _composed(steps)
+        return composed(steps)
 
     def _back(self, resampling: _Resampling) -> list[Callable[[Any], Any]]:
         """List what brings a PIL image back to the container of the images that arrive."""
@@ -435,108 +368,15 @@ class _Builder:
         if self.container == "numpy":
             spec = ImageSpec((self.channels, 1, 1), "uint8", "numpy")
             return [LevelTable(np.tile(np.arange(256.0), (self.channels, 1)), range(self.channels), spec)]
-        return _conversion("pil", self.container) or []
-
-
-def _composed(steps: Sequence[Callable[[Any], Any]]) -> v2.Compose:
-    return v2.Compose(list(steps) or [v2.Identity()])
+        return conversion("pil", self.container) or []
 
 
 def _fill(found: Identified, truth: _Truth) -> tuple[float, ...] | None:
     """Read what lies around the image, if there is anything."""
-    rows, cols = _steps_of(found)
+    rows, cols = steps_of(found)
     result = truth.results[0]
     for axis, steps in ((1, rows), (2, cols)):
         if steps.before or steps.after:
             place = 0 if steps.before else -1
             return tuple(map(float, result.take(place, axis=axis)[:, 0]))
     return None
-
-
-def _values_of_bytes(found: Identified, box: BlackBox) -> tuple[list[Callable[[Any], Any]], str, tuple[float, ...]]:
-    """Find the value that each byte comes out as, by images of one level, and transforms that say so."""
-    channel = getattr(found.operator, "channel", None)
-    weights = np.zeros((1, 1)) if channel is None else channel.matrix
-    is_read = np.abs(weights) > 1e-6 * np.abs(weights).max(initial=0.0)
-    if not (is_read.sum(axis=1) == 1).all():
-        raise _unexplained(f"it mixes channels ({found.description.get('channels')})", [found])
-    sources = is_read.argmax(axis=1).tolist()
-    rows, cols = _steps_of(found)
-    middle = rows.before + rows.kept // 2, cols.before + cols.kept // 2
-    table = np.zeros((len(sources), 256))
-    for level in range(256):
-        image = np.full((1, *found.input_spec.shape), level, np.int16)
-        table[:, level] = box(image)[0][:, middle[0], middle[1]]
-    black = tuple(map(float, table[:, 0]))
-    spec, output = found.input_spec, found.output_spec
-    if sources == list(range(spec.shape[0])):
-        every = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).repeat(spec.shape[0], 1, 1)
-        for steps, described in _known_values(spec.container, output, table):
-            result = _composed(steps)(image_of(every, spec))
-            if np.array_equal(pixels_of(result).flatten(1).double().numpy(), table):
-                return steps, described, black
-    levels = LevelTable(table, sources, replace(output, shape=(len(sources), 1, 1)))
-    return [levels], f"a table of 256 values for each of {len(sources)} channels", black
-
-
-def _known_values(
-    before: Container, output: ImageSpec, table: FloatArray
-) -> Iterator[tuple[list[Callable[[Any], Any]], str]]:
-    """Yield transforms of values that a table may come from."""
-    converted = _conversion(before, output.container)
-    if converted is None:
-        return
-    if output.dtype == "uint8":
-        yield converted, "bytes as they are"
-    if output.dtype != "float32":
-        return
-    slope = (table[:, 255] - table[:, 0]) / 255
-    scaled: list[list[Callable[[Any], Any]]] = [[*converted, v2.ToDtype(torch.float32, scale=True)]]
-    if before in ("pil", "numpy") and output.container == "tensor":
-        # It divides by 255, and multiplies by no inverse.
-        scaled.append([v1.ToTensor()])
-    for steps in scaled:
-        yield steps, "divided by 255"
-        std, mean = 1 / (255 * slope), -table[:, 0] / (255 * slope)
-        for decimals in _DECIMALS if slope.all() else ():
-            means, stds = ([float(value) for value in np.round(part, decimals)] for part in (mean, std))
-            if all(stds):
-                described = ", ".join(map(str, means)), ", ".join(map(str, stds))
-                yield (
-                    [*steps, v2.Normalize(means, stds)],
-                    f"divided by 255; means {described[0]}; deviations {described[1]}",
-                )
-    yield [*converted, v2.ToDtype(torch.float32)], "bytes as floats"
-
-
-def _values_of_floats(found: Identified) -> tuple[list[Callable[[Any], Any]], str, tuple[float, ...]]:
-    """State what happens to floating point values, which is one factor and one offset per channel."""
-    channel = getattr(found.operator, "channel", None)
-    weights = np.zeros((1, 1)) if channel is None else channel.matrix
-    is_square = weights.shape[0] == weights.shape[1]
-    factors = np.diag(weights) if is_square else np.zeros(0)
-    if not is_square or np.abs(weights - np.diag(factors)).max() > 1e-6 * np.abs(weights).max() or not factors.all():
-        raise _unexplained(f"it mixes channels ({found.description.get('channels')})", [found])
-    bias = np.asarray(getattr(found.operator, "bias", np.zeros(len(weights))), dtype=np.float64)
-    offsets = bias if bias.ndim == 1 else np.median(bias, axis=(1, 2))
-    black = tuple(map(float, offsets))
-    if np.allclose(factors, 1, atol=1e-6) and np.allclose(offsets, 0, atol=1e-6):
-        return [], "floats as they are", black
-    mean, std = -offsets / factors, 1 / factors
-    for decimals in _DECIMALS:
-        short = np.round([mean, std], decimals)
-        if np.allclose(short, [mean, std], rtol=1e-5, atol=1e-6):
-            mean, std = short
-            break
-    means, stds = ([float(value) for value in part] for part in (mean, std))
-    return [v2.Normalize(means, stds)], f"means {means}, deviations {stds}", black
-
-
-def _conversion(before: Container, after: Container) -> list[Callable[[Any], Any]] | None:
-    """Return transforms from a container to another; None where there are none."""
-    if before == after:
-        return []
-    if after == "tensor":
-        return [v2.PILToTensor()] if before == "pil" else [v2.ToImage(), v2.ToPureTensor()]
-    ends: dict[Container, list[Callable[[Any], Any]]] = {"image": [v2.ToImage()], "pil": [v2.ToPILImage()]}
-    return ends.get(after)

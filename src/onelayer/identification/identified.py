@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -12,7 +13,8 @@ from rich.table import Table
 
 from onelayer.algebra import Operator, Program, Quantize, Range, Separable, simplify
 from onelayer.frontends import ImageSpec
-from onelayer.identification.evidence import Evidence
+from onelayer.frontends.placement import Size
+from onelayer.identification.evidence import Evidence, NotAffineError
 from onelayer.layer import OneLayer
 from onelayer.programs import Output, Outputs, SavedPrograms
 from onelayer.recognition import AxisSteps
@@ -113,3 +115,44 @@ def _in_bytes(program: Program) -> bool:
         if isinstance(stage, Operator) and not (isinstance(stage, Separable) and stage.is_choice)
     )
     return rounded and all(not isinstance(stage, Operator) or isinstance(stage, Separable) for stage in stages)
+
+
+def unexplained(problem: str, found: Sequence[Identified]) -> NotAffineError:
+    """Make the error for a function whose images of several sizes follow no known rule.
+
+    Args:
+        problem: What no rule explains.
+        found: What was identified at each size.
+    """
+    seen = "; ".join(
+        f"{'×'.join(map(str, size_of(each)))}: {each.description.get('rows')}, {each.description.get('columns')}"
+        for each in found
+    )
+    return NotAffineError(
+        f"{problem} (identified at {seen})",
+        expected="a resize by the short side, the long side, to one size or by one ratio, then a window",
+        hint="Identify it for each size by itself, or give examples of other sizes.",
+    )
+
+
+def size_of(found: Identified) -> Size:
+    """Return height and width of the images that a function was identified at."""
+    _, height, width = found.input_spec.shape
+    return height, width
+
+
+def steps_of(found: Identified) -> tuple[AxisSteps, AxisSteps]:
+    """Return what happens along rows and columns.
+
+    Raises:
+        NotAffineError: If that is not a resize of the whole axis, a crop, a flip and a constant padding.
+    """
+    rows, cols = found.axes
+    if rows is None or cols is None:
+        raise unexplained("an axis is no known resize, crop or padding", [found])
+    for axis in (rows, cols):
+        if axis.first or axis.length != found.input_spec.shape[1 if axis is rows else 2]:
+            raise unexplained("it crops before it resizes", [found])
+        if axis.padding not in (None, "zero"):
+            raise unexplained(f"it pads with {axis.padding}", [found])
+    return rows, cols
