@@ -119,7 +119,7 @@ def _below_and_right(image: Any) -> Any:
 
 
 MORE: dict[str, tuple[Callable[[Any], Any], list[Any], str, str]] = {
-    "half up, floor, flipped": (_floored, pictures(), "short side to 32; the other", "crops rounded down"),
+    "half up, floor, flipped": (_floored, pictures(), "length·target/side, half up", "crops rounded down"),
     "capped": (_below_and_right, pictures(), "short side to 24, long side at most 36", "borders at the start"),
     "only a crop": (v2.Compose([v2.CenterCrop(30), v2.PILToTensor()]), pictures(), "none", "30×30"),
     "blue first": (

@@ -46,9 +46,7 @@ def trim_border(transform: Any, _: ImageSpec) -> list[Any]:
 
 
 def _within_border(height: int, width: int, border: int) -> Box:
-    # Of a low image, timm takes the height for the left edge, too.
-    start = min(border, height)
-    return start, start, max(height - 2 * border, 0), max(width - 2 * border, 0)
+    return border, border, max(height - 2 * border, 0), max(width - 2 * border, 0)
 
 
 @register_sequence(f"{_TRANSFORMS}.ResizeKeepRatio")
