@@ -24,7 +24,17 @@ from onelayer.backends.kernel_memory import (
 from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory, computes_in
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Transform
-from onelayer.frontends.placement import COLUMNS_FIRST, MOVE, RESIZE_TO, PilResult, Placed, RealSums, Sums, rows_first
+from onelayer.frontends.placement import (
+    COLUMNS_FIRST,
+    MOVE,
+    RESIZE_TO,
+    Moves,
+    PilResult,
+    Placed,
+    RealSums,
+    Sums,
+    rows_first,
+)
 from onelayer.frontends.structure import Structure
 from onelayer.image_spec import ImageSpec
 from onelayer.images.containers import (
@@ -103,7 +113,7 @@ def any_size_pipeline(
     if isinstance(lowered, str):
         return lowered
     # The original would draw its numbers, and the layer once more.
-    may_leave = backend == "auto" and not source.draws(spec)
+    may_leave = backend == "auto" and not structure.draws and not source.draws(spec)
     original = source.transform if isinstance(source, Transforms) and may_leave else None
     return AnySizePipeline(structure, *lowered, target, original)
 
@@ -180,6 +190,16 @@ class OriginalPipeline:
         return None if out is not None or not height * width >= self._smallest else self._original(image)
 
 
+def size_of(image: Any) -> tuple[int, int]:
+    """Return the height and the width of a tensor, a PIL image or an array."""
+    if isinstance(image, torch.Tensor):
+        return image.shape[-2], image.shape[-1]
+    if isinstance(image, PIL.Image.Image):
+        return image.height, image.width
+    height, width = image.shape if image.ndim == 2 else image.shape[-3:-1]
+    return height, width
+
+
 def _refuse_impossible(placed: Placed, spec: ImageSpec) -> None:
     if placed.height * placed.width > _SUSPICIOUS:
         shape = spec.shape[0], placed.height, placed.width
@@ -220,10 +240,24 @@ class AnySizePipeline:
         self._layout = layout() if self._container == "pil" else None
         # With padding, it depends on the size whether information about a PIL image is kept.
         self._size = None if self._output.container == "pil" else structure.size
-        self._by_rule = structure.by_rule
+        self._by_rule, self.draws = structure.by_rule, structure.draws
         self._itemsize = TORCH_DTYPES[structure.input_spec.dtype].itemsize
 
-    def __call__(self, image: Any, out: torch.Tensor | None, threads: int | None = None) -> Any:
+    def moves_for(self, image: Any) -> Moves | None:
+        """Return the moves for an image, where these follow from rules; see :meth:`Structure.moves_for`.
+
+        Args:
+            image: Image of the container, dtype and number of channels.
+        """
+        return self._structure.moves_for(*size_of(image)) if self._by_rule else None
+
+    def __call__(
+        self,
+        image: Any,
+        out: torch.Tensor | None,
+        threads: int | None = None,
+        moves: Moves | None = None,
+    ) -> Any:
         """Compute the result of an image, or of a batch; None where only a program for its size can.
 
         What is done here is done for every image, in caches that the image before has emptied: each call of PyTorch's
@@ -233,15 +267,27 @@ class AnySizePipeline:
             image: Image of the container, dtype and number of channels.
             out: Memory for the result, or None.
             threads: Maximum number of threads; None for that of the target.
+            moves: Moves for this image; None for those that :meth:`moves_for` gives.
 
         Raises:
             OnelayerError: If ``out`` cannot hold the result.
         """
         threads = threads or self._target.threads or torch.get_num_threads()
         by_rows = self._container == "pil" and not self._in_real_numbers
-        return (self._of_pillow if by_rows else self._of_tensor)(image, out, threads)
+        compute = self._of_pillow if by_rows else self._of_tensor
+        if not self._by_rule:
+            return compute(image, out, threads, None)
+        if moves is not None:
+            return compute(image, out, threads, moves)
+        state = torch.default_generator.get_state() if self.draws else None
+        moves = self.moves_for(image)
+        result = None if moves is None else compute(image, out, threads, moves)
+        if result is None and state is not None:
+            # Whoever computes it draws the same numbers once more.
+            torch.default_generator.set_state(state)
+        return result
 
-    def _of_pillow(self, image: PIL.Image.Image, out: torch.Tensor | None, threads: int) -> Any:
+    def _of_pillow(self, image: PIL.Image.Image, out: torch.Tensor | None, threads: int, moves: Moves | None) -> Any:
         width, height = image.size
         if (memory_of := self._layout) is None:
             return None
@@ -251,12 +297,10 @@ class AnySizePipeline:
         structure = id(capsule) + memory_of.structure_at
         images = PixelMemory(0, 0, 1, 0, BYTES_PER_PIXEL[image.mode], structure, 1, (image, capsule))
         if self._output.container == "pil" and out is None:
-            moves = None
-            if self._by_rule and (moves := self._structure.moves_for(height, width)) is None:
+            numbers = None if moves is None else moves.numbers
+            if (placed := self._compute.place(height, width, numbers)) is None:
                 return None
-            if (placed := self._compute.place(height, width, moves)) is None:
-                return None
-            of_pil = self._structure.pil_result(placed, height, width)
+            of_pil = self._structure.pil_result(placed, height, width, numbers or self._structure.moves)
             if of_pil is PilResult.SAME:
                 return image
             _refuse_impossible(placed, self._output)
@@ -265,10 +309,10 @@ class AnySizePipeline:
                 made.info = image.info.copy()
             capsule = load(made)
             results = ResultMemory(0, id(capsule) + memory_of.structure_at, (made, capsule))
-            return made if self._compute(images, height, width, results, threads, moves) else None
-        return self._computed(images, height, width, (), out, _NO_PIXELS, threads)
+            return made if self._compute(images, height, width, results, threads, numbers) else None
+        return self._computed(images, height, width, (), out, _NO_PIXELS, threads, moves)
 
-    def _of_tensor(self, image: Any, out: torch.Tensor | None, threads: int) -> Any:
+    def _of_tensor(self, image: Any, out: torch.Tensor | None, threads: int, moves: Moves | None) -> Any:
         pixels = image if self._container == "tensor" else pixels_of(image)
         if self._in_real_numbers:
             if only_for_pytorch(pixels):
@@ -281,7 +325,7 @@ class AnySizePipeline:
             # Under torch.func.vmap, or sparse: no numbers in memory.
             return None
         *batch, channels, height, width = pixels.shape
-        if out is None and (original := self._quicker(height, width, strides[-1])) is not None:
+        if out is None and (original := self._quicker(height, width, strides[-1], moves)) is not None:
             return original(image)
         count, of_image = 1, 0
         if batch:
@@ -296,17 +340,17 @@ class AnySizePipeline:
             if pixels.untyped_storage().nbytes() < (pixels.storage_offset() + last + 1) * self._itemsize:
                 refuse_missing_storage(pixels, "the image")
         images = PixelMemory(address, of_image, of_channel, of_row, of_column, 0, count, pixels)
-        return self._computed(images, height, width, batch, out, image, threads)
+        return self._computed(images, height, width, batch, out, image, threads, moves)
 
     def _begins_with_rows(self, image: PIL.Image.Image) -> bool:
         return rows_first(self._first_pass, image.height, image.width, self._new_height, self._new_width)
 
-    def _quicker(self, height: int, width: int, of_column: int) -> Transform | None:
+    def _quicker(self, height: int, width: int, of_column: int, moves: Moves | None) -> Transform | None:
         """Return the original where it is quicker at images of a size than the kernel."""
         if self._for_planes is not None and of_column == 1 and height * width >= LARGE_PLANES:
             return self._for_planes
         if self._for_reductions is not None and of_column > 1 and height * width >= LARGE:
-            placed = self._structure.place(height, width)
+            placed = self._compute.place(height, width, None if moves is None else moves.numbers)
             if placed is not None and placed.cols[1] >= REDUCTION * placed.cols[2]:
                 return self._for_reductions
         return None
@@ -320,13 +364,12 @@ class AnySizePipeline:
         out: torch.Tensor | None,
         image: Any,
         threads: int,
+        moves: Moves | None,
     ) -> Any:
         """Compute the results of a batch; see :meth:`__call__`."""
-        moves = None
-        if self._by_rule and (moves := self._structure.moves_for(height, width)) is None:
-            return None
-        if (size := self._size) is None:
-            if (placed := self._compute.place(height, width, moves)) is None:
+        size, numbers = (self._size, None) if moves is None else (moves.size, moves.numbers)
+        if size is None:
+            if (placed := self._compute.place(height, width)) is None:
                 return None
             size = placed.height, placed.width
         shape = *batch, self._channels, *size
@@ -336,7 +379,7 @@ class AnySizePipeline:
             check_memory(out, shape, self._output, image if isinstance(image, torch.Tensor) else _NO_PIXELS)
             written = memory_for(shape, self._written, out, memory.empty)
         results = ResultMemory(written.data_ptr(), 0, written)
-        if images.images and not self._compute(images, height, width, results, threads, moves):
+        if images.images and not self._compute(images, height, width, results, threads, numbers):
             return None
         result = delivered(written, out, self._target)
         if out is None and self._container == "tensor" and len(shape) == 4:
@@ -365,10 +408,12 @@ class CopyPipeline:
     def __init__(self, structure: Structure) -> None:
         self._container, self._output = structure.input_spec.container, structure.output_spec
         self._structure = structure
-        self._last: tuple[int, int, Placed | None] = (0, 0, None)
+        self._by_rule, self.draws = structure.by_rule, structure.draws
+        self._moves = Moves(structure.moves, (0, 0))
+        self._last: tuple[int, int, tuple[int, ...], Placed | None] = (0, 0, (), None)
         # Flips alone are the same for all sizes.
         self._flips: list[int] | None = None
-        if structure.only_flips and (placed := structure.place(1, 1)) is not None:
+        if structure.only_flips and (placed := structure.place(structure.moves, 1, 1)) is not None:
             self._flips = _flipped(placed)
 
     def __call__(self, image: Any, out: torch.Tensor | None) -> Any:
@@ -376,14 +421,23 @@ class CopyPipeline:
         if self._flips and self._container == "tensor" and out is None:
             refuse_missing_storage(image, "the image")
             return image.flip(self._flips)
+        state = torch.default_generator.get_state() if self.draws else None
+        moves = self._structure.moves_for(*size_of(image)) if self._by_rule else self._moves
+        result = None if moves is None else self._moved(image, out, moves.numbers)
+        if result is None and state is not None:
+            torch.default_generator.set_state(state)
+        return result
+
+    def _moved(self, image: Any, out: torch.Tensor | None, moves: tuple[int, ...]) -> Any:
         if self._container == "pil":
-            placed = self._place(image.height, image.width)
+            placed = self._place(image.height, image.width, moves)
             if placed is None or out is not None:
                 return None
             _refuse_impossible(placed, self._output)
-            return self._of_pillow(image, placed)
+            return self._of_pillow(image, placed, moves)
         pixels = pixels_of(image)
-        placed = self._place(*pixels.shape[-2:])
+        height, width = pixels.shape[-2:]
+        placed = self._place(height, width, moves)
         if placed is None:
             return None
         _refuse_impossible(placed, self._output)
@@ -398,12 +452,12 @@ class CopyPipeline:
             result = result.clone()
         return result if self._output.container == "tensor" else image_of(result, self._output)
 
-    def _place(self, height: int, width: int) -> Placed | None:
+    def _place(self, height: int, width: int, moves: tuple[int, ...]) -> Placed | None:
         """Place an image; one of the size of the last is placed like that."""
         last = self._last
-        if last[0] != height or last[1] != width:
-            self._last = last = height, width, self._structure.place(height, width)
-        return last[2]
+        if last[0] != height or last[1] != width or last[2] != moves:
+            self._last = last = height, width, moves, self._structure.place(moves, height, width)
+        return last[3]
 
     def _of_tensor(self, pixels: torch.Tensor, placed: Placed) -> torch.Tensor:
         top, left, height, width, flips = _copied(placed)
@@ -436,8 +490,8 @@ class CopyPipeline:
                 framed[..., rows, cols] = fill
         return framed.contiguous(memory_format=format_of(pixels))
 
-    def _of_pillow(self, image: PIL.Image.Image, placed: Placed) -> PIL.Image.Image:
-        of_pil = self._structure.pil_result(placed, image.height, image.width)
+    def _of_pillow(self, image: PIL.Image.Image, placed: Placed, moves: tuple[int, ...]) -> PIL.Image.Image:
+        of_pil = self._structure.pil_result(placed, image.height, image.width, moves)
         if of_pil is PilResult.SAME:
             return image
         made = self._new_picture(image, placed)

@@ -15,6 +15,7 @@ from onelayer.any_size import kind_of_image
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, RoundingMode, Transform, UnsupportedTransformError, derive_outputs
 from onelayer.frontends.base import UNREADABLE
+from onelayer.frontends.structure import Structure, structure_of
 from onelayer.images.containers import NoImageError, spec_of
 from onelayer.memory_limits import TooMuchMemoryError
 from onelayer.programs import Transforms
@@ -308,8 +309,17 @@ def _reach(
         derive_outputs(transforms, spec, rounding)
     except UnsupportedTransformError as error:
         raise_impossible(error)
-        return error.stage or 0, error
+        return max(error.stage or 0, _reach_with_numbers(transforms, spec, rounding)), error
     return len(transforms), None
+
+
+def _reach_with_numbers(transforms: Sequence[Transform], spec: ImageSpec, rounding: RoundingMode) -> int:
+    """Return the number of transforms that can be compiled for every size, some of which draw random numbers."""
+    for length in range(len(transforms), 0, -1):
+        structure = structure_of(transforms[:length], spec, rounding)
+        if isinstance(structure, Structure):
+            return length if structure.draws else 0
+    return 0
 
 
 def _written(result: Any, out: torch.Tensor) -> Any:

@@ -248,12 +248,18 @@ class OneLayer(nn.Module):
         found = (None if isinstance(image, CONTAINERS) else self._of_any_size(image) for image in images)
         pipelines = [pipeline for pipeline in found if isinstance(pipeline, AnySizePipeline)]
         if len(pipelines) == len(images):
+            # Numbers are drawn here, in the order of the images.
+            state = torch.default_generator.get_state() if any(pipeline.draws for pipeline in pipelines) else None
+            moves = [pipeline.moves_for(image) for pipeline, image in zip(pipelines, images, strict=True)]
 
             def compute(number: int) -> None:
-                results[number] = pipelines[number](images[number], parts[number], threads=1)
+                results[number] = pipelines[number](images[number], parts[number], 1, moves[number])
 
             can_share = not torch.is_inference_mode_enabled()
             for_each(compute, len(images), (self.threads or torch.get_num_threads()) if can_share else 1)
+            if state is not None and any(result is None for result in results):
+                torch.default_generator.set_state(state)
+                results = [None] * len(images)
         for number, image in enumerate(images):
             if results[number] is None:
                 results[number] = self(image) if out is None else self(image, out=parts[number])
@@ -321,7 +327,7 @@ class OneLayer(nn.Module):
         if isinstance(pipeline, str):
             breaks = isinstance(source, Transforms) and not self.fullgraph and first_break(source, spec) is not None
             return self.in_pieces() if breaks else None
-        if isinstance(pipeline, OriginalPipeline):
+        if isinstance(pipeline, OriginalPipeline) or pipeline.draws:
             return pipeline
         draws = source.draws(spec)
         return DrawingPipeline(pipeline, draws) if draws else pipeline

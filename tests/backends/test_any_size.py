@@ -185,7 +185,7 @@ def test_any_size_is_that_of_the_library(height: int, width: int, size: int, lon
     for transform in (v2.Resize(size, max_size=longest), v2.Resize(None, max_size=size)):
         structure = onelayer.compile(transform).source.structure(onelayer.ImageSpec((1, 1, 1), "uint8", "tensor"))
         assert not isinstance(structure, str)
-        placed = structure.place(height, width)
+        placed = structure.place(structure.moves, height, width)
         expected = _compute_resized_output_size((height, width), transform.size, transform.max_size)
         assert [placed.height, placed.width] == expected if placed else min(expected) <= 1
 
@@ -197,7 +197,7 @@ def test_frames_of_one_fill_only() -> None:
     # A frame of zeros with a frame of sevens around it is more than the kernel puts around an image.
     structure = layer.source.structure(onelayer.ImageSpec((3, 17, 11), "uint8", "tensor"))
     assert not isinstance(structure, str)
-    assert structure.place(17, 11) is None
+    assert structure.place(structure.moves, 17, 11) is None
     assert torch.equal(layer(image), layer.transform(image))
 
 

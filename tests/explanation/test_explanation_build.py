@@ -231,8 +231,8 @@ def test_as_json(bicubic: Explanation) -> None:
 
 
 def test_what_cannot_be_derived_is_refused_as_ever() -> None:
-    with pytest.raises(UnsupportedTransformError, match="RandomHorizontalFlip") as caught:
-        explain(compile_(v2.Compose([v2.Resize(8), v2.RandomHorizontalFlip(p=0.5)]), fullgraph=True), (3, 9, 9))
+    with pytest.raises(UnsupportedTransformError, match="RandomGrayscale") as caught:
+        explain(compile_(v2.Compose([v2.Resize(8), v2.RandomGrayscale(p=0.5)]), fullgraph=True), (3, 9, 9))
     assert caught.value.stage == 1
 
 
@@ -282,3 +282,14 @@ def test_what_happens_for_other_sizes() -> None:
         assert re.search(text, explain(transform, (3, 30, 40)).sizes)
     numpy = explain(compile_(evaluation, backend="reference"), ImageSpec((3, 30, 40), "uint8", "numpy"))
     assert "the backend 'reference' computes programs for one size" in numpy.sizes
+
+
+def test_what_is_drawn_is_shown_with_numbers_of_one_image() -> None:
+    pipeline = v2.Compose([v2.RandomCrop(8, padding=2), v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32)])
+    before = torch.get_rng_state()
+    explanation = explain(compile_(pipeline, fullgraph=True), (3, 9, 11), dtype="uint8")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [row.name for row in explanation.transforms] == ["RandomCrop", "RandomHorizontalFlip", "ToDtype"]
+    assert "numbers are drawn for each image" in explanation.sizes
+    assert "for this image: " in explanation.transforms[0].text
+    assert explanation.output_spec.shape == (3, 8, 8)

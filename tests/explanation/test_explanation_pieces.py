@@ -19,7 +19,7 @@ PIPELINE = v2.Compose(
         v2.Resize(20),
         v2.CenterCrop(12),
         v2.GaussianBlur(3),
-        v2.RandomCrop(8),
+        v2.RandomEqualize(),
         v2.ToImage(),
         v2.ToDtype(torch.float32, scale=True),
     ]
@@ -35,21 +35,21 @@ def explained(pipeline: object, *arguments: object, **keywords: object) -> Piece
 def test_each_break_has_its_reason_and_its_cost() -> None:
     explanation = explained(PIPELINE, (3, 40, 30), dtype="uint8")
     assert [piece.transforms for piece in explanation.pieces] == [(0, 1), (2,), (3,), (4, 5)]
-    assert [piece.names for piece in explanation.breaks] == [("GaussianBlur",), ("RandomCrop",)]
-    blur, crop = explanation.breaks
+    assert [piece.names for piece in explanation.breaks] == [("GaussianBlur",), ("RandomEqualize",)]
+    blur, equal = explanation.breaks
     assert blur.reason is not None
     assert "in GaussianBlur (step 2)" in blur.reason
     assert "fullgraph" not in blur.reason
-    assert crop.reason is not None
-    assert "it is random" in crop.reason
+    assert equal.reason is not None
+    assert "with probability 0.5" in equal.reason
     assert min(piece.milliseconds for piece in explanation.pieces) > 0
     assert isinstance(explanation.pieces[0].explanation, Explanation)
-    assert (crop.takes, crop.gives) == ("Tensor 3×12×12 uint8", "Tensor 3×8×8 uint8")
+    assert (equal.takes, equal.gives) == ("Tensor 3×12×12 uint8", "Tensor 3×12×12 uint8")
     text = str(explanation)
-    for word in ("RandomCrop", "as it is", "compiled", "it is random", "Resize"):
+    for word in ("RandomEqualize", "as it is", "compiled", "it is random", "Resize"):
         assert word in text
         assert word in explanation._repr_html_()
-    assert json.loads(json.dumps(explanation.to_dict()))["pieces"][2]["names"] == ["RandomCrop"]
+    assert json.loads(json.dumps(explanation.to_dict()))["pieces"][2]["names"] == ["RandomEqualize"]
     with pytest.raises(OnelayerError, match="each has weights of its own"):
         explanation.figure()
 

@@ -38,13 +38,16 @@ from onelayer.frontends import (
     Transform,
     UnsupportedTransformError,
     front_end_of,
+    transforms_of,
 )
 from onelayer.frontends.placement import Window
+from onelayer.frontends.torchvision.random_geometry import numbers_drawn
 from onelayer.images.containers import Image, is_image, spec_of
 from onelayer.layer import OneLayer
 from onelayer.layer import compile as compile_transforms
 from onelayer.plans import lowering_target
 from onelayer.programs import Output, Transforms
+from onelayer.random_state import unchanged_random_state
 
 _LONGEST_TEXT = 90
 """Maximum length of a transform's text."""
@@ -85,6 +88,7 @@ def explain(
         layer = transform if isinstance(transform, OneLayer) else compile_transforms(transform, rounding=rounding)
     try:
         spec = _spec(image, dtype, container)
+        layer, draws = _with_numbers(layer, spec)
         every = layer.transforms.derived(spec).each
     except OnelayerError as error:
         can_run = is_image(image) or isinstance(error, UnsupportedTransformError)
@@ -94,10 +98,24 @@ def explain(
             return explain_pieces(layer, image if is_image(image) else _spec(image, dtype, container), explain)
         except Exception as theirs:
             raise error from theirs
-    return _explained(layer, spec, every, output)
+    return _explained(layer, spec, every, output, draws)
 
 
-def _explained(layer: OneLayer, spec: ImageSpec, every: Sequence[Derived], output: int) -> Explanation:
+def _with_numbers(layer: OneLayer, spec: ImageSpec) -> tuple[OneLayer, bool]:
+    """Return a layer with the numbers drawn that it draws for each image, if it does, and whether it does."""
+    source = layer.source
+    structure = source.structure(spec) if isinstance(source, Transforms) else ""
+    if isinstance(structure, str) or not structure.draws:
+        return layer, False
+    with unchanged_random_state():
+        transforms = numbers_drawn(transforms_of(layer.transform), spec, structure.rounding)
+    fixed: OneLayer = compile_transforms(
+        v2.Compose(transforms), rounding=structure.rounding, backend=layer.backend, threads=layer.threads
+    )
+    return fixed, True
+
+
+def _explained(layer: OneLayer, spec: ImageSpec, every: Sequence[Derived], output: int, draws: bool) -> Explanation:
     if output not in range(len(every)):
         raise OnelayerError(f"output {output} was asked for", expected=f"one of 0 … {len(every) - 1}")
     derived = every[output]
@@ -115,7 +133,7 @@ def _explained(layer: OneLayer, spec: ImageSpec, every: Sequence[Derived], outpu
         cost_before=cost_before(derived),
         cost_after=total([stage.cost for stage in stages], spec, derived.output_spec),
         backend=_backend(layer, computed, spec),
-        sizes=_sizes(layer, spec),
+        sizes=("numbers are drawn for each image, as the original draws them; " if draws else "") + _sizes(layer, spec),
         program=simplified.program,
     )
 
@@ -144,7 +162,8 @@ def _sizes(layer: OneLayer, spec: ImageSpec) -> str:
     if isinstance(structure, str) or problem is not None:
         return f"each takes a plan of its own, which is kept for the next image of that size, because {problem}"
     _, height, width = spec.shape
-    placed = structure.place(height, width)
+    moves = structure.moves_for(height, width)
+    placed = None if moves is None else structure.place(moves.numbers, height, width)
     if placed is None:
         return "most need no plan of their own, but one like this does: crops and resizes do not fit into one pass"
     rows, cols = (_window(axis) for axis in (placed.rows, placed.cols))

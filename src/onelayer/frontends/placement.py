@@ -191,6 +191,34 @@ def place(moves: Sequence[int], height: int, width: int, placed: MutableSequence
     return True
 
 
+class Moves(NamedTuple):
+    """Moves for an image of a certain size.
+
+    Args:
+        numbers: The moves, one after the other; see :func:`place`.
+        size: Height and width of what they make of it.
+    """
+
+    numbers: tuple[int, ...]
+    size: Size
+
+
+def size_after(move: Move, height: int, width: int) -> Size:
+    """Return the size of what a move makes of an image of a size; where it cannot be made, of nearly that."""
+    kind, first, second, third, fourth = move
+    if kind >= FLIP_ROWS:
+        return height, width
+    if kind in (RESIZE_TO, CROP_MIDDLE):
+        return first, second
+    if kind == CROP:
+        return third, fourth
+    if kind == PAD:
+        return height + second + fourth, width + first + third
+    numbers = [0] * NUMBERS
+    place(move, height, width, numbers)
+    return numbers[ROWS + SIZE], numbers[COLS + SIZE]
+
+
 @dataclass(frozen=True)
 class RealSums:
     """The arithmetic of a resize in real numbers: weights in float64, which add up to one.
@@ -267,6 +295,9 @@ class Step(ABC):
     by_rule: ClassVar[bool] = False
     """Whether the move follows from the size by a rule of its own, in Python: see :meth:`move_for`."""
 
+    draws: ClassVar[bool] = False
+    """Whether that rule draws random numbers."""
+
     def sums(self, spec: ImageSpec, rounding: RoundingMode) -> Sums | RealSums | None:  # noqa: ARG002 - for steps that resize
         """Return the arithmetic of the resize, or None if it is not known for every size.
 
@@ -301,6 +332,14 @@ class Step(ABC):
         Raises:
             OnelayerError: For what cannot be derived.
         """
+
+    def forgets(self, is_framed: bool) -> bool:  # noqa: ARG002 - for steps that pad
+        """Whether PIL images that it makes know nothing of the old one.
+
+        Args:
+            is_framed: Whether it made the frame that lies around the image.
+        """
+        return False
 
     def fills(self, spec: ImageSpec) -> Sequence[float]:
         """Return what lies around the image where the step leaves it, a value per channel."""

@@ -5,9 +5,10 @@ That is derived once per container, dtype and number of channels. For an image, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,20 @@ import numpy as np
 from onelayer.algebra import Clamp, Program, Quantize, Separable, Stage
 from onelayer.algebra.operator import FloatArray
 from onelayer.errors import OnelayerError
-from onelayer.frontends.base import ANY_SIZE, SEQUENCES, STEPS, UNREADABLE, kind_of, name_of, stages_of
+from onelayer.frontends.base import (
+    ANY_SIZE,
+    DRAWS,
+    SEQUENCES,
+    STEPS,
+    UNREADABLE,
+    Derivation,
+    Draw,
+    kind_of,
+    name_of,
+    stages_of,
+)
 from onelayer.frontends.derivation import changes_its_image, check_conversion, returns_plain_tensors
 from onelayer.frontends.placement import (
-    COLS,
     CROP,
     CROP_MIDDLE,
     FLIP_COLS,
@@ -29,8 +40,8 @@ from onelayer.frontends.placement import (
     PAD,
     RESIZE_LONG,
     RESIZE_TO,
-    ROWS,
-    SIZE,
+    Move,
+    Moves,
     PilResult,
     Placed,
     RealSums,
@@ -38,6 +49,7 @@ from onelayer.frontends.placement import (
     Step,
     Sums,
     place,
+    size_after,
 )
 from onelayer.frontends.probing import keeps_type, pil_result
 from onelayer.image_spec import ImageSpec, RoundingMode
@@ -79,44 +91,42 @@ class Structure:
     @property
     def only_flips(self) -> bool:
         """Whether nothing is done but flips, whatever the size."""
-        return all(kind in (FLIP_ROWS, FLIP_COLS) for kind in self.moves[::MOVE]) and self.only_copies
+        are_flips = all(kind in (FLIP_ROWS, FLIP_COLS) for kind in self.moves[::MOVE])
+        return are_flips and self.only_copies and not self.by_rule
 
     @cached_property
     def by_rule(self) -> bool:
         """Whether moves follow from the size by rules in Python."""
-        return self._last_rule >= 0
+        return any(step.by_rule for step in self.steps)
 
     @cached_property
-    def _last_rule(self) -> int:
-        return max((at for at, step in enumerate(self.steps) if step.by_rule), default=-1)
+    def draws(self) -> bool:
+        """Whether those rules draw random numbers."""
+        return any(step.draws for step in self.steps)
 
-    def moves_for(self, height: int, width: int) -> tuple[int, ...] | None:
-        """Return the moves for images of a size; None if a step refuses them."""
-        if not self.by_rule:
-            return self.moves
-        moves: list[int] = []
-        size = height, width
-        for at, step in enumerate(self.steps):
+    def moves_for(self, height: int, width: int) -> Moves | None:
+        """Return the moves for images of a size; None if a step refuses them. It draws what the pipeline draws."""
+        numbers: list[int] = []
+        for step in self.steps:
             try:
-                moves += step.move_for(*size)
+                move = step.move_for(height, width)
             except OnelayerError:
                 return None
-            if at < self._last_rule:
-                numbers = [0] * NUMBERS
-                # What cannot be placed so far cannot be placed at all.
-                place(moves, height, width, numbers)
-                size = max(numbers[ROWS + SIZE], 1), max(numbers[COLS + SIZE], 1)
-        return tuple(moves)
+            numbers += move
+            height, width = size_after(move, height, width)
+            if height < 1 or width < 1:
+                return None
+        return Moves(tuple(numbers), (height, width))
 
     @property
     def size(self) -> Size | None:
-        """Height and width of what comes out, if these are the same for images of all sizes."""
+        """Height and width of what comes out, if these are the same for images of all sizes, whatever rules say."""
         size: Size | None = None
         for at, step in zip(range(0, len(self.moves), MOVE), self.steps, strict=True):
             kind, *numbers = self.moves[at : at + MOVE]
             if step.by_rule:
-                size = None
-            elif kind in (RESIZE_TO, CROP_MIDDLE):
+                return None
+            if kind in (RESIZE_TO, CROP_MIDDLE):
                 size = numbers[0], numbers[1]
             elif kind == CROP:
                 size = numbers[2], numbers[3]
@@ -127,44 +137,69 @@ class Structure:
                 size = None
         return size
 
-    def place(self, height: int, width: int) -> Placed | None:
-        """Place an image in the result; None if only stages can say what becomes of one of this size."""
-        if min(height, width) < 1 or (moves := self.moves_for(height, width)) is None:
-            return None
-        numbers = [0] * NUMBERS
-        return Placed.of(numbers) if place(moves, height, width, numbers) else None
+    def place(self, moves: tuple[int, ...], height: int, width: int) -> Placed | None:
+        """Place an image in the result; None if only stages can say what becomes of one of this size.
 
-    def pil_result(self, placed: Placed, height: int, width: int) -> PilResult:
+        Args:
+            moves: Moves for the image; see :meth:`moves_for`.
+            height: Rows of the image.
+            width: Columns of the image.
+        """
+        numbers = [0] * NUMBERS
+        return Placed.of(numbers) if min(height, width) > 0 and place(moves, height, width, numbers) else None
+
+    def pil_result(self, placed: Placed, height: int, width: int, moves: tuple[int, ...]) -> PilResult:
         """Return what the original returns for a PIL image.
 
         Args:
             placed: The place of the image in the result.
             height: Rows of the image.
             width: Columns of the image.
+            moves: Moves that placed it.
         """
-        # A padding pastes into a new image, also where it adds nothing; a crop beyond the image does not.
-        if self.of_pil is PilResult.NEW or PAD in self._kinds or self._is_padded(placed.frame, height, width):
+        if self.of_pil is PilResult.NEW or self._forgets(placed.frame, height, width, moves):
             return PilResult.NEW
-        only_resizes = max(self._kinds, default=RESIZE_TO) <= RESIZE_LONG
+        only_resizes = max(moves[::MOVE], default=RESIZE_TO) <= RESIZE_LONG
         stays = only_resizes and (placed.height, placed.width) == (height, width)
         return self.of_pil if stays else PilResult.KEEPS_INFO
 
     @cached_property
-    def _kinds(self) -> set[int]:
-        return set(self.moves[::MOVE])
+    def _forgetful(self) -> tuple[bool, bool]:
+        """Whether a step makes PIL images that know nothing of the old one: always, and if it makes a frame."""
+        return any(step.forgets(False) for step in self.steps), any(step.forgets(True) for step in self.steps)
 
-    def _is_padded(self, frame: int, height: int, width: int) -> bool:
-        """Whether the step that made a frame, or one before it, is a crop from the middle, which pads."""
-        while frame >= 0 and CROP_MIDDLE in self._kinds:
-            if self.moves[MOVE * frame] == CROP_MIDDLE:
+    def _forgets(self, frame: int, height: int, width: int, moves: tuple[int, ...]) -> bool:
+        always, if_framed = self._forgetful
+        while not always and if_framed and frame >= 0:
+            if self.steps[frame].forgets(True):
                 return True
             numbers = [0] * NUMBERS
-            place((self.moves_for(height, width) or ())[: MOVE * frame], height, width, numbers)
+            place(moves[: MOVE * frame], height, width, numbers)
             frame = numbers[FRAME]
-        return False
+        return always
 
 
 _ROUNDED_FLOATS = "floating point images are rounded as the original rounds them"
+
+
+@dataclass(frozen=True)
+class _NumbersOnly(Step):
+    """A step that draws the numbers of a transform of which none matters."""
+
+    numbers: tuple[Draw, ...]
+
+    by_rule = draws = True
+
+    def move(self) -> Move:
+        return FLIP_ROWS, 0, 0, 0, 0
+
+    def move_for(self, height: int, width: int) -> Move:
+        for draw in self.numbers:
+            draw()
+        return RESIZE_TO, height, width, 0, 0
+
+    def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - it does nothing
+        return [], spec
 
 
 class _Draft:
@@ -172,14 +207,35 @@ class _Draft:
         self.first = self.spec = spec
         self.rounding = rounding
         self.steps: list[tuple[Step, int, ImageSpec]] = []
-        self.moves: list[int] = []
+        self.moves: list[Move] = []
         self.stages: list[Stage] = []
         self.sums: Sums | RealSums | None = None
         self.of_pil = PilResult.SAME
 
     def add(self, transform: Any) -> str | None:
         """Add a transform, or return the reason why it cannot be stated for every size."""
-        kind, before = kind_of(transform), self.spec
+        kind, already = kind_of(transform), len(self.steps)
+        if (reason := self._add(transform, kind)) is not None:
+            return reason
+        if kind in DRAWS and not any(step.draws for step, _, _ in self.steps[already:]):
+            self._add_step(_NumbersOnly(tuple(DRAWS[kind](transform))))
+        return None
+
+    def _add_step(self, step: Step) -> bool:
+        if (move := step.move()) is None:
+            return False
+        self.moves.append(move)
+        self.steps.append((step, len(self.stages), self.spec))
+        return True
+
+    def drop_numbers(self) -> None:
+        """Drop the steps that draw for nothing, where no other draws: then it does not matter when they do."""
+        if all(isinstance(step, _NumbersOnly) or not step.draws for step, _, _ in self.steps):
+            is_kept = [not isinstance(step, _NumbersOnly) for step, _, _ in self.steps]
+            self.steps, self.moves = list(compress(self.steps, is_kept)), list(compress(self.moves, is_kept))
+
+    def _add(self, transform: Any, kind: Hashable) -> str | None:
+        before = self.spec
         if self.first.is_float and changes_its_image(transform):
             return f"{name_of(transform)} may change the image itself, in place"
         if kind in SEQUENCES:
@@ -206,11 +262,8 @@ class _Draft:
                     return f"the sums of {name_of(transform)} are not known for every size"
                 if isinstance(self.sums, RealSums) and self.sums.saturates:
                     self.stages.append(Clamp(0.0, 255.0))
-            if (move := step.move()) is None:
-                return f"what {name_of(transform)} does is no crop, resize, flip or constant padding"
-            self.moves += move
-            self.steps.append((step, len(self.stages), self.spec))
-            return None
+            is_move = self._add_step(step)
+            return None if is_move else f"what {name_of(transform)} does is no crop, resize, flip or constant padding"
         if kind not in ANY_SIZE:
             return f"what {name_of(transform)} does depends on the size in another way than by crops, resizes and flips"
         added, output = stages_of(transform, self.spec, self.rounding)
@@ -252,6 +305,7 @@ def structure_of(transforms: Sequence[Any], spec: ImageSpec, rounding: RoundingM
         for transform in transforms:
             if (reason := draft.add(transform)) is not None:
                 return reason
+        draft.drop_numbers()
         draft.round_at_the_end()
         fills = tuple(draft.fill(*step) for step in draft.steps)
     except UNREADABLE as error:
@@ -260,7 +314,7 @@ def structure_of(transforms: Sequence[Any], spec: ImageSpec, rounding: RoundingM
     steps = tuple(step for step, _, _ in draft.steps)
     pixels = Program(spec.shape, tuple(draft.stages))
     structure = Structure(
-        steps, tuple(draft.moves), draft.sums, pixels, fills, spec, draft.spec, rounding, draft.of_pil
+        steps, tuple(chain(*draft.moves)), draft.sums, pixels, fills, spec, draft.spec, rounding, draft.of_pil
     )
     if spec.is_float and rounding == "exact" and not structure.only_copies:
         return _ROUNDED_FLOATS

@@ -17,9 +17,9 @@ from onelayer.algebra import AxisMap, ChannelMap, Clamp, Separable, SpatialSpars
 from onelayer.algebra.filters import Padding
 from onelayer.algebra.sampling import refuse_too_many_taps
 from onelayer.errors import OnelayerError
-from onelayer.frontends.base import Derivation, arguments, register, register_sequence, register_step
+from onelayer.frontends.base import Derivation, arguments, register, register_step
 from onelayer.frontends.placement import CROP, CROP_MIDDLE, FLIP_COLS, FLIP_ROWS, PAD, Move, Step
-from onelayer.frontends.torchvision.random import deterministic, happens, single_value
+from onelayer.frontends.torchvision.random import deterministic, single_value
 from onelayer.image_spec import ImageSpec, RoundingMode
 
 
@@ -54,6 +54,10 @@ class CenterCrop(Step):
     def move(self) -> Move:
         """Return the move; see :meth:`Step.move`."""
         return CROP_MIDDLE, self.height, self.width, 0, 0
+
+    def forgets(self, is_framed: bool) -> bool:
+        """Whether it pads; see :meth:`Step.forgets`."""
+        return is_framed
 
     def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - it only copies
         """Derive the crop; see :meth:`Step.stages`."""
@@ -174,9 +178,13 @@ class Pad(Step):
         fills = self.fills(spec)
         return _filled(padded, fills) if self.mode == "constant" else padded
 
+    def forgets(self, is_framed: bool) -> bool:  # noqa: ARG002 - it pastes into a new image also where it adds nothing
+        """Return True; see :meth:`Step.forgets`."""
+        return True
+
     def fills(self, spec: ImageSpec) -> list[float]:
         """Read one number per channel as torchvision does: whole numbers, cut off, for uint8."""
-        return _fills(spec, self.fill)
+        return fills_of(spec, self.fill)
 
 
 @register_step(v2.Pad, f2.pad)
@@ -210,7 +218,7 @@ def _refuse_unlike_torchvision(spec: ImageSpec, sides: tuple[int, int, int, int]
         raise OnelayerError(f"a fill of {len(fill)} numbers with mode {mode!r}", expected="padding_mode='constant'")
 
 
-def _fills(spec: ImageSpec, fill: Any) -> list[float]:
+def fills_of(spec: ImageSpec, fill: Any) -> list[float]:
     """Read one number per channel as torchvision does: whole numbers, cut off, for uint8."""
     if isinstance(fill, dict):
         raise OnelayerError("the fill is a dictionary of types", expected="a number, or one per channel")
@@ -258,18 +266,6 @@ def flip_columns(_transform: Any, _spec: ImageSpec) -> Flip:
 def flip_rows(_transform: Any, _spec: ImageSpec) -> Flip:
     """State a vertical flip."""
     return Flip(of_rows=True)
-
-
-@register_sequence(v1.RandomHorizontalFlip, v2.RandomHorizontalFlip)
-def certain_flip_of_columns(transform: Any, _: ImageSpec) -> list[Any]:
-    """Take a horizontal flip that always or never happens."""
-    return [f1.hflip if isinstance(transform, v1.RandomHorizontalFlip) else f2.horizontal_flip] * happens(transform)
-
-
-@register_sequence(v1.RandomVerticalFlip, v2.RandomVerticalFlip)
-def certain_flip_of_rows(transform: Any, _: ImageSpec) -> list[Any]:
-    """Take a vertical flip that always or never happens."""
-    return [f1.vflip if isinstance(transform, v1.RandomVerticalFlip) else f2.vertical_flip] * happens(transform)
 
 
 @register(v1.GaussianBlur, v2.GaussianBlur)

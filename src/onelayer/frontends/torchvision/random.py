@@ -28,6 +28,11 @@ def deterministic(handler: H) -> H:
     return handle  # type: ignore[return-value]  # it takes what the handler takes
 
 
+def acts_now_and_then(transform: Any) -> UnsupportedTransformError:
+    """Make the error for a transform with a probability between 0 and 1."""
+    return is_random(f"it acts with probability {transform.p}", "Use p of 0 or 1, or leave it out of what is derived.")
+
+
 def happens(transform: Any) -> bool:
     """Whether a transform with a probability always acts; it never does at ``p=0``.
 
@@ -35,9 +40,7 @@ def happens(transform: Any) -> bool:
         UnsupportedTransformError: If it acts now and then.
     """
     if transform.p not in (0, 1):
-        raise is_random(
-            f"it acts with probability {transform.p}", "Use p of 0 or 1, or leave it out of what is derived."
-        )
+        raise acts_now_and_then(transform)
     return bool(transform.p)
 
 

@@ -1,0 +1,330 @@
+"""State torchvision's random crops and flips: moves whose numbers are drawn for each image, as the original draws them.
+
+From the same generator, in the same order and as often, so that what is random behind them stays the same too. Sources:
+``make_params``, ``get_params`` and ``forward`` of torchvision's classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torchvision import transforms as v1
+from torchvision.transforms import functional as f1
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as f2
+
+from onelayer.errors import OnelayerError
+from onelayer.frontends.base import (
+    LEAVE,
+    SEQUENCES,
+    Derivation,
+    kind_of,
+    name_of,
+    register_sequence,
+    register_step,
+    stages_of,
+)
+from onelayer.frontends.placement import CROP, FLIP_COLS, FLIP_ROWS, RESIZE_TO, Move, Step
+from onelayer.frontends.torchvision import geometry
+from onelayer.frontends.torchvision.by_rule import Box, BoxRule
+from onelayer.frontends.torchvision.random import acts_now_and_then, happens, is_random
+from onelayer.image_spec import ImageSpec, RoundingMode
+
+_TRIES = 10
+"""Boxes that a ``RandomResizedCrop`` draws before it takes one from the middle."""
+
+
+@dataclass(frozen=True)
+class RandomWindow:
+    """Crop to a window that is drawn, with a frame where it leaves the image.
+
+    Args:
+        draw: Rule that draws top, left, height and width.
+        fill: As in ``v2.Pad``.
+        is_padded: Whether the image is padded before, whatever its size.
+        function: Torchvision's function for fixed numbers, which are its keywords.
+    """
+
+    draw: BoxRule
+    fill: Any
+    is_padded: bool
+    function: Callable[..., Any]
+
+    def fixed(self, height: int, width: int) -> list[Any]:
+        """Return transforms that do what this does for one image of a size; it draws."""
+        top, left, rows, cols = self.draw(height, width)
+        below, right = top + rows - height, left + cols - width
+        border = max(-left, 0), max(-top, 0), max(right, 0), max(below, 0)
+        crop = partial(self.function, top=max(top, 0), left=max(left, 0), height=rows, width=cols)
+        return [v2.Pad(border, self.fill), crop] if any(border) else [crop]
+
+
+@dataclass(frozen=True)
+class RandomFlip:
+    """Reverse rows or columns now and then.
+
+    Args:
+        p: Probability.
+        function: Torchvision's function of an image.
+        of_rows: Whether rows are reversed; columns otherwise.
+    """
+
+    p: float
+    function: Callable[..., Any]
+    of_rows: bool
+
+    def happens(self) -> bool:
+        """Draw whether it does."""
+        return bool(torch.rand(1) < self.p)
+
+    def fixed(self, _height: int, _width: int) -> list[Any]:
+        """Return transforms that do what this does for one image; it draws."""
+        return [self.function] * self.happens()
+
+
+class _Drawn(Step):
+    """A step that draws its numbers, for which there is no program."""
+
+    by_rule = draws = True
+
+    def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - for any image
+        """Refuse; see :meth:`Step.stages`."""
+        raise is_random("it draws numbers for each image", f"Leave augmentation out of what is compiled. {LEAVE}")
+
+
+@dataclass(frozen=True)
+class _Window(_Drawn, geometry.WindowCrop):
+    window: RandomWindow
+
+    def move_for(self, height: int, width: int) -> Move:
+        return CROP, *self.window.draw(height, width)
+
+    def fills(self, spec: ImageSpec) -> list[float]:
+        return geometry.fills_of(spec, self.window.fill)
+
+    def forgets(self, is_framed: bool) -> bool:
+        return self.window.is_padded or is_framed
+
+
+@dataclass(frozen=True)
+class _Flip(_Drawn, geometry.Flip):
+    flip: RandomFlip
+
+    def move_for(self, height: int, width: int) -> Move:
+        kind = FLIP_ROWS if self.of_rows else FLIP_COLS
+        return (kind, 0, 0, 0, 0) if self.flip.happens() else (RESIZE_TO, height, width, 0, 0)
+
+    def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - for any image
+        raise acts_now_and_then(self.flip)
+
+
+@register_step(RandomWindow)
+def random_window(transform: RandomWindow, _: ImageSpec) -> _Window:
+    """State a crop to a window that is drawn."""
+    return _Window(0, 0, 1, 1, transform)
+
+
+@register_step(RandomFlip)
+def random_flip(transform: RandomFlip, _: ImageSpec) -> _Flip:
+    """State a flip that is drawn."""
+    return _Flip(transform.of_rows, transform)
+
+
+@register_sequence(v1.RandomHorizontalFlip, v2.RandomHorizontalFlip, v1.RandomVerticalFlip, v2.RandomVerticalFlip)
+def flip(transform: Any, _: ImageSpec) -> list[Any]:
+    """Take a flip that always, never, or now and then happens."""
+    of_rows = isinstance(transform, v1.RandomVerticalFlip | v2.RandomVerticalFlip)
+    if isinstance(transform, v1.RandomHorizontalFlip | v1.RandomVerticalFlip):
+        function = f1.vflip if of_rows else f1.hflip
+    else:
+        function = f2.vertical_flip if of_rows else f2.horizontal_flip
+    if transform.p in (0, 1):
+        return [function] * happens(transform)
+    return [RandomFlip(transform.p, function, of_rows)]
+
+
+@register_sequence(v1.RandomResizedCrop)
+def random_resized_crop_v1(transform: Any, _: ImageSpec) -> list[Any]:
+    """Take a crop to a window of random size and shape, and a resize of v1."""
+    # It makes float32, or what else is the default, of the logarithms for each image.
+    log_ratio = torch.log(torch.tensor(transform.ratio)).tolist()
+    return _crop_and_resize(transform, log_ratio, f1.crop, v1.Resize)
+
+
+@register_sequence(v2.RandomResizedCrop)
+def random_resized_crop_v2(transform: Any, _: ImageSpec) -> list[Any]:
+    """Take a crop to a window of random size and shape, and a resize of v2."""
+    return _crop_and_resize(transform, transform._log_ratio.tolist(), f2.crop, v2.Resize)
+
+
+def _crop_and_resize(
+    transform: Any, log_ratio: Sequence[float], crop: Callable[..., Any], resize: Callable[..., Any]
+) -> list[Any]:
+    scale, ratio = tuple(transform.scale), tuple(transform.ratio)
+
+    def draw(height: int, width: int) -> Box:
+        return _resized_window(height, width, scale, ratio, log_ratio)
+
+    size = list(transform.size)
+    return [
+        RandomWindow(draw, 0, is_padded=False, function=crop),
+        resize(size, transform.interpolation, antialias=transform.antialias),
+    ]
+
+
+def _resized_window(
+    height: int, width: int, scale: tuple[float, ...], ratio: tuple[float, ...], log_ratio: Sequence[float]
+) -> Box:
+    """Draw the window of a ``RandomResizedCrop``."""
+    area = height * width
+    number, place = torch.empty(1), torch.empty(1, dtype=torch.int64)
+    for _ in range(_TRIES):
+        target = area * number.uniform_(scale[0], scale[1]).item()
+        aspect = number.uniform_(log_ratio[0], log_ratio[1]).exp_().item()
+        cols, rows = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
+        if 0 < cols <= width and 0 < rows <= height:
+            top = place.random_(0, height - rows + 1).item()
+            return int(top), int(place.random_(0, width - cols + 1).item()), rows, cols
+    shape = float(width) / float(height)
+    rows, cols = height, width
+    if shape < min(ratio):
+        rows = round(width / min(ratio))
+    elif shape > max(ratio):
+        cols = round(height * max(ratio))
+    return (height - rows) // 2, (width - cols) // 2, rows, cols
+
+
+@register_sequence(v1.RandomCrop)
+def random_crop_v1(transform: Any, spec: ImageSpec) -> list[Any]:
+    """Take a padding and a crop to a window of fixed size as v1 does, which draws both numbers or none."""
+    sides = _sides(transform, [] if transform.padding is None else transform.padding)
+    if spec.container != "pil" and isinstance(transform.fill, tuple | list):
+        raise OnelayerError("a v1 RandomCrop of tensors was given several fills", expected="one number")
+    rows, cols = transform.size
+
+    def draw(height: int, width: int) -> Box:
+        left, top, right, bottom = sides
+        height, width = height + top + bottom, width + left + right
+        above, before = 0, 0
+        if transform.pad_if_needed:
+            above, before = max(rows - height, 0), max(cols - width, 0)
+            height, width = height + 2 * above, width + 2 * before
+        if height < rows or width < cols:
+            raise ValueError(f"Required crop size {(rows, cols)} is larger than input image size {(height, width)}")
+        if (height, width) == (rows, cols):
+            i = j = 0
+        else:
+            i = int(torch.randint(0, height - rows + 1, size=(1,)).item())
+            j = int(torch.randint(0, width - cols + 1, size=(1,)).item())
+        return i - top - above, j - left - before, rows, cols
+
+    return [RandomWindow(draw, transform.fill, transform.padding is not None, f1.crop)]
+
+
+@register_sequence(v2.RandomCrop)
+def random_crop_v2(transform: Any, _: ImageSpec) -> list[Any]:
+    """Take a padding and a crop to a window of fixed size as v2 does, which draws for axes that are longer."""
+    left, right, top, bottom = transform.padding or (0, 0, 0, 0)
+    sides = _sides(transform, [left, top, right, bottom])
+    rows, cols = transform.size
+
+    def draw(height: int, width: int) -> Box:
+        left, top, right, bottom = sides
+        height, width = height + top + bottom, width + left + right
+        above, before = 0, 0
+        if transform.pad_if_needed:
+            above, before = max(rows - height, 0), max(cols - width, 0)
+            height, width = height + 2 * above, width + 2 * before
+        if height < rows or width < cols:
+            raise ValueError(
+                f"Required crop size {(rows, cols)} is larger than "
+                f"{'padded ' if transform.padding is not None else ''}input image size {(height, width)}."
+            )
+        i = int(torch.randint(0, height - rows + 1, size=())) if height > rows else 0
+        j = int(torch.randint(0, width - cols + 1, size=())) if width > cols else 0
+        return i - top - above, j - left - before, rows, cols
+
+    return [RandomWindow(draw, transform.fill, any(sides), f2.crop)]
+
+
+@dataclass(frozen=True)
+class WithNumbers:
+    """Do what a random transform does with the numbers that were drawn once.
+
+    Args:
+        transforms: Transforms that do so.
+    """
+
+    transforms: tuple[Any, ...]
+
+    def __call__(self, image: Any) -> Any:
+        """Apply the transforms to an image."""
+        return v2.Compose(self.transforms)(image) if self.transforms else image
+
+    def __repr__(self) -> str:
+        each = (
+            ", ".join([name_of(transform), *(f"{name}={value}" for name, value in _keywords(transform).items())])
+            for transform in self.transforms
+        )
+        return f"{type(self).__name__}(for this image: {'; '.join(each) or 'nothing'})"
+
+
+def _keywords(transform: Any) -> dict[str, Any]:
+    return dict(transform.keywords) if isinstance(transform, partial) else {}
+
+
+@register_sequence(WithNumbers)
+def with_numbers(transform: WithNumbers, _: ImageSpec) -> list[Any]:
+    """List the transforms."""
+    return list(transform.transforms)
+
+
+def numbers_drawn(transforms: Sequence[Any], spec: ImageSpec, rounding: RoundingMode) -> list[Any]:
+    """Draw the numbers of a pipeline once, for an image of a spec, and return the pipeline with these.
+
+    Args:
+        transforms: Transforms in order, none of which is a container, that have a structure for every size.
+        spec: The image that arrives.
+        rounding: Rounding of the result.
+    """
+    made = []
+    for transform in transforms:
+        parts = _with_numbers(transform, spec, rounding)
+        if parts is not None:
+            transform = type(name_of(transform), (WithNumbers,), {})(tuple(parts))
+        made.append(transform)
+        _, spec = stages_of(transform, spec, rounding)
+    return made
+
+
+def _with_numbers(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> list[Any] | None:
+    """Return what a transform does with numbers that are drawn now; None if there is nothing to draw."""
+    if isinstance(transform, RandomWindow | RandomFlip):
+        return transform.fixed(*spec.shape[1:])
+    kind = kind_of(transform)
+    if kind not in SEQUENCES:
+        return None
+    made, draws = [], False
+    for part in SEQUENCES[kind](transform, spec):
+        drawn = _with_numbers(part, spec, rounding)
+        draws = draws or drawn is not None
+        for each in [part] if drawn is None else drawn:
+            made.append(each)
+            _, spec = stages_of(each, spec, rounding)
+    return made if draws else None
+
+
+def _sides(transform: Any, padding: Any) -> tuple[int, int, int, int]:
+    """Read the padding of a ``RandomCrop``: left, top, right and bottom."""
+    pads = transform.pad_if_needed or padding
+    if pads and transform.padding_mode != "constant":
+        raise is_random(f"it pads with mode {transform.padding_mode!r} and draws a window", LEAVE)
+    sides = geometry.Pad.of(padding or 0, transform.fill, "constant").sides
+    if min(sides) < 0:
+        raise is_random("it pads by negative numbers and draws a window", LEAVE)
+    return sides
