@@ -56,6 +56,12 @@ RECIPES = {
     f"{name}, {version}": parts
     for version, library in (("v1", v1), ("v2", v2))
     for name, parts in recipes(library).items()
+} | {
+    "a random size, v2": [v2.RandomResize(9, 40), v2.RandomCrop(9), v2.RandomHorizontalFlip()],
+    "a random shortest side, v2": [v2.RandomShortestSize([9, 14, 30], max_size=50), v2.RandomHorizontalFlip()],
+    "a random scale, v2": [v2.ScaleJitter((30, 30)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)],
+    "zoomed out, v2": [v2.RandomZoomOut(fill=9), v2.RandomHorizontalFlip()],
+    "zoomed out, floats, v2": [v2.RandomZoomOut(fill=(9, 8, 7), p=0.8), v2.ToImage(), v2.ToDtype(torch.float32)],
 }
 
 

@@ -137,7 +137,7 @@ def _compared_in_pieces(case: Case) -> str | None:
     """Describe how the outcome of a layer differs: its result, the state of the generator, or the kind of its error."""
     layer = compiled(case.transform, rounding="exact")
     with STATES[case.state]():
-        outcomes = [_outcome(function, (case.image, *case.others)) for function in (layer, case.transform)]
+        outcomes = [_outcome(function, (case.image, *case.others), case.seed) for function in (layer, case.transform)]
     (ours, our_state), (theirs, their_state) = outcomes
     if isinstance(theirs, Exception) or isinstance(ours, Exception):
         difference = None if type(ours) is type(theirs) else f"{ours!r} in place of {theirs!r}"
@@ -151,9 +151,9 @@ def _compared_in_pieces(case: Case) -> str | None:
     return None if difference is None else f"{_described(case)}: {difference}"
 
 
-def _outcome(function: Callable[..., Any], inputs: tuple[Any, ...]) -> tuple[Any, torch.Tensor]:
+def _outcome(function: Callable[..., Any], inputs: tuple[Any, ...], seed: int) -> tuple[Any, torch.Tensor]:
     with unchanged_random_state():
-        torch.manual_seed(1)
+        torch.manual_seed(seed)
         try:
             with warnings.catch_warnings():
                 # torchvision's, which the original and the layer give alike.

@@ -43,6 +43,7 @@ class Case:
         others: Other parts of the sample, behind the image.
         state: Name of the state that PyTorch is in; see :data:`onelayer.selfcheck.pieces.STATES`.
         is_whole: Whether the transform is to be compiled as a whole.
+        seed: Seed of the numbers that the transform draws.
     """
 
     transform: Any
@@ -51,6 +52,7 @@ class Case:
     others: tuple[Any, ...] = ()
     state: str = "usual"
     is_whole: bool = True
+    seed: int = 1
 
 
 Family = Callable[[Generator], Case]
@@ -273,3 +275,40 @@ def float32_weights(rng: Generator) -> Case:
     image, to = _one_axis(rng, 255 * np.eye(n_in, dtype=np.uint8), 1, n_out)
     resize = v2.Resize(to, _mode(str(rng.choice(_ANTIALIASED[:2]))), antialias=True)
     return Case(v2.Compose([v2.ToDtype(torch.float32, scale=True), resize]), as_tensor(rng, image))
+
+
+def augmentation(rng: Generator) -> Case:
+    """Draw random crops, flips, resizes and borders, as for training."""
+    image = _image(rng, 3)
+    is_pil = rng.random() < 0.5
+    # The transforms of v1 take no tensors that are none any more.
+    library: Any = v1 if is_pil and rng.random() < 0.5 else v2
+    steps = [_random_geometry(rng, library) for _ in range(int(rng.integers(1, 4)))]
+    if rng.random() < 0.7:
+        floats = [v1.ToTensor()] if library is v1 else [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+        steps += [*floats, library.Normalize(_numbers(rng, 3), _numbers(rng, 3))]
+    made = as_pil(image) if is_pil else as_tensor(rng, image)
+    return Case(library.Compose(steps), made, is_whole=False, seed=int(rng.integers(1 << 31)))
+
+
+def _random_geometry(rng: Generator, library: Any) -> Any:
+    kind = _mode(str(rng.choice(_ANTIALIASED[:2])))
+    low, high = sorted(float(number) for number in rng.uniform(0.01, 1, 2))
+    sizes = [length(rng, 40) + 1, length(rng, 40) + 1]
+    padding = [None, int(rng.integers(0, 9)), [int(number) for number in rng.integers(0, 9, 4)]]
+    fill = int(rng.integers(0, 256))
+    drawn: list[Callable[[], Any]] = [
+        lambda: library.RandomResizedCrop(sizes, (low, high), (low, 1 / low), kind),
+        lambda: library.RandomResizedCrop(sizes, interpolation=kind),
+        lambda: library.RandomCrop(sizes, padding[rng.integers(3)], bool(rng.random() < 0.7), fill),
+        lambda: library.RandomHorizontalFlip(float(rng.choice([0, 0.5, 1]))),
+        lambda: library.RandomVerticalFlip(float(rng.random())),
+    ]
+    if library is v2:
+        drawn += [
+            lambda: v2.RandomResize(min(sizes), max(sizes) + 1, interpolation=kind),
+            lambda: v2.RandomShortestSize(sizes, max_size=_LONGEST, interpolation=kind),
+            lambda: v2.ScaleJitter((sizes[0], sizes[1]), interpolation=kind),
+            lambda: v2.RandomZoomOut(fill, (1.0, 1 + 2 * high)),
+        ]
+    return drawn[rng.integers(len(drawn))]()

@@ -106,6 +106,7 @@ FAMILIES: dict[str, tuple[Family, int]] = {
     "thresholds of Pillow's sums": (families.pillow_threshold, 1),
     "thresholds of PyTorch's sums of bytes": (families.torch_threshold, 1),
     "weights of PyTorch's sums in float32": (families.float32_weights, 1),
+    "random crops, flips, resizes and borders": (families.augmentation, 4),
     "pieces, samples, dtypes, states": (in_pieces, 4),
 }
 """Name of each family → how to draw a case, and its share of the cases."""

@@ -1,7 +1,7 @@
-"""State torchvision's random crops and flips: moves whose numbers are drawn for each image, as the original draws them.
+"""State torchvision's random crops, flips, resizes and borders: moves whose numbers are drawn for each image.
 
-From the same generator, in the same order and as often, so that what is random behind them stays the same too. Sources:
-``make_params``, ``get_params`` and ``forward`` of torchvision's classes.
+They come from the original's generator, in its order and as often, so that what is random behind them stays the same
+too. Sources: ``make_params``, ``get_params`` and ``forward`` of torchvision's classes.
 """
 
 from __future__ import annotations
@@ -29,11 +29,14 @@ from onelayer.frontends.base import (
     register_step,
     stages_of,
 )
-from onelayer.frontends.placement import CROP, FLIP_COLS, FLIP_ROWS, RESIZE_TO, Move, Step
-from onelayer.frontends.torchvision import geometry
+from onelayer.frontends.placement import CROP, FLIP_COLS, FLIP_ROWS, PAD, RESIZE_TO, Move, Step
+from onelayer.frontends.torchvision import geometry, resize
 from onelayer.frontends.torchvision.by_rule import Box, BoxRule
 from onelayer.frontends.torchvision.random import acts_now_and_then, happens, is_random
 from onelayer.image_spec import ImageSpec, RoundingMode
+
+_NOTHING = torch.empty(1, device="cpu")
+"""What stands for an image where only its size is asked for."""
 
 _TRIES = 10
 """Boxes that a ``RandomResizedCrop`` draws before it takes one from the middle."""
@@ -87,6 +90,49 @@ class RandomFlip:
         return [self.function] * self.happens()
 
 
+@dataclass(frozen=True)
+class RandomSize:
+    """Resize to a size that is drawn.
+
+    Args:
+        original: One of v2's transforms, whose ``make_params`` draws it.
+    """
+
+    original: Any
+
+    def draw(self, height: int, width: int) -> list[int]:
+        """Draw the height and the width, or the length of the shorter side, of what becomes of an image."""
+        return list(self.original.make_params([_NOTHING.expand(height, width)])["size"])
+
+    def fixed(self, height: int, width: int) -> list[Any]:
+        """Return transforms that do what this does for one image of a size; it draws."""
+        original = self.original
+        return [v2.Resize(self.draw(height, width), original.interpolation, antialias=original.antialias)]
+
+
+@dataclass(frozen=True)
+class RandomBorder:
+    """Put a border around an image now and then.
+
+    Args:
+        original: A ``RandomZoomOut``, whose ``make_params`` draws the border.
+    """
+
+    original: Any
+
+    def draw(self, height: int, width: int) -> Box | None:
+        """Draw columns and rows at the left, the top, the right and the bottom; or that there is no border."""
+        if torch.rand(1) >= self.original.p:
+            return None
+        left, top, right, bottom = self.original.make_params([_NOTHING.expand(height, width)])["padding"]
+        return left, top, right, bottom
+
+    def fixed(self, height: int, width: int) -> list[Any]:
+        """Return transforms that do what this does for one image of a size; it draws."""
+        border = self.draw(height, width)
+        return [] if border is None else [v2.Pad(border, self.original.fill)]
+
+
 class _Drawn(Step):
     """A step that draws its numbers, for which there is no program."""
 
@@ -121,6 +167,60 @@ class _Flip(_Drawn, geometry.Flip):
 
     def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - for any image
         raise acts_now_and_then(self.flip)
+
+
+@dataclass(frozen=True)
+class _Size(_Drawn, resize.Resize):
+    random: RandomSize
+
+    def move(self) -> Move:
+        return RESIZE_TO, 0, 0, 0, 0
+
+    def move_for(self, height: int, width: int) -> Move:
+        size = resize.resized_size((height, width), self.random.draw(height, width), None)
+        return RESIZE_TO, *size, 0, 0
+
+
+@dataclass(frozen=True)
+class _Border(_Drawn, geometry.Pad):
+    random: RandomBorder
+
+    def move_for(self, height: int, width: int) -> Move:
+        border = self.random.draw(height, width)
+        if border is None:
+            return RESIZE_TO, height, width, 0, 0
+        if not any(border):
+            raise OnelayerError("a border of nothing makes a new PIL image", expected="a border, or none")
+        return PAD, *border
+
+    def forgets(self, is_framed: bool) -> bool:
+        return is_framed
+
+
+@register_step(RandomSize)
+def random_size(transform: RandomSize, spec: ImageSpec) -> _Size:
+    """State a resize to a size that is drawn."""
+    original = transform.original
+    made = resize.resize_v2(v2.Resize((1, 1), original.interpolation, antialias=original.antialias), spec)
+    return _Size(None, None, made.kind, made.widens, made.for_bytes, transform)
+
+
+@register_step(RandomBorder)
+def random_border(transform: RandomBorder, _: ImageSpec) -> _Border:
+    """State a border that is drawn."""
+    return _Border((0, 0, 0, 0), transform.original.fill, "constant", transform)
+
+
+@register_sequence(v2.RandomResize, v2.RandomShortestSize, v2.ScaleJitter)
+def size(transform: Any, _: ImageSpec) -> list[Any]:
+    """Take a resize to a size that is drawn."""
+    return [RandomSize(transform)]
+
+
+@register_sequence(v2.RandomZoomOut)
+def border(transform: Any, _: ImageSpec) -> list[Any]:
+    """Take a border that is drawn."""
+    return [RandomBorder(transform)]
 
 
 @register_step(RandomWindow)
@@ -163,17 +263,16 @@ def random_resized_crop_v2(transform: Any, _: ImageSpec) -> list[Any]:
 
 
 def _crop_and_resize(
-    transform: Any, log_ratio: Sequence[float], crop: Callable[..., Any], resize: Callable[..., Any]
+    transform: Any, log_ratio: Sequence[float], crop: Callable[..., Any], resize_like: Callable[..., Any]
 ) -> list[Any]:
     scale, ratio = tuple(transform.scale), tuple(transform.ratio)
 
     def draw(height: int, width: int) -> Box:
         return _resized_window(height, width, scale, ratio, log_ratio)
 
-    size = list(transform.size)
     return [
         RandomWindow(draw, 0, is_padded=False, function=crop),
-        resize(size, transform.interpolation, antialias=transform.antialias),
+        resize_like(list(transform.size), transform.interpolation, antialias=transform.antialias),
     ]
 
 
@@ -304,7 +403,7 @@ def numbers_drawn(transforms: Sequence[Any], spec: ImageSpec, rounding: Rounding
 
 def _with_numbers(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> list[Any] | None:
     """Return what a transform does with numbers that are drawn now; None if there is nothing to draw."""
-    if isinstance(transform, RandomWindow | RandomFlip):
+    if isinstance(transform, RandomWindow | RandomFlip | RandomSize | RandomBorder):
         return transform.fixed(*spec.shape[1:])
     kind = kind_of(transform)
     if kind not in SEQUENCES:

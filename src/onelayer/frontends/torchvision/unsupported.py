@@ -31,10 +31,6 @@ _RANDOM = (
     "RandomIoUCrop",
     "RandomOrder",
     "RandomPhotometricDistort",
-    "RandomResize",
-    "RandomShortestSize",
-    "RandomZoomOut",
-    "ScaleJitter",
     "TrivialAugmentWide",
 )
 _DEPENDENT = ("JPEG",)
