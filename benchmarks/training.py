@@ -1,0 +1,134 @@
+"""Compare layers with the random transforms that they replace, for training: one image at a time, in one thread.
+
+Photographs of 300 to 640 pixels a side, no two of one size, and patches of 32×32. Each goes through the original and
+the layer in turn; the first quarter does not count. Results are compared first, bit for bit, for equal seeds.
+
+    python benchmarks/training.py --json docs/results/training.json
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.table import Table
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+from torchvision.transforms.functional import to_pil_image
+
+import onelayer
+from onelayer.console import progress, results
+from onelayer.data.photographs import bundled
+from onelayer.environment import current_environment
+
+TITLE = "Random transforms for training, one image at a time, one thread; no two photographs are of one size"
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+IMAGES = 48
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Random transforms of a container, and whether images are patches of 32×32."""
+
+    name: str
+    transform: Callable[[Any], Any]
+    container: str
+    is_small: bool = False
+
+
+def recipes() -> Iterator[Recipe]:
+    """List all recipes."""
+    of_v1 = [v1.ToTensor(), v1.Normalize(MEAN, STD)]
+    of_v2 = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    name = "RandomResizedCrop, flip, to float, Normalize"
+    yield Recipe(f"{name} (v1)", v1.Compose([v1.RandomResizedCrop(224), v1.RandomHorizontalFlip(), *of_v1]), "PIL")
+    for container in ("PIL", "tensor", "tensor, planes"):
+        steps = [v2.RandomResizedCrop(224), v2.RandomHorizontalFlip(), *of_v2]
+        yield Recipe(f"{name} (v2)", v2.Compose(steps), container)
+    name = "RandomCrop with padding, flip, to float, Normalize"
+    cifar = v1.Compose([v1.RandomCrop(32, padding=4), v1.RandomHorizontalFlip(), *of_v1])
+    yield Recipe(f"{name} (v1)", cifar, "PIL", is_small=True)
+    for container in ("PIL", "tensor"):
+        steps = [v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip(), *of_v2]
+        yield Recipe(f"{name} (v2)", v2.Compose(steps), container, is_small=True)
+    detection = [v2.RandomHorizontalFlip(), v2.RandomShortestSize([240, 256, 272, 288], max_size=480), *of_v2]
+    yield Recipe("flip, RandomShortestSize, to float, Normalize", v2.Compose(detection), "PIL")
+    segmentation = [v2.RandomResize(200, 600), v2.RandomCrop(192), v2.RandomHorizontalFlip(), *of_v2]
+    yield Recipe("RandomResize, RandomCrop, flip, to float, Normalize", v2.Compose(segmentation), "PIL")
+    jitter = [v2.RandomResizedCrop(224), v2.RandomHorizontalFlip(), v2.ColorJitter(0.4, 0.4, 0.4), *of_v2]
+    yield Recipe("RandomResizedCrop, flip, ColorJitter (as it is), to float, Normalize", v2.Compose(jitter), "PIL")
+
+
+def images_of(recipe: Recipe) -> list[Any]:
+    """Make photographs, or patches, in the container of a recipe."""
+    originals, rng = bundled(), np.random.default_rng(0)
+    sizes = [(32, 32)] * IMAGES if recipe.is_small else rng.integers(300, 641, (IMAGES, 2)).tolist()
+    tensors = [originals[n % len(originals)].at(height, width, 3) for n, (height, width) in enumerate(sizes)]
+    if recipe.container == "PIL":
+        return [to_pil_image(tensor) for tensor in tensors]
+    if recipe.container == "tensor":
+        # As decoders leave them: the colors of a pixel side by side.
+        return [tensor.movedim(0, -1).contiguous().movedim(-1, 0) for tensor in tensors]
+    return [tensor.contiguous() for tensor in tensors]
+
+
+def measure(recipe: Recipe, seconds: float) -> dict[str, Any]:
+    """Measure microseconds per image of the original and the layer."""
+    images = images_of(recipe)
+    functions: dict[str, Callable[[Any], Any]] = {
+        "original": recipe.transform,
+        "onelayer": onelayer.compile(recipe.transform),
+    }
+    for seed, image in enumerate(images):
+        made = []
+        for who in ("onelayer", "original"):
+            torch.manual_seed(seed)
+            made.append(functions[who](image))
+        if not torch.equal(*made):
+            raise SystemExit(f"{recipe.name} of {recipe.container}: the pixels differ")
+    times: dict[str, list[float]] = {who: [] for who in functions}
+    end, turn = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end or turn < len(images):
+        for who, function in functions.items():
+            start = time.perf_counter()
+            function(images[turn % len(images)])
+            times[who].append(1e6 * (time.perf_counter() - start))
+        turn += 1
+    medians = {who: float(np.median(each[len(each) // 4 :])) for who, each in times.items()}
+    return {
+        "recipe": recipe.name,
+        "images": recipe.container,
+        "microseconds": medians,
+        "ratio": medians["original"] / medians["onelayer"],
+    }
+
+
+def main(
+    seconds: Annotated[float, typer.Option(help="Time for each recipe.")] = 3.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Where to write the record.")] = None,
+) -> None:
+    """Time all recipes in turn and print the ratios, the worst first."""
+    torch.set_num_threads(1)
+    with progress() as display:
+        rows = [measure(recipe, seconds) for recipe in display.track(list(recipes()), description="Recipes")]
+    rows.sort(key=lambda row: row["ratio"])
+    table = Table("recipe", "images", "original µs", "onelayer µs", "ratio", title=TITLE)
+    for row in rows:
+        medians = row["microseconds"]
+        cells = [row["recipe"], row["images"], f"{medians['original']:,.0f}", f"{medians['onelayer']:,.0f}"]
+        table.add_row(*cells, f"{row['ratio']:.2f}")
+    results.print(table)
+    if json_file is not None:
+        record = {"title": TITLE, "rows": rows, "environment": current_environment().model_dump()}
+        json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
