@@ -211,8 +211,10 @@ class OneLayer(nn.Module):
             return self.apply_program(image, out=out)
         except (UnsupportedTransformError, NoImageError) as error:
             raise_impossible(error)
+            # Of what draws random numbers, there is no program for a single image.
+            refuses = self.fullgraph and not getattr(self._of_any_size(image), "draws", False)
             # Arrays are images here, which most transforms of torchvision would leave as they are.
-            if self.fullgraph or not isinstance(self.source, Transforms) or isinstance(image, np.ndarray):
+            if refuses or not isinstance(self.source, Transforms) or isinstance(image, np.ndarray):
                 raise
             try:
                 return self.in_pieces().as_they_are((image,), out)

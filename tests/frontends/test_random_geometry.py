@@ -134,6 +134,12 @@ def test_batches_and_floats_draw_once() -> None:
         (theirs, their_state), (ours, our_state) = (outcome(lambda f=f: f(batch), seed) for f in (pipeline, layer))
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
         assert torch.equal(our_state, their_state)
+    # The transforms compute where there are NaN, or gradients are wanted, with the same numbers.
+    layer, changed = onelayer.compile(pipeline, fullgraph=True), batch.clone().requires_grad_()
+    (theirs, their_state), (ours, our_state) = (outcome(lambda f=f: f(changed), 4) for f in (pipeline, layer))
+    assert torch.equal(ours, theirs)
+    assert ours.requires_grad
+    assert torch.equal(our_state, their_state)
     batch[1, 0, 3, 5] = torch.nan
     (theirs, their_state), (ours, our_state) = (outcome(lambda f=f: f(batch), 3) for f in (pipeline, layer))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5, equal_nan=True)
