@@ -67,8 +67,8 @@ class CenterCrop(Step):
         return _filled(map_axes(spec, rows, cols), self.fills(spec))
 
     def fills(self, spec: ImageSpec) -> list[float]:
-        """Read the fill; see :func:`_fills`."""
-        return _fills(spec, self.fill)
+        """Read the fill; see :func:`fills_of`."""
+        return fills_of(spec, self.fill)
 
 
 def _filled(derivation: Derivation, fills: list[float]) -> Derivation:
