@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -124,6 +126,26 @@ def test_one_kernel_for_all_that_is_drawn(monkeypatch: pytest.MonkeyPatch) -> No
         image = images(41, 67)[0 if "v1" in name else 1]
         assert isinstance(layer._of_any_size(image), AnySizePipeline | CopyPipeline), name
         layer(image)
+
+
+def test_numbers_are_torchs_own() -> None:
+    """In one thread and another, in inference mode and out of it, of probabilities that no float32 is."""
+    pipeline = v2.Compose([v2.RandomHorizontalFlip(0.3), v2.RandomCrop((3, 1)), v2.RandomVerticalFlip(0.1)])
+    layer = onelayer.compile(pipeline)
+    image = images(5, 1)[1]
+
+    def compare() -> None:
+        for seed in range(200):
+            assert_same(pipeline, layer, image, seed)
+
+    for mode in (torch.inference_mode, nullcontext, torch.no_grad):
+        with mode(), ThreadPoolExecutor(1) as pool:
+            compare()
+            pool.submit(compare).result()
+    p = torch.rand(1, generator=torch.Generator().manual_seed(0)).item()
+    for edge in (p, np.nextafter(p, 0), np.nextafter(p, 1)):
+        flip = v2.RandomHorizontalFlip(float(edge))
+        assert_same(flip, onelayer.compile(flip), images(5, 9)[1], 0, p=edge)
 
 
 def test_batches_and_floats_draw_once() -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
+from threading import local
 from typing import Any
 
 import torch
@@ -37,6 +38,28 @@ from onelayer.image_spec import ImageSpec, RoundingMode
 
 _NOTHING = torch.empty(1, device="cpu")
 """What stands for an image where only its size is asked for."""
+
+
+class _OfThread(local):
+    """Tensors of one number each, which are drawn into: making one takes as long as drawing it."""
+
+    def __init__(self) -> None:
+        # Those of inference mode cannot be written to outside of it.
+        with torch.inference_mode(False):
+            self.place = torch.empty(1, dtype=torch.int64, device="cpu")
+            self.numbers = {
+                dtype: torch.empty(1, dtype=dtype, device="cpu")
+                for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+            }
+
+
+_OF_THREAD = _OfThread()
+
+
+def _place_below(count: int) -> int:
+    """Draw a whole number from 0 to below ``count``, as ``torch.randint`` does."""
+    return int(_OF_THREAD.place.random_(0, count).item())
+
 
 _TRIES = 10
 """Boxes that a ``RandomResizedCrop`` draws before it takes one from the middle."""
@@ -83,11 +106,18 @@ class RandomFlip:
 
     def happens(self) -> bool:
         """Draw whether it does."""
-        return bool(torch.rand(1) < self.p)
+        # Compared in the precision of what is drawn, as a tensor with a number is.
+        dtype = torch.get_default_dtype()
+        return bool(_OF_THREAD.numbers[dtype].uniform_().item() < _rounded(self.p, dtype))
 
     def fixed(self, _height: int, _width: int) -> list[Any]:
         """Return transforms that do what this does for one image; it draws."""
         return [self.function] * self.happens()
+
+
+@lru_cache(maxsize=256)
+def _rounded(value: float, dtype: torch.dtype) -> float:
+    return torch.tensor(value, dtype=dtype, device="cpu").item()
 
 
 @dataclass(frozen=True)
@@ -281,14 +311,14 @@ def _resized_window(
 ) -> Box:
     """Draw the window of a ``RandomResizedCrop``."""
     area = height * width
-    number, place = torch.empty(1), torch.empty(1, dtype=torch.int64)
+    number = _OF_THREAD.numbers[torch.get_default_dtype()]
     for _ in range(_TRIES):
         target = area * number.uniform_(scale[0], scale[1]).item()
         aspect = number.uniform_(log_ratio[0], log_ratio[1]).exp_().item()
         cols, rows = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
         if 0 < cols <= width and 0 < rows <= height:
-            top = place.random_(0, height - rows + 1).item()
-            return int(top), int(place.random_(0, width - cols + 1).item()), rows, cols
+            top = _place_below(height - rows + 1)
+            return top, _place_below(width - cols + 1), rows, cols
     shape = float(width) / float(height)
     rows, cols = height, width
     if shape < min(ratio):
@@ -318,8 +348,7 @@ def random_crop_v1(transform: Any, spec: ImageSpec) -> list[Any]:
         if (height, width) == (rows, cols):
             i = j = 0
         else:
-            i = int(torch.randint(0, height - rows + 1, size=(1,)).item())
-            j = int(torch.randint(0, width - cols + 1, size=(1,)).item())
+            i, j = _place_below(height - rows + 1), _place_below(width - cols + 1)
         return i - top - above, j - left - before, rows, cols
 
     return [RandomWindow(draw, transform.fill, transform.padding is not None, f1.crop)]
@@ -344,8 +373,8 @@ def random_crop_v2(transform: Any, _: ImageSpec) -> list[Any]:
                 f"Required crop size {(rows, cols)} is larger than "
                 f"{'padded ' if transform.padding is not None else ''}input image size {(height, width)}."
             )
-        i = int(torch.randint(0, height - rows + 1, size=())) if height > rows else 0
-        j = int(torch.randint(0, width - cols + 1, size=())) if width > cols else 0
+        i = _place_below(height - rows + 1) if height > rows else 0
+        j = _place_below(width - cols + 1) if width > cols else 0
         return i - top - above, j - left - before, rows, cols
 
     return [RandomWindow(draw, transform.fill, any(sides), f2.crop)]
