@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, get_args, overload
 
 import numpy as np
@@ -222,14 +222,14 @@ class OneLayer(nn.Module):
                 theirs.add_note(f"onelayer called it as it is: {why(error, error.stage)}")
                 raise
 
-    def batch(self, images: Sequence[Any], *, out: torch.Tensor | None = None) -> Any:
+    def batch(self, images: Sequence[Any], *, out: torch.Tensor | list[torch.Tensor] | None = None) -> Any:
         """Apply the pipeline to each of several images, which may differ in size, spread over the threads.
 
         That is what a collate function and a server do.
 
         Args:
             images: The images.
-            out: Batch [N, C', H', W'] that is filled with the results of N images; or None.
+            out: Batch [N, C', H', W'] that is filled with the results of N images, or a list of N tensors; or None.
 
         Returns:
             A list of the results; ``out``, if that was given.
@@ -237,12 +237,14 @@ class OneLayer(nn.Module):
         Raises:
             OnelayerError: As in :meth:`forward`, and if ``out`` is no batch of as many results.
         """
-        if out is not None and (not isinstance(out, torch.Tensor) or out.ndim < 1 or len(out) != len(images)):
+        is_list = isinstance(out, list)
+        is_batch = is_list or (isinstance(out, torch.Tensor) and out.ndim > 0)
+        if out is not None and (not is_batch or len(out) != len(images)):
             given = f"a tensor {list(out.shape)}" if isinstance(out, torch.Tensor) else type(out).__name__
             raise OnelayerError(
                 f"{given} was given as out= with {len(images)} images", expected=f"a batch of {len(images)} results"
             )
-        if out is not None:
+        if isinstance(out, torch.Tensor):
             refuse_missing_storage(out, "out=")
         parts = [None] * len(images) if out is None else list(out)
         results = [None] * len(images)
@@ -450,15 +452,20 @@ def compile(  # noqa: A001 - see above
     if rounding not in (None, *get_args(RoundingMode)):
         raise OnelayerError(f"the rounding {rounding!r} was asked for", expected="exact, fused or None")
 
-    def make_layer(transforms: Transform) -> OneLayer:
-        return OneLayer(Transforms(transforms, rounding), backend, threads, fullgraph)
-
+    # A partial, because front ends keep it, and what they make is pickled.
+    make_layer = partial(_layer_of, rounding=rounding, backend=backend, threads=threads, fullgraph=fullgraph)
     front_end = front_end_of(transform)
     made = make_layer(transform) if front_end is None else front_end.compile(transform, make_layer)
     if example is not None:
         with unchanged_random_state():
             made(example)
     return made
+
+
+def _layer_of(
+    transforms: Transform, *, rounding: RoundingMode | None, backend: BackendName, threads: int | None, fullgraph: bool
+) -> OneLayer:
+    return OneLayer(Transforms(transforms, rounding), backend, threads, fullgraph)
 
 
 def _hint_instead_of(transform: object) -> str | None:

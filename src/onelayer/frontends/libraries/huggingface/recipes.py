@@ -1,0 +1,417 @@
+"""State what image processors of transformers do to an image as transforms, from the keywords that they resolved.
+
+A processor does what the functions do that its class has: of the backend that it inherits from, or its own. A recipe is
+known for certain functions, by their qualified names; a class with any other is left to the original.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import InterpolationMode
+
+from onelayer.frontends.base import UnsupportedTransformError
+from onelayer.frontends.placement import Size
+from onelayer.frontends.torchvision.by_rule import BoxRule, CropBy, ResizeBy, SizeRule
+from onelayer.frontends.torchvision.color import register_table
+
+BACKENDS = "transformers.image_processing_backends"
+
+Backend = Literal["torchvision", "pil"]
+
+Arrangement = Literal["stacked", "patches", "padded"]
+"""How a processor joins the images of a call: stacked; as rows of patches, one image after the other; or stacked, each
+with zeros below and to the right of it, and with a mask."""
+
+_UNCHANGED = (
+    "process_image",
+    "convert_to_rgb",
+    "rescale",
+    "normalize",
+    "center_crop",
+    "fetch_images",
+    "_prepare_images_structure",
+    "_prepare_image_like_inputs",
+    "_preprocess_image_like_inputs",
+)
+"""Methods that a class must have from its backend."""
+
+_UNCHANGED_OF_TORCHVISION = ("rescale_and_normalize", "_fuse_mean_std_and_rescale_factor")
+
+
+def unsupported(problem: str) -> UnsupportedTransformError:
+    """Make the error for what is left to the original."""
+    return UnsupportedTransformError(problem, hint="The original processor does it, with the original's result.")
+
+
+@dataclass(frozen=True)
+class Values:
+    """Change the bytes of a tensor by a processor's own arithmetic, a value at a time.
+
+    Args:
+        backend: Backend of the processor.
+        rescale: Factor that bytes are multiplied by; None for none.
+        mean: Mean that is subtracted, a value per channel; None for none.
+        std: Standard deviation that is divided by, a value per channel; None for none.
+        processor: Processor whose methods compute.
+    """
+
+    backend: Backend
+    rescale: float | None
+    mean: Any
+    std: Any
+    processor: Any
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        """Change an image, [C, H, W]."""
+        if self.backend == "torchvision":
+            arguments = self.rescale is not None, self.rescale, self.mean is not None, self.mean, self.std
+            result: torch.Tensor = self.processor.rescale_and_normalize(image[None], *arguments)[0]
+            return result
+        values = image.numpy()
+        if self.rescale is not None:
+            values = self.processor.rescale(values, self.rescale)
+        if self.mean is not None:
+            values = self.processor.normalize(values, self.mean, self.std)
+        return torch.from_numpy(np.ascontiguousarray(values))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(rescale={self.rescale}, mean={self.mean}, std={self.std})"
+
+
+register_table(Values)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """How the patches of an image are laid out, as Qwen2-VL has them.
+
+    Args:
+        side: Height and width of a patch, p.
+        merge: Patches side by side, along rows and along columns, that follow each other, m.
+        copies: Times that each patch comes in the time dimension, T.
+    """
+
+    side: int
+    merge: int
+    copies: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a processor does to the images of a call.
+
+    Args:
+        backend: Backend of the processor.
+        transforms: Transforms of one image, a PIL image or a tensor [C, H, W] of bytes.
+        rules: Rules for the size that comes of a size, in order.
+        arrangement: How the images of a call are joined.
+        patches: Layout of patches, where images become these.
+        pad_size: Height and width of padded images; None for the largest of the images.
+        is_joined: Whether images are stacked also where no kind of tensors is asked for.
+        values: Arithmetic of bytes, which is left out of the transforms where images become patches; None for none.
+    """
+
+    backend: Backend
+    transforms: tuple[Any, ...]
+    rules: tuple[SizeRule, ...]
+    arrangement: Arrangement = "stacked"
+    patches: Patches | None = None
+    pad_size: Size | None = None
+    is_joined: bool = False
+    values: Values | None = None
+
+    def size(self, height: int, width: int) -> Size:
+        """Return height and width of what comes of an image."""
+        for rule in self.rules:
+            height, width = rule(height, width)
+        return height, width
+
+
+class _Draft:
+    """Transforms of a processor, as they are added."""
+
+    def __init__(self, processor: Any, backend: Backend, keywords: Mapping[str, Any]) -> None:
+        self.processor, self.backend, self.keywords = processor, backend, keywords
+        self.geometry: list[Any] = []
+        self.rules: list[SizeRule] = []
+
+    def resize(self, rule: SizeRule) -> None:
+        resample = self.keywords["resample"]
+        mode = resample if isinstance(resample, InterpolationMode) else _interpolation(resample)
+        if mode is InterpolationMode.LANCZOS and self.backend == "torchvision" and not _has_lanczos():
+            raise unsupported("this torchvision has no Lanczos resize of tensors, and another stands in for it")
+        self.geometry.append(ResizeBy(rule, mode))
+        self.rules.append(rule)
+
+    def crop(self, size: Any) -> None:
+        height, width = size.height, size.width
+        if not (_is_length(height) and _is_length(width)):
+            raise unsupported(f"the crop size {size}")
+        middle = _middle if self.backend == "torchvision" else _middle_of_pil
+        self.geometry.append(CropBy(middle(height, width)))
+        self.rules.append(lambda _height, _width: (height, width))
+
+    def values(self) -> Values | None:
+        keywords = self.keywords
+        rescales, normalizes = bool(keywords["do_rescale"]), bool(keywords["do_normalize"])
+        if not rescales and not normalizes:
+            return None
+        return Values(
+            self.backend,
+            keywords["rescale_factor"] if rescales else None,
+            keywords["image_mean"] if normalizes else None,
+            keywords["image_std"] if normalizes else None,
+            self.processor,
+        )
+
+    def transforms(self, values: Values | None) -> tuple[Any, ...]:
+        last = () if values is None else (values,)
+        if self.backend == "torchvision":
+            return (v2.PILToTensor(), *self.geometry, *last)
+        # Pillow resizes, NumPy crops.
+        resizes = [each for each in self.geometry if isinstance(each, ResizeBy)]
+        crops = [each for each in self.geometry if not isinstance(each, ResizeBy)]
+        return (*resizes, v2.PILToTensor(), *crops, *last)
+
+
+def recipe_of(processor: Any, kind: type, keywords: Mapping[str, Any]) -> Recipe:
+    """State what a processor does.
+
+    Args:
+        processor: The processor, the original or what was compiled of it.
+        kind: Class of the original.
+        keywords: Keywords of its ``_preprocess``, as it resolved them.
+
+    Raises:
+        OnelayerError: For what is left to the original.
+    """
+    backend = backend_of(kind)
+    if keywords.get("device") not in (None, "cpu", torch.device("cpu")):
+        raise unsupported(f"the device {keywords['device']} was asked for")
+    known = _known_family(kind, backend)
+    draft = _Draft(processor, backend, keywords)
+    try:
+        recipe = known(draft, keywords["size"], keywords)
+    except KeyError as error:
+        raise unsupported(f"{kind.__name__} has no {error}") from error
+    if len(recipe.transforms) < 2 and recipe.values is None:
+        raise unsupported("nothing is computed")
+    return recipe
+
+
+def backend_of(kind: type) -> Backend:
+    """Return the backend of a class of processors.
+
+    Raises:
+        OnelayerError: If it has none of the two that are known.
+    """
+    names = {f"{each.__module__}.{each.__qualname__}" for each in kind.__mro__}
+    if f"{BACKENDS}.TorchvisionBackend" in names:
+        return "torchvision"
+    if f"{BACKENDS}.PilBackend" in names:
+        return "pil"
+    raise unsupported(f"{kind.__name__} has neither the torchvision backend nor the PIL backend")
+
+
+def _known_family(kind: type, backend: Backend) -> Callable[[_Draft, Any, Mapping[str, Any]], Recipe]:
+    base = f"{BACKENDS}.{'TorchvisionBackend' if backend == 'torchvision' else 'PilBackend'}"
+    above = {f"{each.__module__}.{each.__qualname__}": each for each in kind.__mro__}[base]
+    names = _UNCHANGED + (_UNCHANGED_OF_TORCHVISION if backend == "torchvision" else ())
+    for name in names:
+        if getattr(kind, name, None) is not getattr(above, name, None):
+            raise unsupported(f"{kind.__name__} has its own {name}")
+    preprocess, resize, pad = (_qualified(getattr(kind, name)) for name in ("_preprocess", "resize", "pad"))
+    family = _FAMILIES.get((_generic(preprocess, base), _generic(resize, base), _generic(pad, base)))
+    if family is None:
+        changed = [
+            name for name, each in (("_preprocess", preprocess), ("resize", resize), ("pad", pad)) if base not in each
+        ]
+        raise unsupported(f"{kind.__name__} has its own {', '.join(changed)}")
+    return family
+
+
+def _qualified(function: Any) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _generic(name: str, base: str) -> str:
+    """Shorten the name of a method: "" for that of the backend, else module of the model, class and method."""
+    if name.startswith(f"{base}."):
+        return ""
+    return name.removeprefix("transformers.models.").replace("_pil_", "_")
+
+
+def _standard(draft: _Draft, size: Any, keywords: Mapping[str, Any]) -> Recipe:
+    if keywords["do_resize"]:
+        draft.resize(size_rule(size))
+    return _cropped(draft, keywords)
+
+
+def _cropped(draft: _Draft, keywords: Mapping[str, Any]) -> Recipe:
+    if keywords["do_center_crop"]:
+        draft.crop(keywords["crop_size"])
+    if keywords["do_pad"]:
+        raise unsupported("it pads")
+    values = draft.values()
+    return Recipe(draft.backend, draft.transforms(values), tuple(draft.rules), values=values)
+
+
+def _levit(draft: _Draft, size: Any, keywords: Mapping[str, Any]) -> Recipe:
+    if keywords["do_resize"]:
+        short = size.shortest_edge
+        draft.resize(_short_side(int((256 / 224) * short)) if short else size_rule(size))
+    return _cropped(draft, keywords)
+
+
+def _convnext(draft: _Draft, size: Any, keywords: Mapping[str, Any]) -> Recipe:
+    if keywords["do_resize"]:
+        short = size.shortest_edge
+        if not _is_length(short):
+            raise unsupported(f"the size {size}")
+        if short < 384:
+            draft.resize(_short_side(int(short / keywords["crop_pct"])))
+            draft.crop(type(size)(height=short, width=short))
+        else:
+            draft.resize(lambda _height, _width: (short, short))
+    return _cropped(draft, {**keywords, "do_pad": False})
+
+
+def _qwen2_vl(draft: _Draft, size: Any, keywords: Mapping[str, Any]) -> Recipe:
+    patches = Patches(keywords["patch_size"], keywords["merge_size"], keywords["temporal_patch_size"])
+    if not all(map(_is_length, (patches.side, patches.merge, patches.copies))):
+        raise unsupported(f"the {patches}")
+    if not keywords["do_resize"]:
+        raise unsupported("images are not resized, and may have sizes that are no multiples of a patch")
+    smart_resize = sys.modules["transformers.models.qwen2_vl.image_processing_qwen2_vl"].smart_resize
+    low, high = size.shortest_edge, size.longest_edge
+    if not (_is_length(low) and _is_length(high)):
+        raise unsupported(f"the size {size}")
+    factor = patches.side * patches.merge
+    draft.resize(lambda height, width: smart_resize(height, width, factor, low, high))
+    values = draft.values()
+    if values is None:
+        raise unsupported("bytes are laid out as patches, without rescaling or normalizing them")
+    transforms = draft.transforms(None)
+    return Recipe(draft.backend, transforms, tuple(draft.rules), "patches", patches, values=values)
+
+
+def _detr(draft: _Draft, size: Any, keywords: Mapping[str, Any]) -> Recipe:
+    return _padded(draft, size_rule(size), keywords)
+
+
+def _yolos(draft: _Draft, size: Any, keywords: Mapping[str, Any]) -> Recipe:
+    short, long = size.shortest_edge, size.longest_edge
+    if not (_is_length(short) and _is_length(long)):
+        return _padded(draft, size_rule(size), keywords)
+    module = sys.modules["transformers.models.yolos.image_processing_yolos"]
+    rule = module.get_size_with_aspect_ratio_yolos
+    return _padded(draft, lambda height, width: rule((height, width), short, long), keywords)
+
+
+def _padded(draft: _Draft, rule: SizeRule, keywords: Mapping[str, Any]) -> Recipe:
+    if keywords["do_resize"]:
+        draft.resize(rule)
+    values = draft.values()
+    transforms, rules = draft.transforms(values), tuple(draft.rules)
+    if not keywords["do_pad"]:
+        return Recipe(draft.backend, transforms, rules, is_joined=True, values=values)
+    pad_size = keywords["pad_size"]
+    size = None if pad_size is None else (pad_size.height, pad_size.width)
+    if size is not None and not all(map(_is_length, size)):
+        raise unsupported(f"the pad size {pad_size}")
+    return Recipe(draft.backend, transforms, rules, "padded", pad_size=size, values=values)
+
+
+def _methods(model: str, kind: str, *names: str) -> list[str]:
+    return [f"{model}.image_processing_{model}.{kind}.{name}" for name in names]
+
+
+def _families() -> dict[tuple[str, str, str], Callable[[_Draft, Any, Mapping[str, Any]], Recipe]]:
+    """Map the functions of ``_preprocess``, ``resize`` and ``pad`` to what states them; "" stands for the backend's."""
+    found: dict[tuple[str, str, str], Callable[[_Draft, Any, Mapping[str, Any]], Recipe]] = {("", "", ""): _standard}
+    for suffix in ("", "Pil"):
+        (resize,) = _methods("levit", f"LevitImageProcessor{suffix}", "resize")
+        found["", resize, ""] = _levit
+        preprocess, resize = _methods("convnext", f"ConvNextImageProcessor{suffix}", "_preprocess", "resize")
+        found[preprocess, resize, ""] = _convnext
+    preprocess, resize = _methods("qwen2_vl", "Qwen2VLImageProcessor", "_preprocess", "resize")
+    found[preprocess, resize, ""] = _qwen2_vl
+    for model, kind, family in (("detr", "Detr", _detr), ("yolos", "Yolos", _yolos)):
+        preprocess, resize, pad = _methods(model, f"{kind}ImageProcessor", "_preprocess", "resize", "pad")
+        found[preprocess, resize, pad] = family
+    return found
+
+
+_FAMILIES = _families()
+
+
+def size_rule(size: Any) -> SizeRule:
+    """Return the rule of ``resize`` of both backends for a size, a ``SizeDict``.
+
+    Raises:
+        OnelayerError: For a size that they refuse, or that is not made of whole numbers.
+    """
+    transforms = sys.modules["transformers.image_transforms"]
+    utilities = sys.modules["transformers.image_utils"]
+    if any(each is not None and not _is_length(each) for each in vars(size).values()):
+        raise unsupported(f"the size {size}")
+    short, long, height, width = size.shortest_edge, size.longest_edge, size.height, size.width
+    if short and long:
+        return lambda h, w: transforms.get_size_with_aspect_ratio((h, w), short, long)
+    if short:
+        return _short_side(short)
+    if size.max_height and size.max_width:
+        limits = size.max_height, size.max_width
+        return lambda h, w: utilities.get_image_size_for_max_height_width((h, w), *limits)
+    if height and width:
+        return lambda _height, _width: (height, width)
+    raise unsupported(f"the size {size}")
+
+
+def _short_side(short: int) -> SizeRule:
+    """Return the rule of ``get_resize_output_image_size``."""
+
+    def rule(height: int, width: int) -> Size:
+        if width <= height:
+            return int(short * height / width), short
+        return short, int(short * width / height)
+
+    return rule
+
+
+def _middle(height: int, width: int) -> BoxRule:
+    """Return the window of ``TorchvisionBackend.center_crop``, which pads half of what is missing before, rounded down."""
+
+    def start(size: int, kept: int) -> int:
+        return int((size - kept) / 2.0) if size >= kept else -((kept - size) // 2)
+
+    return lambda h, w: (start(h, height), start(w, width), height, width)
+
+
+def _middle_of_pil(height: int, width: int) -> BoxRule:
+    """Return the window of ``PilBackend.center_crop``, which pads half of what is missing before, rounded up."""
+    return lambda h, w: ((h - height) // 2, (w - width) // 2, height, width)
+
+
+def _interpolation(resample: Any) -> InterpolationMode:
+    mapping = sys.modules["transformers.image_utils"].pil_torch_interpolation_mapping
+    mode: InterpolationMode | None = mapping.get(resample)
+    if mode is None:
+        raise unsupported(f"the filter {resample!r}")
+    return mode
+
+
+def _has_lanczos() -> bool:
+    found: bool = sys.modules["transformers.utils.import_utils"].is_torchvision_greater_or_equal("0.27")
+    return found
+
+
+def _is_length(number: Any) -> bool:
+    return type(number) is int and number > 0
