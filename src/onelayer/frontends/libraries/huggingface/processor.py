@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, wraps
+from functools import cache, wraps
 from operator import is_
 from typing import Any
 
@@ -52,8 +52,8 @@ class _OfThread(threading.local):
     """Whether keywords are only to be resolved."""
     leaves = False
     """Whether the call is left to the original."""
-    prepared: tuple[Any, Prepared] | None = None
-    """Processor of the last call, and what was prepared for its keywords."""
+    prepared: Any = None
+    """Processor of the last call, and what was prepared for its keywords; or None."""
 
 
 _OF_THREAD = _OfThread()
@@ -117,7 +117,7 @@ def _original(kind: type) -> type:
     return kind.__mro__[1] if _STATE in vars(kind) else kind
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compiled_class(original: Any) -> Any:
     """Make the subclass of a processor's class; under its name, which configurations are saved with."""
 
@@ -234,9 +234,7 @@ def _prepared(processor: Any, state: _State, keywords: Mapping[str, Any]) -> Pre
     if known is not None:
         return known
     try:
-        made: Prepared | OnelayerError = Prepared(
-            processor, recipe_of(processor, kind, keywords), keywords, state.make_layer
-        )
+        made: Prepared | OnelayerError = Prepared(recipe_of(processor, kind, keywords), keywords, state.make_layer)
         assert isinstance(made, Prepared)
         if (problem := _difference(processor, made, keywords)) is not None:
             made = unsupported(problem)
@@ -248,7 +246,7 @@ def _prepared(processor: Any, state: _State, keywords: Mapping[str, Any]) -> Pre
     return made
 
 
-@lru_cache(maxsize=None)
+@cache
 def _methods_of(kind: type) -> frozenset[str]:
     return frozenset(name for name in dir(kind) if callable(getattr(kind, name, None)))
 
@@ -260,7 +258,7 @@ def _difference(processor: Any, prepared: Prepared, keywords: Mapping[str, Any])
     """
     generator = np.random.default_rng(0)
     images = [PIL.Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8)) for size in _TRIAL_SIZES]
-    original = _original(type(processor))
+    original: Any = _original(type(processor))
     for image in images:
         found = prepared([image])
         if found is None:
@@ -328,8 +326,7 @@ class Prepared:
     """A processor's work for one set of keywords.
 
     Args:
-        processor: The processor.
-        recipe: What it does.
+        recipe: What the processor does.
         keywords: Keywords that it resolved.
         make_layer: Makes the layer.
 
@@ -337,7 +334,7 @@ class Prepared:
         OnelayerError: If results of such a kind are not made here.
     """
 
-    def __init__(self, processor: Any, recipe: Recipe, keywords: Mapping[str, Any], make_layer: MakeLayer) -> None:
+    def __init__(self, recipe: Recipe, keywords: Mapping[str, Any], make_layer: MakeLayer) -> None:
         returned = keywords.get("return_tensors")
         returned = getattr(returned, "value", returned)
         if returned not in (None, "pt", "np"):

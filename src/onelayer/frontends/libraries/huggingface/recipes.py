@@ -387,7 +387,7 @@ def _short_side(short: int) -> SizeRule:
 
 
 def _middle(height: int, width: int) -> BoxRule:
-    """Return the window of ``TorchvisionBackend.center_crop``, which pads half of what is missing before, rounded down."""
+    """Return the window of ``TorchvisionBackend.center_crop``; half of what is missing, rounded down, comes before."""
 
     def start(size: int, kept: int) -> int:
         return int((size - kept) / 2.0) if size >= kept else -((kept - size) // 2)
@@ -396,7 +396,7 @@ def _middle(height: int, width: int) -> BoxRule:
 
 
 def _middle_of_pil(height: int, width: int) -> BoxRule:
-    """Return the window of ``PilBackend.center_crop``, which pads half of what is missing before, rounded up."""
+    """Return the window of ``PilBackend.center_crop``; half of what is missing, rounded up, comes before."""
     return lambda h, w: ((h - height) // 2, (w - width) // 2, height, width)
 
 
