@@ -24,7 +24,14 @@ from onelayer.backends.cpu import memory
 from onelayer.backends.cpu.patch_kernel import PatchLayout
 from onelayer.errors import OnelayerError
 from onelayer.frontends.front_end import MakeLayer
-from onelayer.frontends.libraries.huggingface.recipes import Recipe, recipe_of, unsupported
+from onelayer.frontends.libraries.huggingface.recipes import (
+    LIKE_DETR,
+    LIKE_GLM4V,
+    LIKE_QWEN2_VL,
+    Recipe,
+    recipe_of,
+    unsupported,
+)
 from onelayer.image_spec import ImageSpec
 
 _STATE = "_onelayer"
@@ -33,7 +40,7 @@ _STATE = "_onelayer"
 _MAX_PREPARED = 64
 """Maximum number of sets of keywords that are kept."""
 
-_PLAIN_PREPROCESS = {"", "qwen2_vl", "detr", "yolos"}
+_PLAIN_PREPROCESS = {"", *LIKE_QWEN2_VL, *LIKE_GLM4V, *LIKE_DETR}
 """Models whose ``preprocess`` does nothing but hand on its keywords; "" for that of all."""
 
 _SCALARS = bool, int, float, str, type(None)
@@ -413,7 +420,8 @@ class Prepared:
         ]
 
     def _returned_as(self, tensor: torch.Tensor) -> Any:
-        return tensor.numpy() if self._returned == "np" else tensor
+        is_array = self._returned == "np" or (self._of_pil and self._returned is None)
+        return tensor.numpy() if is_array else tensor
 
     def _stacked(self, pixels: list[Any]) -> dict[str, Any] | None:
         if self._returned is None and not self._recipe.is_joined:
@@ -459,7 +467,8 @@ class Prepared:
                 of_image[h:], of_image[:h, w:] = 0, 0
             places = [image[:, :h, :w] for image, (h, w) in zip(batch, sizes, strict=True)]
             self._layer.batch(pixels, out=places)
-        return {"pixel_mask": self._returned_as(mask), "pixel_values": self._returned_as(batch)}
+        data = {"pixel_mask": self._returned_as(mask), "pixel_values": self._returned_as(batch)}
+        return data if self._returned or self._recipe.is_joined else {name: list(each) for name, each in data.items()}
 
 
 def _images_of(images: Any) -> Sequence[Any] | None:

@@ -137,10 +137,15 @@ class Recipe:
 class _Draft:
     """Transforms of a processor, as they are added."""
 
-    def __init__(self, processor: Any, backend: Backend, keywords: Mapping[str, Any]) -> None:
-        self.processor, self.backend, self.keywords = processor, backend, keywords
+    def __init__(self, processor: Any, kind: type, backend: Backend, keywords: Mapping[str, Any]) -> None:
+        self.processor, self.kind, self.backend, self.keywords = processor, kind, backend, keywords
         self.geometry: list[Any] = []
         self.rules: list[SizeRule] = []
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """Return a function of the module of the processor's class."""
+        found: Callable[..., Any] = getattr(sys.modules[self.kind.__module__], name)
+        return found
 
     def resize(self, rule: SizeRule) -> None:
         resample = self.keywords["resample"]
@@ -196,7 +201,7 @@ def recipe_of(processor: Any, kind: type, keywords: Mapping[str, Any]) -> Recipe
     if keywords.get("device") not in (None, "cpu", torch.device("cpu")):
         raise unsupported(f"the device {keywords['device']} was asked for")
     known = _known_family(kind, backend)
-    draft = _Draft(processor, backend, keywords)
+    draft = _Draft(processor, _of_library(kind), backend, keywords)
     try:
         recipe = known(draft, keywords["size"], keywords)
     except KeyError as error:
@@ -224,9 +229,15 @@ def _known_family(kind: type, backend: Backend) -> Callable[[_Draft, Any, Mappin
     base = f"{BACKENDS}.{'TorchvisionBackend' if backend == 'torchvision' else 'PilBackend'}"
     above = {f"{each.__module__}.{each.__qualname__}": each for each in kind.__mro__}[base]
     names = _UNCHANGED + (_UNCHANGED_OF_TORCHVISION if backend == "torchvision" else ())
-    for name in names:
-        if getattr(kind, name, None) is not getattr(above, name, None):
-            raise unsupported(f"{kind.__name__} has its own {name}")
+    of_library = _of_library(kind)
+    changed = [name for name in names if getattr(kind, name, None) is not getattr(above, name, None)]
+    # What a class of the user's changes of its parent.
+    for each in kind.__mro__[: kind.__mro__.index(of_library)]:
+        changed += [
+            name for name in vars(each) if not name.startswith("__") and callable(getattr(of_library, name, None))
+        ]
+    if changed:
+        raise unsupported(f"{kind.__name__} has its own {', '.join(dict.fromkeys(changed))}")
     preprocess, resize, pad = (_qualified(getattr(kind, name)) for name in ("_preprocess", "resize", "pad"))
     family = _FAMILIES.get((_generic(preprocess, base), _generic(resize, base), _generic(pad, base)))
     if family is None:
@@ -235,6 +246,11 @@ def _known_family(kind: type, backend: Backend) -> Callable[[_Draft, Any, Mappin
         ]
         raise unsupported(f"{kind.__name__} has its own {', '.join(changed)}")
     return family
+
+
+def _of_library(kind: type) -> type:
+    """Return the first of the classes above a class, itself among them, that is of transformers."""
+    return next(each for each in kind.__mro__ if each.__module__.startswith("transformers."))
 
 
 def _qualified(function: Any) -> str:
@@ -289,12 +305,17 @@ def _qwen2_vl(draft: _Draft, size: Any, keywords: Mapping[str, Any]) -> Recipe:
         raise unsupported(f"the {patches}")
     if not keywords["do_resize"]:
         raise unsupported("images are not resized, and may have sizes that are no multiples of a patch")
-    smart_resize = sys.modules["transformers.models.qwen2_vl.image_processing_qwen2_vl"].smart_resize
+    smart_resize = draft.function("smart_resize")
     low, high = size.shortest_edge, size.longest_edge
     if not (_is_length(low) and _is_length(high)):
         raise unsupported(f"the size {size}")
     factor = patches.side * patches.merge
-    draft.resize(lambda height, width: smart_resize(height, width, factor, low, high))
+    is_of_video = "num_frames" in smart_resize.__code__.co_varnames
+    given = (patches.copies,) if is_of_video else ()
+    limits = {"factor": factor, "min_pixels": low, "max_pixels": high}
+    if is_of_video:
+        limits["temporal_factor"] = patches.copies
+    draft.resize(lambda height, width: smart_resize(*given, height, width, **limits))
     values = draft.values()
     if values is None:
         raise unsupported("bytes are laid out as patches, without rescaling or normalizing them")
@@ -310,8 +331,7 @@ def _yolos(draft: _Draft, size: Any, keywords: Mapping[str, Any]) -> Recipe:
     short, long = size.shortest_edge, size.longest_edge
     if not (_is_length(short) and _is_length(long)):
         return _padded(draft, size_rule(size), keywords)
-    module = sys.modules["transformers.models.yolos.image_processing_yolos"]
-    rule = module.get_size_with_aspect_ratio_yolos
+    rule = draft.function("get_size_with_aspect_ratio_yolos")
     return _padded(draft, lambda height, width: rule((height, width), short, long), keywords)
 
 
@@ -319,33 +339,52 @@ def _padded(draft: _Draft, rule: SizeRule, keywords: Mapping[str, Any]) -> Recip
     if keywords["do_resize"]:
         draft.resize(rule)
     values = draft.values()
-    transforms, rules = draft.transforms(values), tuple(draft.rules)
+    transforms, rules, is_joined = draft.transforms(values), tuple(draft.rules), draft.backend == "torchvision"
     if not keywords["do_pad"]:
-        return Recipe(draft.backend, transforms, rules, is_joined=True, values=values)
+        return Recipe(draft.backend, transforms, rules, is_joined=is_joined, values=values)
     pad_size = keywords["pad_size"]
     size = None if pad_size is None else (pad_size.height, pad_size.width)
     if size is not None and not all(map(_is_length, size)):
         raise unsupported(f"the pad size {pad_size}")
-    return Recipe(draft.backend, transforms, rules, "padded", pad_size=size, values=values)
+    return Recipe(draft.backend, transforms, rules, "padded", pad_size=size, is_joined=is_joined, values=values)
 
 
-def _methods(model: str, kind: str, *names: str) -> list[str]:
-    return [f"{model}.image_processing_{model}.{kind}.{name}" for name in names]
+_Family = Callable[[_Draft, Any, Mapping[str, Any]], Recipe]
+
+LIKE_QWEN2_VL = {"qwen2_vl": "Qwen2VL", "minimax_m3_vl": "MiniMaxM3VL", "ernie4_5_vl_moe": "Ernie4_5_VLMoe"}
+"""Models whose processors have the code of Qwen2-VL's, with the beginnings of the names of their classes."""
+
+LIKE_GLM4V = {"glm4v": "Glm4v", "glm46v": "Glm46V"}
+"""Models whose processors have the code of GLM-4V's: the patches of Qwen2-VL, and another size."""
+
+LIKE_DETR = {
+    "detr": "Detr",
+    "conditional_detr": "ConditionalDetr",
+    "deformable_detr": "DeformableDetr",
+    "grounding_dino": "GroundingDino",
+    "yolos": "Yolos",
+}
+"""Models whose processors have the code of DETR's."""
 
 
-def _families() -> dict[tuple[str, str, str], Callable[[_Draft, Any, Mapping[str, Any]], Recipe]]:
+def _families() -> dict[tuple[str, str, str], _Family]:
     """Map the functions of ``_preprocess``, ``resize`` and ``pad`` to what states them; "" stands for the backend's."""
-    found: dict[tuple[str, str, str], Callable[[_Draft, Any, Mapping[str, Any]], Recipe]] = {("", "", ""): _standard}
-    for suffix in ("", "Pil"):
-        (resize,) = _methods("levit", f"LevitImageProcessor{suffix}", "resize")
-        found["", resize, ""] = _levit
-        preprocess, resize = _methods("convnext", f"ConvNextImageProcessor{suffix}", "_preprocess", "resize")
-        found[preprocess, resize, ""] = _convnext
-    preprocess, resize = _methods("qwen2_vl", "Qwen2VLImageProcessor", "_preprocess", "resize")
-    found[preprocess, resize, ""] = _qwen2_vl
-    for model, kind, family in (("detr", "Detr", _detr), ("yolos", "Yolos", _yolos)):
-        preprocess, resize, pad = _methods(model, f"{kind}ImageProcessor", "_preprocess", "resize", "pad")
-        found[preprocess, resize, pad] = family
+    found: dict[tuple[str, str, str], _Family] = {("", "", ""): _standard}
+
+    def add(model: str, kind: str, family: _Family, *names: str) -> None:
+        for suffix in ("", "Pil"):
+            prefix = f"{model}.image_processing_{model}.{kind}ImageProcessor{suffix}."
+            preprocess, resize, pad = (
+                f"{prefix}{name}" if name in names else "" for name in ("_preprocess", "resize", "pad")
+            )
+            found[preprocess, resize, pad] = family
+
+    add("levit", "Levit", _levit, "resize")
+    add("convnext", "ConvNext", _convnext, "_preprocess", "resize")
+    for model, kind in {**LIKE_QWEN2_VL, **LIKE_GLM4V}.items():
+        add(model, kind, _qwen2_vl, "_preprocess", "resize")
+    for model, kind in LIKE_DETR.items():
+        add(model, kind, _yolos if model == "yolos" else _detr, "_preprocess", "resize", "pad")
     return found
 
 
