@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from onelayer.layer import (
         OneLayer,
         compile,  # noqa: A004 - as in torch.compile
+        register_with_transformers,
     )
     from onelayer.pipelines import Pipeline
     from onelayer.recognition import NotRecognisedError, Recognised, recognise
@@ -64,6 +65,7 @@ __all__ = [
     "register",
     "register_sequence",
     "register_table",
+    "register_with_transformers",
     "save",
     "verify",
     "warmup",
@@ -93,6 +95,7 @@ _MODULE_OF = {
     "register": "onelayer.frontends",
     "register_sequence": "onelayer.frontends",
     "register_table": "onelayer.frontends",
+    "register_with_transformers": "onelayer.layer",
     "save": "onelayer.serialize",
     "verify": "onelayer.verification",
     "warmup": "onelayer.backends.cpu.warmup",

@@ -462,6 +462,25 @@ def compile(  # noqa: A001 - see above
     return made
 
 
+def register_with_transformers(*model_types: str) -> None:
+    """Make compiled image processors a backend of Hugging Face's ``AutoImageProcessor``.
+
+    ``AutoImageProcessor.from_pretrained(folder, backend="onelayer")`` then returns what :func:`compile` makes of the
+    processor with the torchvision backend.
+
+    Args:
+        model_types: Types of models, such as ``clip`` or ``qwen2_vl``; none for all, which imports all their modules.
+
+    Raises:
+        OnelayerError: If there is no image processor for such a type.
+    """
+    # Only here, because it imports transformers.
+    from onelayer.frontends.libraries.huggingface.processor import register_backend
+
+    make_layer = partial(_layer_of, rounding=None, backend="auto", threads=None, fullgraph=False)
+    register_backend(make_layer, model_types)
+
+
 def _layer_of(
     transforms: Transform, *, rounding: RoundingMode | None, backend: BackendName, threads: int | None, fullgraph: bool
 ) -> OneLayer:
