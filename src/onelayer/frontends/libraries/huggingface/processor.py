@@ -24,6 +24,7 @@ from onelayer.frontends.libraries.huggingface.recipes import (
     LIKE_DETR,
     LIKE_GLM4V,
     LIKE_QWEN2_VL,
+    family_of,
     recipe_of,
     unsupported,
 )
@@ -40,6 +41,9 @@ _MAX_PREPARED = 64
 
 _PLAIN_PREPROCESS = {"", *LIKE_QWEN2_VL, *LIKE_GLM4V, *LIKE_DETR}
 """Models whose ``preprocess`` does nothing but hand on its keywords; "" for that of all."""
+
+_UNREMEMBERED = frozenset({"min_pixels", "max_pixels", "image_like_kwargs"})
+"""Keywords of calls that the original resolves each time."""
 
 _SCALARS = bool, int, float, str, type(None)
 
@@ -220,8 +224,8 @@ def _key_of_call(keywords: Mapping[str, Any]) -> Any:
             parts.append((name, kind, repr(value)))
         else:
             return None
-    # These warn.
-    return None if "min_pixels" in keywords or "max_pixels" in keywords else tuple(parts)
+    # Some of these warn each time, and others hold images.
+    return None if not _UNREMEMBERED.isdisjoint(keywords) else tuple(parts)
 
 
 def _prepared(processor: Any, state: _State, keywords: Mapping[str, Any]) -> Prepared | OnelayerError:
@@ -302,8 +306,11 @@ def transforms_for(processor: Any, spec: ImageSpec) -> Sequence[Any]:
         raise unsupported(f"an image of {spec.dtype}")
     if spec.shape[0] != 3:
         raise unsupported(f"an image of {spec.shape[0]} channels, which is not read as bytes of three colors")
-    keywords = resolved(processor)
-    recipe = recipe_of(processor, _original(type(processor)), keywords)
+    kind = _original(type(processor))
+    family_of(kind)
+    if not _methods_of(kind).isdisjoint(vars(processor)):
+        raise unsupported("this processor has methods of its own")
+    recipe = recipe_of(processor, kind, resolved(processor))
     values = [recipe.values] if recipe.patches is not None else []
     as_tensor = [v2.ToImage(), v2.ToPureTensor()] if spec.container == "numpy" else []
     as_pil = [v2.ToPILImage()] if recipe.backend == "pil" and spec.container != "pil" else []
@@ -320,6 +327,8 @@ def resolved(processor: Any) -> dict[str, Any]:
         asked.preprocess(None)
     except _Resolved as found:
         return found.keywords
+    except Exception as error:
+        raise unsupported(f"{kind.__name__} refuses its own keywords: {error}") from error
     finally:
         _OF_THREAD.resolves = False
     raise unsupported(f"{kind.__name__} resolves its keywords in a way of its own")

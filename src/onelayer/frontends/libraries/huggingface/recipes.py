@@ -186,6 +186,10 @@ class _Draft:
         return (*resizes, v2.PILToTensor(), *crops, *last)
 
 
+Family = Callable[[_Draft, Any, Mapping[str, Any]], Recipe]
+"""States what processors with the same code do: of a draft, the size of the resize, and all keywords."""
+
+
 def recipe_of(processor: Any, kind: type, keywords: Mapping[str, Any]) -> Recipe:
     """State what a processor does.
 
@@ -197,13 +201,12 @@ def recipe_of(processor: Any, kind: type, keywords: Mapping[str, Any]) -> Recipe
     Raises:
         OnelayerError: For what is left to the original.
     """
-    backend = backend_of(kind)
+    family, backend = family_of(kind), backend_of(kind)
     if keywords.get("device") not in (None, "cpu", torch.device("cpu")):
         raise unsupported(f"the device {keywords['device']} was asked for")
-    known = _known_family(kind, backend)
     draft = _Draft(processor, _of_library(kind), backend, keywords)
     try:
-        recipe = known(draft, keywords["size"], keywords)
+        recipe = family(draft, keywords["size"], keywords)
     except KeyError as error:
         raise unsupported(f"{kind.__name__} has no {error}") from error
     if len(recipe.transforms) < 2 and recipe.values is None:
@@ -225,7 +228,13 @@ def backend_of(kind: type) -> Backend:
     raise unsupported(f"{kind.__name__} has neither the torchvision backend nor the PIL backend")
 
 
-def _known_family(kind: type, backend: Backend) -> Callable[[_Draft, Any, Mapping[str, Any]], Recipe]:
+def family_of(kind: type) -> Family:
+    """Find what states the processors of a class.
+
+    Raises:
+        OnelayerError: If they are left to the original.
+    """
+    backend = backend_of(kind)
     base = f"{BACKENDS}.{'TorchvisionBackend' if backend == 'torchvision' else 'PilBackend'}"
     above = {f"{each.__module__}.{each.__qualname__}": each for each in kind.__mro__}[base]
     names = _UNCHANGED + (_UNCHANGED_OF_TORCHVISION if backend == "torchvision" else ())
@@ -349,8 +358,6 @@ def _padded(draft: _Draft, rule: SizeRule, keywords: Mapping[str, Any]) -> Recip
     return Recipe(draft.backend, transforms, rules, "padded", pad_size=size, is_joined=is_joined, values=values)
 
 
-_Family = Callable[[_Draft, Any, Mapping[str, Any]], Recipe]
-
 LIKE_QWEN2_VL = {"qwen2_vl": "Qwen2VL", "minimax_m3_vl": "MiniMaxM3VL", "ernie4_5_vl_moe": "Ernie4_5_VLMoe"}
 """Models whose processors have the code of Qwen2-VL's, with the beginnings of the names of their classes."""
 
@@ -367,11 +374,11 @@ LIKE_DETR = {
 """Models whose processors have the code of DETR's."""
 
 
-def _families() -> dict[tuple[str, str, str], _Family]:
+def _families() -> dict[tuple[str, str, str], Family]:
     """Map the functions of ``_preprocess``, ``resize`` and ``pad`` to what states them; "" stands for the backend's."""
-    found: dict[tuple[str, str, str], _Family] = {("", "", ""): _standard}
+    found: dict[tuple[str, str, str], Family] = {("", "", ""): _standard}
 
-    def add(model: str, kind: str, family: _Family, *names: str) -> None:
+    def add(model: str, kind: str, family: Family, *names: str) -> None:
         for suffix in ("", "Pil"):
             prefix = f"{model}.image_processing_{model}.{kind}ImageProcessor{suffix}."
             preprocess, resize, pad = (
