@@ -31,6 +31,7 @@ transformers.logging.set_verbosity_error()
 STANDARD = ("CLIP", "ViT", "Siglip", "Bit", "Blip", "DeiT", "Levit", "ConvNext")
 PATCHES = ("Qwen2VL", "MiniMaxM3VL", "Ernie4_5_VLMoe", "Glm4v", "Glm46V")
 PADDED = ("Detr", "Yolos", "ConditionalDetr", "DeformableDetr", "GroundingDino")
+WITH_MAPS = ("Beit", "MobileNetV2", "Segformer")
 STANDARD_TOO = ("OwlViT", "ChineseCLIP", "Chameleon", "Pvt", "MobileNetV1")
 SMALL = {"shortest_edge": 90, "longest_edge": 150}
 
@@ -81,7 +82,7 @@ def test_padded_bit_for_bit(name: str) -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", both(STANDARD + STANDARD_TOO + PATCHES))
+@pytest.mark.parametrize("name", both(STANDARD + STANDARD_TOO + WITH_MAPS + PATCHES))
 def test_bit_for_bit_on_2000_images(name: str) -> None:
     given = original(name)
     compiled = onelayer.compile(given)
@@ -293,7 +294,7 @@ def test_a_class_of_the_users_is_left_to_itself() -> None:
 
 def test_unknown_classes_are_left_to_the_original() -> None:
     image = pictures((40, 60))[0]
-    for name in ("DINOv3ViTImageProcessor", "Siglip2ImageProcessor", "LlavaNextImageProcessor", "BeitImageProcessor"):
+    for name in ("DINOv3ViTImageProcessor", "Siglip2ImageProcessor", "LlavaNextImageProcessor", "DPTImageProcessor"):
         given = original(name)
         compiled = onelayer.compile(given)
         for _ in range(2):
@@ -338,6 +339,19 @@ def test_annotations_are_left_to_the_original() -> None:
         if "labels" in expected:
             for name, values in expected["labels"][0].items():
                 assert torch.equal(torch.as_tensor(found["labels"][0][name]), torch.as_tensor(values))
+
+
+def test_maps_of_segments_are_left_to_the_original() -> None:
+    image = pictures((40, 60))[0]
+    segments = np.random.default_rng(0).integers(0, 5, (40, 60), dtype=np.uint8)
+    for name in both(("Beit", "Segformer")):
+        given = original(name)
+        compiled = onelayer.compile(given)
+        for keywords in ({}, {"segmentation_maps": segments}, {}, {"do_center_crop": True, "crop_size": 100}):
+            for _ in range(2):
+                expected, found = outcomes(given, compiled, image, return_tensors="pt", **keywords)
+                assert is_same(found, expected), (name, keywords)
+        assert is_computed(compiled)
 
 
 def test_padding_to_the_largest_and_to_a_size() -> None:

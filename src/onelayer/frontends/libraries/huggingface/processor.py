@@ -6,6 +6,7 @@ of the processor changes, because its checks take longer than a small image.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cache, wraps
@@ -21,6 +22,7 @@ from onelayer.errors import OnelayerError
 from onelayer.frontends.front_end import MakeLayer
 from onelayer.frontends.libraries.huggingface.prepared import Prepared
 from onelayer.frontends.libraries.huggingface.recipes import (
+    LIKE_BEIT,
     LIKE_DETR,
     LIKE_GLM4V,
     LIKE_QWEN2_VL,
@@ -39,11 +41,14 @@ _STATE = "_onelayer"
 _MAX_PREPARED = 64
 """Maximum number of sets of keywords that are kept."""
 
-_PLAIN_PREPROCESS = {"", *LIKE_QWEN2_VL, *LIKE_GLM4V, *LIKE_DETR}
+_PLAIN_PREPROCESS = {"", *LIKE_QWEN2_VL, *LIKE_GLM4V, *LIKE_DETR, *LIKE_BEIT}
 """Models whose ``preprocess`` does nothing but hand on its keywords; "" for that of all."""
 
-_UNREMEMBERED = frozenset({"min_pixels", "max_pixels", "image_like_kwargs"})
-"""Keywords of calls that the original resolves each time."""
+_WARNING = frozenset({"min_pixels", "max_pixels"})
+"""Keywords of calls that the original warns of each time."""
+
+_ANNOTATIONS = "annotations", "return_segmentation_masks", "masks_path", "segmentation_maps"
+"""Arguments beside the images, which are computed here only without any."""
 
 _SCALARS = bool, int, float, str, type(None)
 
@@ -87,6 +92,7 @@ class _State:
         self._changeable = tuple(
             (vars(value), tuple(vars(value).values())) for value in self._attributes if _is_size(value)
         )
+        self.names = frozenset(attributes.get("_valid_kwargs_names", ()))
         self.is_lasting = all(_lasts(value) for value in self._attributes)
         self.by_call: dict[Any, Prepared] = {}
         self.by_keywords: dict[Any, Prepared | OnelayerError] = {}
@@ -135,7 +141,7 @@ def _compiled_class(original: Any) -> Any:
             if not state.is_of(self.__dict__):
                 state = _State(state.make_layer, self.__dict__)
                 object.__setattr__(self, _STATE, state)
-            key = _key_of_call(kwargs) if state.is_lasting else None
+            key = _key_of_call(kwargs, state.names) if state.is_lasting else None
             prepared = None if key is None else state.by_call.get(key)
             if prepared is not None:
                 if (result := prepared(images)) is not None:
@@ -213,8 +219,15 @@ def _lasts(value: Any) -> bool:
     return isinstance(value, (*_SCALARS, torch.device)) or _is_size(value)
 
 
-def _key_of_call(keywords: Mapping[str, Any]) -> Any:
-    """Return what tells keywords apart; None for such as are resolved anew each time."""
+def _key_of_call(keywords: Mapping[str, Any], names: frozenset[str]) -> Any:
+    """Return what tells keywords apart; None for such as are resolved anew each time.
+
+    Args:
+        keywords: Keywords of a call.
+        names: Keywords of images; others may hold anything.
+    """
+    if not names.issuperset(keywords) or not _WARNING.isdisjoint(keywords):
+        return None
     parts = []
     for name, value in keywords.items():
         kind = type(value)
@@ -224,8 +237,7 @@ def _key_of_call(keywords: Mapping[str, Any]) -> Any:
             parts.append((name, kind, repr(value)))
         else:
             return None
-    # Some of these warn each time, and others hold images.
-    return None if not _UNREMEMBERED.isdisjoint(keywords) else tuple(parts)
+    return tuple(parts)
 
 
 def _prepared(processor: Any, state: _State, keywords: Mapping[str, Any]) -> Prepared | OnelayerError:
@@ -279,9 +291,10 @@ def _difference(processor: Any, prepared: Prepared, keywords: Mapping[str, Any])
 
 
 def _without_annotations(keywords: Mapping[str, Any], original: Any) -> dict[str, Any]:
-    names = original._preprocess.__code__.co_varnames[: original._preprocess.__code__.co_argcount]
-    missing = [name for name in ("annotations", "return_segmentation_masks", "masks_path") if name in names]
-    return {**keywords, **dict.fromkeys(missing)}
+    taken: set[str] = set()
+    for method in (original._preprocess_image_like_inputs, original._preprocess):
+        taken.update(inspect.signature(method).parameters)
+    return {**keywords, **{name: None for name in _ANNOTATIONS if name in taken}}
 
 
 def _is_equal(found: Any, expected: Any) -> bool:

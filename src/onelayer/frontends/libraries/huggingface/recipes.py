@@ -38,9 +38,13 @@ _UNCHANGED = (
     "fetch_images",
     "_prepare_images_structure",
     "_prepare_image_like_inputs",
-    "_preprocess_image_like_inputs",
 )
 """Methods that a class must have from its backend."""
+
+_VARIED = "_preprocess_image_like_inputs", "_preprocess", "resize", "pad"
+"""Methods of which a class may have its own, if they are known."""
+
+_BASE = "transformers.image_processing_utils.BaseImageProcessor"
 
 _UNCHANGED_OF_TORCHVISION = ("rescale_and_normalize", "_fuse_mean_std_and_rescale_factor")
 
@@ -247,13 +251,13 @@ def family_of(kind: type) -> Family:
         ]
     if changed:
         raise unsupported(f"{kind.__name__} has its own {', '.join(dict.fromkeys(changed))}")
-    preprocess, resize, pad = (_qualified(getattr(kind, name)) for name in ("_preprocess", "resize", "pad"))
-    family = _FAMILIES.get((_generic(preprocess, base), _generic(resize, base), _generic(pad, base)))
+    methods = {name: _qualified(getattr(kind, name)) for name in _VARIED}
+    changed_methods = {
+        name: each for name, each in methods.items() if each not in (f"{base}.{name}", f"{_BASE}.{name}")
+    }
+    family = _FAMILIES.get(frozenset(map(_short_name, changed_methods.values())))
     if family is None:
-        changed = [
-            name for name, each in (("_preprocess", preprocess), ("resize", resize), ("pad", pad)) if base not in each
-        ]
-        raise unsupported(f"{kind.__name__} has its own {', '.join(changed)}")
+        raise unsupported(f"{kind.__name__} has its own {', '.join(changed_methods)}")
     return family
 
 
@@ -266,10 +270,8 @@ def _qualified(function: Any) -> str:
     return f"{function.__module__}.{function.__qualname__}"
 
 
-def _generic(name: str, base: str) -> str:
-    """Shorten the name of a method: "" for that of the backend, else module of the model, class and method."""
-    if name.startswith(f"{base}."):
-        return ""
+def _short_name(name: str) -> str:
+    """Shorten the name of a method to the module of the model, which both backends share, the class and the method."""
     return name.removeprefix("transformers.models.").replace("_pil_", "_")
 
 
@@ -306,6 +308,14 @@ def _convnext(draft: _Draft, size: Any, keywords: Mapping[str, Any]) -> Recipe:
         else:
             draft.resize(lambda _height, _width: (short, short))
     return _cropped(draft, {**keywords, "do_pad": False})
+
+
+def _beit(draft: _Draft, size: Any, keywords: Mapping[str, Any]) -> Recipe:
+    return _standard(draft, size, {**keywords, "do_pad": False})
+
+
+def _segformer(draft: _Draft, size: Any, keywords: Mapping[str, Any]) -> Recipe:
+    return _standard(draft, size, {**keywords, "do_pad": False, "do_center_crop": False})
 
 
 def _qwen2_vl(draft: _Draft, size: Any, keywords: Mapping[str, Any]) -> Recipe:
@@ -374,17 +384,18 @@ LIKE_DETR = {
 """Models whose processors have the code of DETR's."""
 
 
-def _families() -> dict[tuple[str, str, str], Family]:
-    """Map the functions of ``_preprocess``, ``resize`` and ``pad`` to what states them; "" stands for the backend's."""
-    found: dict[tuple[str, str, str], Family] = {("", "", ""): _standard}
+LIKE_BEIT = {"beit": "Beit", "mobilenet_v2": "MobileNetV2", "segformer": "Segformer"}
+"""Models whose processors take maps of segments, too."""
+
+
+def _families() -> dict[frozenset[str], Family]:
+    """Map the methods that are not the backend's to what states processors with them."""
+    found: dict[frozenset[str], Family] = {frozenset(): _standard}
 
     def add(model: str, kind: str, family: Family, *names: str) -> None:
         for suffix in ("", "Pil"):
             prefix = f"{model}.image_processing_{model}.{kind}ImageProcessor{suffix}."
-            preprocess, resize, pad = (
-                f"{prefix}{name}" if name in names else "" for name in ("_preprocess", "resize", "pad")
-            )
-            found[preprocess, resize, pad] = family
+            found[frozenset(f"{prefix}{name}" for name in names)] = family
 
     add("levit", "Levit", _levit, "resize")
     add("convnext", "ConvNext", _convnext, "_preprocess", "resize")
@@ -392,6 +403,9 @@ def _families() -> dict[tuple[str, str, str], Family]:
         add(model, kind, _qwen2_vl, "_preprocess", "resize")
     for model, kind in LIKE_DETR.items():
         add(model, kind, _yolos if model == "yolos" else _detr, "_preprocess", "resize", "pad")
+    for model, kind in LIKE_BEIT.items():
+        family = _segformer if model == "segformer" else _beit
+        add(model, kind, family, "_preprocess_image_like_inputs", "_preprocess")
     return found
 
 
