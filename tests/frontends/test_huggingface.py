@@ -120,7 +120,7 @@ KEYWORDS: list[dict[str, Any]] = [
     {"do_convert_rgb": False},
     {"do_pad": True, "pad_size": {"height": 300, "width": 300}},
     {"device": "cpu"},
-    {"disable_grouping": False},
+    {"disable_grouping": False, "data_format": "channels_last"},
     {"size": {"shortest_edge": 0}},
     {"size": "large"},
     {"unknown": 1},
