@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from onelayer.backends.cpu.patch_kernel import PatchLayout
+from onelayer.backends.cpu.patch_layout import PatchLayout
 
 
 def laid_out(values: np.ndarray, side: int, merge: int, copies: int) -> np.ndarray:

@@ -451,6 +451,20 @@ def test_a_backend_of_the_auto_class(tmp_path: Path) -> None:
         onelayer.register_with_transformers("clop")
 
 
+def test_a_pipeline_takes_it() -> None:
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    model = transformers.ViTForImageClassification(transformers.ViTConfig(**sizes, num_labels=3))
+    given = original("ViTImageProcessor")
+    compiled = onelayer.compile(given)
+    images = pictures((60, 91), (120, 77), (50, 50))
+    expected, found = (
+        transformers.pipeline("image-classification", model=model, image_processor=each)(images)
+        for each in (given, compiled)
+    )
+    assert found == expected
+    assert is_computed(compiled)
+
+
 def test_one_image_of_each_kind() -> None:
     generator = np.random.default_rng(0)
     given = original("ViTImageProcessor")

@@ -49,6 +49,8 @@ def compilations() -> list[Compilation]:
     from onelayer.backends.cpu.counters import wait_a_little
     from onelayer.backends.cpu.float32_sum_kernel import sums_of_columns, sums_of_rows
     from onelayer.backends.cpu.float_any_size import fill_tables_of_one_pixel
+    from onelayer.backends.cpu.patch_kernel import patches_of
+    from onelayer.backends.cpu.patch_layout import lay_one_pixel_out
 
     launches: list[tuple[KernelLaunch, tuple[torch.dtype, ...]]] = [
         (_byte_launch(), (torch.uint8,)),
@@ -73,6 +75,7 @@ def compilations() -> list[Compilation]:
         found.append(Compilation(kernel.__name__, "float32 → float32", run))
     found.append(Compilation(wait_a_little.__name__, "counters", partial(wait_a_little, np.zeros(3, np.uint64), 0)))
     found.append(Compilation("filled", "tables of a size, float32", fill_tables_of_one_pixel))
+    found.append(Compilation(patches_of.__name__, "uint8 → float32", lay_one_pixel_out))
     return found
 
 

@@ -14,7 +14,7 @@ from torch._C import _len_torch_function_stack as number_of_modes
 from torchvision.transforms import v2
 
 from onelayer.backends.cpu import memory
-from onelayer.backends.cpu.patch_kernel import PatchLayout
+from onelayer.backends.cpu.patch_layout import PatchLayout
 from onelayer.frontends.front_end import MakeLayer
 from onelayer.frontends.libraries.huggingface.recipes import Recipe, unsupported
 
