@@ -105,6 +105,14 @@ def test_a_list_fills_a_batch() -> None:
         with torch.inference_mode():
             assert torch.equal(torch.stack(layer.batch(images)), memory)
     assert layer.batch([], out=torch.empty(0, 3, 8, 9)).shape == (0, 3, 8, 9)
+    # Memory of any strides, for results that may differ in size.
+    wide = torch.full((20, 3, 8, 12), torch.nan)
+    places = [*wide[:, :, :, 2:11]]
+    assert layer.batch(images, out=places) is places
+    assert torch.equal(wide[:, :, :, 2:11], memory)
+    assert wide[:, :, :, :2].isnan().all()
+    with pytest.raises(OnelayerError, match="was given as out="):
+        layer.batch(images, out=places[1:])
     with pytest.raises(OnelayerError, match="was given as an image"):
         compile_(pipeline, fullgraph=True).batch([images[0], "no image", images[1]])
 

@@ -237,8 +237,7 @@ class OneLayer(nn.Module):
         Raises:
             OnelayerError: As in :meth:`forward`, and if ``out`` is no batch of as many results.
         """
-        is_list = isinstance(out, list)
-        is_batch = is_list or (isinstance(out, torch.Tensor) and out.ndim > 0)
+        is_batch = isinstance(out, list) or (isinstance(out, torch.Tensor) and out.ndim > 0)
         if out is not None and (not is_batch or len(out) != len(images)):
             given = f"a tensor {list(out.shape)}" if isinstance(out, torch.Tensor) else type(out).__name__
             raise OnelayerError(

@@ -466,19 +466,21 @@ def test_a_pipeline_takes_it() -> None:
 
 
 def test_one_image_of_each_kind() -> None:
-    generator = np.random.default_rng(0)
-    given = original("ViTImageProcessor")
-    compiled = onelayer.compile(given)
-    computed: list[str] = []
-    for kind in ("RGB", "P with a transparent color", "RGBA", "array", "array, channels first", "tensor"):
-        one = image(generator, kind, 50, 70)
-        for returned in (None, "pt", "np"):
-            expected, found = outcomes(given, compiled, one, return_tensors=returned)
-            assert is_same(found, expected), kind
-        known = next(iter(getattr(compiled, processor._STATE).by_keywords.values()))
-        computed += [kind] if known(one) is not None else []
-    # Without a conversion, only images of three colors are known.
-    assert computed == ["RGB", "array", "array, channels first", "tensor"]
+    three_colors = ["RGB", "array", "array, channels first", "tensor"]
+    converted = ["RGB with a transparent color", "P", "P with a transparent color", "RGBA", "L", "LA"]
+    for name, kinds in (("ViTImageProcessor", three_colors), ("CLIPImageProcessor", three_colors + converted)):
+        given = original(name)
+        compiled = onelayer.compile(given)
+        computed: list[str] = []
+        for kind in three_colors + converted:
+            one = image(np.random.default_rng(0), kind, 50, 70)
+            for returned in (None, "pt", "np"):
+                expected, found = outcomes(given, compiled, one, return_tensors=returned)
+                assert is_same(found, expected), kind
+            known = next(iter(getattr(compiled, processor._STATE).by_keywords.values()))
+            computed += [kind] if known(one) is not None else []
+        # Without a conversion, only images of three colors are known; the transparency of such then means nothing.
+        assert computed == (kinds if len(kinds) > 4 else [*three_colors, converted[0]])
 
 
 def test_transformers_is_imported_by_no_module_here() -> None:
