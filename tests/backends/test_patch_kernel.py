@@ -28,15 +28,15 @@ def test_as_numpy_does(side: int, merge: int, copies: int, threads: int) -> None
         "a quotient": np.stack([(bytes_ - mean) / np.float32(60) for mean in np.float32([120, 110.5, 99])]),
         "any values": generator.normal(size=(3, 256)).astype(np.float32),
     }
-    shape = (3, side * merge * 7, side * merge * 5)
+    shape = (3, side * merge * 29, side * merge * 5)
     image = generator.integers(0, 256, shape, dtype=np.uint8)
     for name, table in tables.items():
         layout = PatchLayout(table, side, merge, copies)
         assert layout._has_affine is (name == "a quotient")
-        assert layout.grid(*shape[1:]) == (merge * 7, merge * 5)
+        assert layout.grid(*shape[1:]) == (merge * 29, merge * 5)
         # A margin that must stay as it is.
-        memory = torch.full((layout.length(3) * 35 * merge**2 + 64,), 7.5)
-        out = memory[:-64].view(35 * merge**2, layout.length(3))
+        memory = torch.full((layout.length(3) * 145 * merge**2 + 64,), 7.5)
+        out = memory[:-64].view(145 * merge**2, layout.length(3))
         layout(torch.from_numpy(image), out, threads)
         values = np.stack([table[channel][image[channel]] for channel in range(3)])
         assert np.array_equal(out.numpy(), laid_out(values, side, merge, copies)), name
