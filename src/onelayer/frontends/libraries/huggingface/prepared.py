@@ -22,6 +22,11 @@ _CHANNELS = 1, 3, 4
 """Numbers of channels by which transformers finds out which dimension of an array they are."""
 
 
+def in_other_modes() -> bool:
+    """Whether PyTorch's functions do something else in this thread, such as with another default device."""
+    return bool(number_of_modes() or number_of_dispatch_modes())
+
+
 class Prepared:
     """A processor's work for one set of keywords.
 
@@ -66,7 +71,7 @@ class Prepared:
 
     def __call__(self, images: Any) -> Any:
         """Process images as the processor takes them; None for such as are left to the original."""
-        if number_of_modes() or number_of_dispatch_modes():
+        if in_other_modes():
             return None
         try:
             each = _images_of(images)

@@ -20,7 +20,7 @@ from torchvision.transforms import v2
 
 from onelayer.errors import OnelayerError
 from onelayer.frontends.front_end import MakeLayer
-from onelayer.frontends.libraries.huggingface.prepared import Prepared
+from onelayer.frontends.libraries.huggingface.prepared import Prepared, in_other_modes
 from onelayer.frontends.libraries.huggingface.recipes import (
     LIKE_BEIT,
     LIKE_DETR,
@@ -162,8 +162,9 @@ def _compiled_class(original: Any) -> Any:
     def preprocess_image_like_inputs(self: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
         if _OF_THREAD.resolves:
             raise _Resolved(kwargs)
-        state = getattr(self, _STATE, None)
-        if state is not None and not _OF_THREAD.leaves and all(each is None for each in args):
+        state: Any = getattr(self, _STATE, None)
+        is_left = state is None or _OF_THREAD.leaves or in_other_modes()
+        if not is_left and all(each is None for each in args):
             prepared = _prepared(self, state, kwargs)
             if isinstance(prepared, Prepared):
                 _OF_THREAD.prepared = self, prepared
