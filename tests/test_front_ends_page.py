@@ -24,7 +24,7 @@ def test_a_front_end_in_forty_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     with contextlib.redirect_stdout(printed):
         exec(compile(code, "front-ends.md", "exec"), {"__name__": "__main__"})
     shown = re.findall(r"print\(.*\)\s+# (.*)$", code, re.MULTILINE)
-    assert len(shown) == 2
+    assert len(shown) == 3
     assert printed.getvalue().splitlines() == shown
 
 
