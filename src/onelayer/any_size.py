@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import torch
+from numpy.typing import NDArray
 
 from onelayer.algebra import SpatialSparse
 from onelayer.backends import BackendName, LoweringTarget, lower_any_size
@@ -242,6 +243,8 @@ class AnySizePipeline:
         self._size = None if self._output.container == "pil" else structure.size
         self._by_rule, self.draws = structure.by_rule, structure.draws
         self._itemsize = TORCH_DTYPES[structure.input_spec.dtype].itemsize
+        self._reads_arrays = self._container == "numpy" and structure.input_spec.dtype == "uint8"
+        self._writes_arrays = compute.writes_pixels and written == TORCH_DTYPES[self._output.dtype]
 
     def moves_for(self, image: Any) -> Moves | None:
         """Return the moves for an image, where these follow from rules; see :meth:`Structure.moves_for`.
@@ -273,8 +276,7 @@ class AnySizePipeline:
             OnelayerError: If ``out`` cannot hold the result.
         """
         threads = threads or self._target.threads or torch.get_num_threads()
-        by_rows = self._container == "pil" and not self._in_real_numbers
-        compute = self._of_pillow if by_rows else self._of_tensor
+        compute = self._reader_of(image)
         if not self._by_rule:
             return compute(image, out, threads, None)
         if moves is not None:
@@ -286,6 +288,21 @@ class AnySizePipeline:
             # Whoever computes it draws the same numbers once more.
             torch.default_generator.set_state(state)
         return result
+
+    def _reader_of(self, image: Any) -> Callable[..., Any]:
+        """Return the method that reads an image."""
+        if self._in_real_numbers:
+            return self._of_tensor
+        if self._reads_arrays and image.ndim == 3 and image.size and min(image.strides) >= 0:
+            return self._of_array
+        return self._of_pillow if self._container == "pil" else self._of_tensor
+
+    def _of_array(self, image: NDArray[np.uint8], out: torch.Tensor | None, threads: int, moves: Moves | None) -> Any:
+        height, width, _ = image.shape
+        of_row, of_column, of_channel = image.strides
+        address = image.__array_interface__["data"][0]
+        images = PixelMemory(address, 0, of_channel, of_row, of_column, 0, 1, image)
+        return self._computed(images, height, width, (), out, _NO_PIXELS, threads, moves)
 
     def _of_pillow(self, image: PIL.Image.Image, out: torch.Tensor | None, threads: int, moves: Moves | None) -> Any:
         width, height = image.size
@@ -373,7 +390,13 @@ class AnySizePipeline:
                 return None
             size = placed.height, placed.width
         shape = *batch, self._channels, *size
-        if out is None:
+        if out is None and self._writes_arrays and images.images:
+            array = memory.empty_array((*batch, *size, self._channels), self._written)
+            results = ResultMemory(array.__array_interface__["data"][0], 0, array)
+            return array if self._compute(images, height, width, results, threads, numbers) else None
+        if out is None and self._compute.writes_pixels:
+            written = memory.empty((*batch, *size, self._channels), self._written).movedim(-1, -3)
+        elif out is None:
             written = memory.empty(shape, self._written)
         else:
             check_memory(out, shape, self._output, image if isinstance(image, torch.Tensor) else _NO_PIXELS)

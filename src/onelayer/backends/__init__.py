@@ -18,6 +18,7 @@ from onelayer.backends.target import Apply, ComputeAnySize, LoweringTarget
 from onelayer.backends.triton import launch as triton
 from onelayer.backends.triton.proof import problem_on
 from onelayer.errors import OnelayerError
+from onelayer.frontends.placement import OPENCV, Sums
 from onelayer.frontends.structure import Structure
 
 BackendName = Literal["auto", "numba", "triton", "torch", "reference"]
@@ -132,11 +133,20 @@ def lower_any_size(
     if (problem := any_size_problem(name, structure, target)) is not None:
         return problem
     # Only here, because it takes half a second to import Numba.
-    if structure.rounding == "exact":
+    if structure.rounding == "exact" and _is_opencv(structure):
+        from onelayer.backends.cpu.opencv_any_size import lower_any_size as lower
+    elif structure.rounding == "exact":
         from onelayer.backends.cpu.any_size import lower_any_size as lower
     else:
         from onelayer.backends.cpu.float_any_size import lower_any_size as lower
     return lower(structure, target)
+
+
+def _is_opencv(structure: Structure) -> bool:
+    """Whether a pipeline of bytes is for the kernel with OpenCV's arithmetic, which alone writes pixels."""
+    if structure.sums is None:
+        return structure.output_spec.container == "numpy"
+    return isinstance(structure.sums, Sums) and structure.sums.name in OPENCV
 
 
 def check_name(name: str) -> None:

@@ -103,6 +103,9 @@ class ResultMemory(NamedTuple):
 class ComputeAnySize(Protocol):
     """A structure that was lowered: a pipeline for images of any size."""
 
+    writes_pixels: bool
+    """Whether it writes [N, H', W', C'], the colors of a pixel side by side, and not [N, C', H', W']."""
+
     def place(self, height: int, width: int, moves: tuple[int, ...] | None = None) -> Placed | None:
         """Place images of a size in the result; None where only a program for it can.
 

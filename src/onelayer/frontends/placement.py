@@ -34,9 +34,24 @@ SumsName = Literal[
     "nearest",
     "nearest_exact",
     "pillow_nearest",
+    "opencv_linear",
+    "opencv_area",
+    "opencv_nearest",
+    "opencv_nearest_exact",
+    "opencv_nearest_fixed",
 ]
 """Filters with their arithmetic: five that widen, in fixed point; PyTorch's two that do not; its two that widen, in
-float32; three that copy samples."""
+float32; three that copy samples; and OpenCV's, of which two are in fixed point, and three copy
+samples: `INTER_NEAREST`, and `INTER_NEAREST_EXACT` of versions 5 and 4."""
+
+OPENCV: tuple[SumsName, ...] = (
+    "opencv_linear",
+    "opencv_area",
+    "opencv_nearest",
+    "opencv_nearest_exact",
+    "opencv_nearest_fixed",
+)
+"""OpenCV's filters."""
 
 FirstPass = Literal[0, 1, 2]
 

@@ -6,7 +6,7 @@ before, they stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from struct import Struct
 from threading import local
@@ -61,6 +61,11 @@ KINDS: dict[SumsName, int] = {
     "nearest": taps.NEAREST,
     "nearest_exact": taps.NEAREST_EXACT,
     "pillow_nearest": taps.PILLOW_NEAREST,
+    "opencv_linear": taps.OPENCV_LINEAR,
+    "opencv_area": taps.OPENCV_AREA,
+    "opencv_nearest": taps.OPENCV_NEAREST,
+    "opencv_nearest_exact": taps.PILLOW_NEAREST,
+    "opencv_nearest_fixed": taps.OPENCV_NEAREST_FIXED,
 }
 """Kernels' numbers of the filters."""
 
@@ -76,6 +81,8 @@ _numbers = lru_cache(maxsize=64)(lambda count: Struct(f"{count}q"))
 _NO_SHARES = 1, 1 << 40
 """One piece, which has all rows."""
 
+
+_NO_CONSTANTS: Mapping[int, int] = {}
 
 MAX_KEPT = 16 << 20
 """Maximum number of bytes of the tables that a thread keeps for its next image."""
@@ -117,7 +124,7 @@ class _Workspace:
         self.nbytes = sum(array.nbytes for array in self._arrays)
         self.call = np.zeros(field.FIELDS, np.uint64)
         self.memory: Any = memoryview(self.call)  # type: ignore[arg-type]  # NumPy's arrays are buffers
-        self.kernel: _Kernel | None = None
+        self.kernel: PlacedKernel | None = None
         self._room_for_moves(16 * MOVE)
         self.filled_for: tuple[int, int, int, _Numbers, _Numbers] | None = None
         """Height, width, bytes of a pixel, place and moves that the tables are for."""
@@ -146,8 +153,8 @@ class _OfThread(local):
 _OF_THREAD = _OfThread()
 
 
-class _Kernel:
-    """The byte kernel with the moves, filter, channels, mix, table and frames of a pipeline.
+class PlacedKernel:
+    """A kernel for bytes with the moves, filter, channels, mix, table and frames of a pipeline.
 
     Args:
         segment: What happens to each pixel, as a segment for images of 1×1.
@@ -156,6 +163,8 @@ class _Kernel:
         frames: Values of the frame that each step makes, [steps, C'].
         out: Dtype of the results.
         number: Number of the workspace of a thread that its tables are kept in.
+        kernel: Compiled function.
+        constants: More fields of the call that are the same for all images.
     """
 
     def __init__(
@@ -166,9 +175,12 @@ class _Kernel:
         frames: NDArray[np.float64],
         out: torch.dtype,
         number: int = 0,
+        kernel: Any = resized_bytes,
+        constants: Mapping[int, int] = _NO_CONSTANTS,
     ) -> None:
         # The arrays keep the memory alive that the call has the addresses of.
-        self._template, self._arrays = ByteLaunch(segment).call_for(out)
+        template, self._arrays = ByteLaunch(segment).call_for(out)
+        self._template, self._run = template.copy(), kernel
         self._moves, self._frames = np.array(moves, np.int64), in_dtype(frames, out)
         self._into, self._number = SAMPLE[out], number
         self._channels = len(segment.channels)
@@ -193,6 +205,7 @@ class _Kernel:
             (field.FILTER, self._kind),
             (field.LIMIT, limit),
             (field.UNFUSED, unfused),
+            *constants.items(),
         ):
             self._template[place] = number
         self.support = taps.SUPPORT[self._kind]
@@ -207,7 +220,7 @@ class _Kernel:
                 workspace.take_moves(moves)
             numbers = 0, 0, 0, 0, 0, 0, 0, 0, 0, *_NO_SHARES, 0, 0, field.PLACE, workspace.address, 0, height, width
             _OF_IMAGE.pack_into(workspace.memory, 0, *numbers)
-            if resized_bytes(workspace.call, self._into) == field.UNPLACED:
+            if self._run(workspace.call, self._into) == field.UNPLACED:
                 return None
         return self.last_place()
 
@@ -262,7 +275,7 @@ class _Kernel:
             _PLACE.pack_into(workspace.memory, 8 * field.ROW_START, *place)
         elif moves is not None and stages != field.COMPUTE:
             workspace.take_moves(moves)
-        outcome: int = resized_bytes(workspace.call, self._into)
+        outcome: int = self._run(workspace.call, self._into)
         if outcome == field.NO_ROOM:
             self._make_room()
             return self(images, height, width, results, threads, place, moves)
@@ -299,7 +312,7 @@ class _Kernel:
         shares = shares_of(count, rows[4], threads)
         call[[field.COUNT, field.PIECES, field.PIECE_ROWS, field.AT_ONCE]] = shares
         call[[field.SHARED, field.STAGES]] = counters.ctypes.data, field.COMPUTE
-        run = partial(resized_bytes, call, self._into)
+        run = partial(self._run, call, self._into)
         try:
             run_in_threads(run, threads, shares, counters, (self, memory, workspace))
         except BaseException:
@@ -326,13 +339,15 @@ class AnySize:
         out: Dtype of the results: uint8, float16 or float32.
     """
 
+    writes_pixels = False
+
     def __init__(self, structure: Structure, segment: ByteSegment, out: torch.dtype) -> None:
         sums = structure.sums
         assert not isinstance(sums, RealSums), "bytes are rounded"
         frames = np.array(structure.fills).reshape(-1, structure.output_spec.shape[0])
-        self._kernel = _Kernel(segment, sums, structure.moves, frames, out)
+        self._kernel = PlacedKernel(segment, sums, structure.moves, frames, out)
         self._channels = channels = structure.input_spec.shape[0]
-        self._rows_alone = _Kernel(_copies(channels), sums, (), np.zeros((0, channels)), torch.uint8, number=1)
+        self._rows_alone = PlacedKernel(_copies(channels), sums, (), np.zeros((0, channels)), torch.uint8, number=1)
         self._rows_first: tuple[int, int, _Numbers, tuple[int, ...]] = (0, 0, None, ())
         """Height, width and moves of the last image whose rows came first, and the numbers that placed it."""
 
@@ -407,6 +422,12 @@ def lower_any_size(structure: Structure, target: LoweringTarget) -> tuple[Comput
     Returns:
         A function that computes, and the dtype that it writes; or the reason why the kernel cannot run it.
     """
+    found = segment_of(structure, target)
+    return found if isinstance(found, str) else (AnySize(structure, *found), found[1])
+
+
+def segment_of(structure: Structure, target: LoweringTarget) -> tuple[ByteSegment, torch.dtype] | str:
+    """Return what a structure does to each pixel as a segment, and the dtype of the results; or why there is none."""
     pixels = structure.pixels
     program = simplify(pixels, Range.of(pixels.in_shape[0], 0.0, 255.0)).program
     segments = byte_segments_of(program) if program.stages else [_copies(pixels.in_shape[0])]
@@ -418,4 +439,4 @@ def lower_any_size(structure: Structure, target: LoweringTarget) -> tuple[Comput
     written = written_dtype(target, segment.is_rounded)
     if written == torch.uint8 and any((np.clip(np.rint(fill), 0, 255) != fill).any() for fill in structure.fills):
         return "its padding is no byte"
-    return AnySize(structure, segment, written), written
+    return segment, written

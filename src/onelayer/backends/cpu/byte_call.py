@@ -115,8 +115,11 @@ COPIED, NEAR, FAR, PIXELS = range(4)
     # Values.
     TABLE,  # Address of [C', 256] of the dtype of the results, 0 for none.
     AFFINE,  # Address of float32 [C', 5], see :mod:`onelayer.backends.cpu.affine`; or 0.
-) = range(79)
+    # For OpenCV's arithmetic.
+    RESULT_PIXELS,  # Whether the colors of a pixel lie side by side in the results, [N, H', W', C'], 0 or 1.
+    IMAGE_CHANNELS,  # Channels of the image.
+) = range(81)
 """Places of the arguments in a call, uint64 each."""
 
-FIELDS = 79
+FIELDS = 81
 """Length of a call."""

@@ -32,6 +32,7 @@ WITHOUT_KERNELS = {
     "float_any_size.py",
     "launch.py",
     "memory.py",
+    "opencv_any_size.py",
     "patch_layout.py",
     "program.py",
     "split.py",

@@ -102,6 +102,8 @@ class FloatAnySize:
         target: What it is lowered for.
     """
 
+    writes_pixels = False
+
     def __init__(self, structure: Structure, segment: Segment, target: LoweringTarget) -> None:
         images = read_dtype(getattr(torch, structure.input_spec.dtype))
         out = written_dtype(target, segment.rounding is not None)

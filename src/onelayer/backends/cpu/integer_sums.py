@@ -41,7 +41,7 @@ LOW_BITS = 15
 """Bits of the lower part of a weight of more than 16 bits."""
 
 
-def _products(builder, samples, weights):
+def products(builder, samples, weights):
     """Multiply sixteen samples and weights, and add neighbouring products: eight sums."""
     if has_avx2():
         return instruction(builder, "llvm.x86.avx2.pmadd.wd", INTS_8, samples, weights)
@@ -51,7 +51,7 @@ def _products(builder, samples, weights):
     return builder.add(even, odd)
 
 
-def _packed_shorts(builder, first, second):
+def packed_shorts(builder, first, second):
     """Saturate two times eight integers to 16 bits: the first halves of both, then the second halves."""
     if has_avx2():
         return instruction(builder, "llvm.x86.avx2.packssdw", SHORTS_16, first, second)
@@ -93,7 +93,7 @@ class _Sums:
     def add(self, builder, samples, weights):
         """Add the products of ``samples``, integers of 16 bits, and the weights of each part."""
         for part, factors in zip(self._parts, weights, strict=True):
-            builder.store(builder.add(builder.load(part), _products(builder, samples, factors)), part)
+            builder.store(builder.add(builder.load(part), products(builder, samples, factors)), part)
 
     def value(self, builder):
         """Return the sums."""
@@ -150,7 +150,7 @@ def _near_columns_by(rows, parts):
                         samples = permuted(builder, joined(builder, *halves), order)
                         sums[row][register].add(builder, builder.bitcast(samples, SHORTS_16), factors)
             shorts = [
-                _packed_shorts(builder, *(_shifted(builder, each.value(builder), shift) for each in of_row))
+                packed_shorts(builder, *(_shifted(builder, each.value(builder), shift) for each in of_row))
                 for of_row in sums
             ]
             for pair in range(0, rows, 2):
@@ -286,7 +286,7 @@ def _pixels_stored(builder, values, shift, places, at):
     """Store a pixel each of four rows."""
     ((*rows,),) = values
     pairs = [_shifted(builder, _halves_added(builder, *rows[i : i + 2]), shift) for i in (0, 2)]
-    shorts = _packed_shorts(builder, *pairs)
+    shorts = packed_shorts(builder, *pairs)
     packed = builder.bitcast(_packed_bytes(builder, shorts, shorts), INTS_8)
     # Packing leaves rows in the order 0 2 0 2, 1 3 1 3.
     for place, lane in zip(places, (0, 4, 1, 5), strict=True):
@@ -297,7 +297,7 @@ def _two_pixels_stored(builder, values, shift, places, at):
     """Store two neighbouring pixels each of four rows."""
     first, second = values
     rows = [_shifted(builder, _halves_added(builder, *pair), shift) for pair in zip(first, second, strict=True)]
-    shorts = [_packed_shorts(builder, *rows[i : i + 2]) for i in (0, 2)]
+    shorts = [packed_shorts(builder, *rows[i : i + 2]) for i in (0, 2)]
     # Packing leaves the first pixel of all rows, and then the second.
     packed = builder.bitcast(_packed_bytes(builder, *shorts), INTS_8)
     pixels = builder.bitcast(shuffled(builder, packed, packed, [0, 4, 1, 5, 2, 6, 3, 7]), ir.VectorType(LONG, 4))
@@ -349,7 +349,7 @@ def _sums_of_rows_by(parts):
                     samples = builder.bitcast(_interleaved(builder, mixed, zeros, last), SHORTS_16)
                     each.add(builder, samples, factors)
             values = [_shifted(builder, each.value(builder), shift) for each in sums]
-            shorts = [_packed_shorts(builder, *values[i : i + 2]) for i in (0, 2)]
+            shorts = [packed_shorts(builder, *values[i : i + 2]) for i in (0, 2)]
             stored(builder, _packed_bytes(builder, *shorts), out, to)
 
         return signature, generate

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from threading import local
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,6 +112,14 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     # Eight sizes between a power of two and the next, so that batches of about the same size share memory.
     step = 1 << (count.bit_length() - 4)
     return _KEPT.take(-(-count // step) * step, dtype).view(shape)
+
+
+def empty_array(shape: tuple[int, ...], dtype: torch.dtype) -> NDArray[Any]:
+    """Return a contiguous array with any content, of uint8, float16 or float32."""
+    if math.prod(shape) * dtype.itemsize < SMALLEST:
+        return np.empty(shape, _NUMPY[dtype])
+    array: NDArray[Any] = empty(shape, dtype).numpy()
+    return array
 
 
 def _aligned(size: int) -> NDArray[np.uint8]:

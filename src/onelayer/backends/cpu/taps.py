@@ -27,9 +27,14 @@ from onelayer.backends.cpu.float32_sums import fused
     NEAREST,
     NEAREST_EXACT,
     PILLOW_NEAREST,
-) = range(12)
+    OPENCV_LINEAR,
+    OPENCV_AREA,
+    OPENCV_NEAREST,
+    OPENCV_NEAREST_FIXED,
+) = range(16)
 """Filters: five that widen with the reduction, with weights in fixed point; PyTorch's two that do not widen, in fixed
-point too; PyTorch's two that widen, in float32; three that copy samples."""
+point too; PyTorch's two that widen, in float32; three that copy samples; and OpenCV's,
+see :mod:`onelayer.backends.cpu.opencv_kernel`."""
 
 LARGEST_BITS = 22
 """Bits of fraction of weights in fixed point, at most."""
@@ -43,7 +48,7 @@ _PI = math.pi
 _WINDOW, _CHANGE = float(np.float32(0.54)), float(np.float32(0.46))
 
 
-SUPPORT = (0.5, 1.0, 1.0, 2.0, 3.0, 1.0, 1.0, 1.0, 2.0, 1.0, 1.0, 1.0)
+SUPPORT = (0.5, 1.0, 1.0, 2.0, 3.0, 1.0, 1.0, 1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 """Distance that each filter reaches, in output samples, where it widens."""
 
 

@@ -44,11 +44,12 @@ class Compilation:
 def compilations() -> list[Compilation]:
     """List what :func:`warmup` compiles: every kernel that a layer may use on the CPU, for all dtypes."""
     # Only here, because it takes half a second to import Numba.
-    from onelayer.backends.cpu import fill
+    from onelayer.backends.cpu import byte_call, fill, opencv_kernel
     from onelayer.backends.cpu.compilation import address_of
     from onelayer.backends.cpu.counters import wait_a_little
     from onelayer.backends.cpu.float32_sum_kernel import sums_of_columns, sums_of_rows
     from onelayer.backends.cpu.float_any_size import fill_tables_of_one_pixel
+    from onelayer.backends.cpu.launch import SAMPLE
     from onelayer.backends.cpu.patch_kernel import patches_of
     from onelayer.backends.cpu.patch_layout import lay_one_pixel_out
 
@@ -66,8 +67,12 @@ def compilations() -> list[Compilation]:
     ]
     found += [
         Compilation(function.__name__, "tables of a size", partial(address_of, function, fill.CALL))
-        for function in (fill.placed, fill.filled_with_bytes, fill.filled_with_float32)
+        for function in (fill.placed, fill.filled_with_bytes, fill.filled_with_float32, opencv_kernel.filled_as_opencv)
     ]
+    for results in _DTYPES:
+        # A call without anything to do.
+        run = partial(opencv_kernel.resized_as_opencv, np.zeros(byte_call.FIELDS, np.uint64), SAMPLE[results])
+        found.append(Compilation("resized_as_opencv", f"uint8 → {_name(results)}", run))
     taps = Taps(1, np.zeros(1, np.int64), np.ones(1, np.int64), np.ones((1, 1), np.float32))
     images = np.zeros((1, 1, 1), np.float32)
     for kernel, values in ((sums_of_columns, images[0]), (sums_of_rows, images)):
