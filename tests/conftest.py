@@ -31,6 +31,9 @@ from onelayer.pipelines.catalogue import CATALOGUE, Entry
 
 REPOSITORY = Path(__file__).parent.parent
 
+# albumentations would look for updates, and report over the network.
+os.environ |= {"NO_ALBUMENTATIONS_UPDATE": "1", "ALBUMENTATIONS_NO_TELEMETRY": "1"}
+
 # Tests say what they need of Hypothesis by a profile, never by a number of examples of their own.
 hypothesis.settings.register_profile("fast", max_examples=25, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("exhaustive", max_examples=500, deadline=None)

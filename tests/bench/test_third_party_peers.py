@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
 import sys
 from dataclasses import dataclass, replace
 
@@ -200,14 +202,24 @@ def test_a_missing_package_is_named_with_what_to_install(monkeypatch: pytest.Mon
     assert reason == "cv2 is not installed; install it: pip install 'onelayer[peers]'"
 
 
+_REPORTS = """
+import torch
+from onelayer.bench.peers import albumentationsx
+from onelayer.bench.workloads import Work
+albumentationsx._make(Work(8, "bilinear"), torch.uint8, 1)
+from albumentations.core.analytics.settings import settings
+print(settings.telemetry_enabled)
+"""
+
+
 def test_albumentationsx_reports_nothing_over_the_network() -> None:
     work, images = CASES["evaluation"]
     if (reason := BY_NAME["albumentationsx"].why_not(work, images[0])) is not None:
         pytest.skip(reason)
-    BY_NAME["albumentationsx"].prepare(work, images, Resources())
-    from albumentations.core.analytics.settings import settings
-
-    assert not settings.telemetry_enabled
+    # A process in which nothing has imported it before, and where no variable forbids it.
+    environment = {name: value for name, value in os.environ.items() if "ALBUMENTATIONS" not in name}
+    ran = subprocess.run([sys.executable, "-c", _REPORTS], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False"]
 
 
 def test_pillow_crops_before_the_resize_as_torchvision_after_it() -> None:

@@ -79,6 +79,12 @@ def compare_stages(cases: int, largest: int) -> int:
     return compared
 
 
+def computed(layer: Any, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The result of the layer itself, also of an image that it would leave to OpenCV."""
+    result: NDArray[np.uint8] = layer.of_layer(image)
+    return result[:, :, 0] if result.shape[2] == 1 else result
+
+
 def compare_layers(cases: int, largest: int, per_layer: int) -> int:
     generator = np.random.default_rng(6)
     compared = 0
@@ -93,11 +99,16 @@ def compare_layers(cases: int, largest: int, per_layer: int) -> int:
                 image = np.resize(image, (2 * size[0], 3 * size[1], image.shape[2]))
             elif generator.integers(4) == 0:
                 image = np.resize(image, (2 * size[0], 2 * size[1], image.shape[2]))
-            expected, result = function(image), layer(image)
+            expected = function(image)
+            assert np.array_equal(layer(image), expected)
+            compared += 1
+            if layer.of_layer(image) is None:
+                # A mean by fractions.
+                continue
+            result = computed(layer, image)
             assert result.shape == expected.shape
             assert result.dtype == np.uint8
             assert np.array_equal(result, expected), (image.shape, size, flag)
-            compared += 1
     return compared
 
 
@@ -133,9 +144,20 @@ def test_kernels_take_what_opencv_takes() -> None:
         wide[:1],
         wide[:, :1],
     ):
-        assert np.array_equal(layer(image), function(np.ascontiguousarray(image)))
-    assert layer(wide).flags.c_contiguous
-    assert layer(wide[..., :1]).shape == (21, 33)
+        assert np.array_equal(computed(layer, image), function(np.ascontiguousarray(image)))
+    assert computed(layer, wide).flags.c_contiguous
+    assert computed(layer, wide[..., :1]).shape == (21, 33)
+
+
+def test_small_images_and_halves_are_left_to_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is done with them before the layer has begun."""
+    layer = onelayer.compile(functools.partial(cv2.resize, dsize=(300, 200)))
+    monkeypatch.setattr(type(layer), "of_layer", None)
+    for size in ((400, 600), (300, 400)):
+        image = np.random.default_rng(12).integers(0, 256, (*size, 3), np.uint8)
+        assert np.array_equal(layer(image), cv2.resize(image, (300, 200)))
+    with pytest.raises(TypeError, match="not callable"):
+        layer(np.zeros((401, 600, 3), np.uint8))
 
 
 def test_blobs_are_opencvs() -> None:
@@ -163,7 +185,7 @@ def test_what_is_not_known_is_left_to_opencv() -> None:
     for function in functions:
         assert np.array_equal(onelayer.compile(function)(image), function(image))
         with pytest.raises(OnelayerError):
-            onelayer.compile(function, fullgraph=True)(image)
+            onelayer.compile(function, fullgraph=True).of_layer(image)
     linear = functools.partial(cv2.resize, dsize=(20, 31))
     floats = image.astype(np.float32)
     assert np.array_equal(onelayer.compile(linear)(floats), linear(floats))
@@ -205,7 +227,7 @@ def test_blocks_of_two_channels_are_rounded_to_even() -> None:
     for channels, middle in ((1, 1), (2, 0), (3, 1), (4, 1)):
         each = np.repeat(image, channels, axis=2)
         function = functools.partial(cv2.resize, dsize=(4, 3))
-        result = onelayer.compile(function, fullgraph=True)(each)
+        result = computed(onelayer.compile(function, fullgraph=True), each)
         assert np.array_equal(result, function(each))
         assert (result == middle).all()
         stages, _ = resized(ImageSpec((channels, 6, 8), "uint8", "numpy"), (3, 4), Flag.LINEAR)

@@ -59,8 +59,8 @@ class ArrayPipeline:
         self._make_layer: MakeLayer | None = make_layer
         self._layers: dict[int, Any] = {}
 
-    def of_layer(self, image: Any) -> Any:
-        """Compute the result of an image; None where only the original can.
+    def layer_for(self, image: Any) -> Any:
+        """Return the layer for an image; None where only the original can compute it.
 
         Raises:
             OnelayerError: For what cannot be compiled, if the pipeline was compiled with ``fullgraph``.
@@ -70,7 +70,15 @@ class ArrayPipeline:
         channels = image.shape[2]
         if channels not in self._layers:
             self._layers[channels] = self._new_layer(channels)
-        if (layer := self._layers[channels]) is None:
+        return self._layers[channels]
+
+    def of_layer(self, image: Any) -> Any:
+        """Compute the result of an image; None where only the original can.
+
+        Raises:
+            OnelayerError: As in :meth:`layer_for`.
+        """
+        if (layer := self.layer_for(image)) is None:
             return None
         try:
             result = layer(image)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onelayer.algebra import Lookup, Separable
 from onelayer.frontends.array_pipelines import ArrayPipeline, refuse_arrays, shown
@@ -17,6 +18,9 @@ from onelayer.frontends.front_end import FRONT_ENDS, MakeLayer
 from onelayer.frontends.opencv import Flag, Resize, ResizeBy, refuse_unknown_area
 from onelayer.frontends.placement import Size
 from onelayer.image_spec import ImageSpec, RoundingMode
+
+SMALL, SMALL_RESULT = 1 << 17, 1 << 14
+"""Pixels of an image, and of a result, below which OpenCV is done before the layer has begun."""
 
 
 def _function(name: str) -> Any:
@@ -74,19 +78,30 @@ class Resizes:
 
     def compile(self, pipeline: Any, make_layer: MakeLayer) -> Any:
         """Make a function of an array."""
-        return CompiledFunction(pipeline, self, make_layer)
+        return CompiledResize(pipeline, self, make_layer)
 
 
-class CompiledFunction(ArrayPipeline):
-    """A function of an array, of which arrays of bytes go through a layer."""
+class CompiledResize(ArrayPipeline):
+    """A resize of arrays, of which those of bytes go through a layer where it is quicker."""
 
     def __call__(self, image: Any, *args: Any, **keywords: Any) -> Any:
         """Compute the result, as the original does."""
-        result = None if args or keywords else self.of_layer(image)
+        is_left = args or keywords or self.layer_for(image) is None or self._is_quick(image)
+        result = None if is_left else self.of_layer(image)
         # OpenCV drops the axis of a single channel.
         if result is None or result.ndim != 3:
             return self.original(image, *args, **keywords) if result is None else result
         return result[:, :, 0] if result.shape[2] == 1 else result
+
+    def _is_quick(self, image: NDArray[np.uint8]) -> bool:
+        """Whether OpenCV is quicker: at small images, at those whose sides are halved, and at nearest samples."""
+        keywords = self.original.keywords
+        size = _size_of(keywords["dsize"])
+        assert size is not None, "there is a layer for fixed sizes only"
+        height, width = image.shape[:2]
+        is_small = height * width < SMALL or size[0] * size[1] < SMALL_RESULT
+        is_nearest = keywords.get("interpolation", Flag.LINEAR) in (Flag.NEAREST, Flag.NEAREST_EXACT)
+        return is_small or is_nearest or (height, width) == (2 * size[0], 2 * size[1])
 
 
 class _Blob:
