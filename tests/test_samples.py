@@ -70,6 +70,17 @@ PIPELINES: dict[str, Any] = {
     "plain": v2.Compose([v2.PILToTensor(), v2.ToPureTensor(), v2.Resize(9), v2.Grayscale()]),
     "lambda": v2.Compose([v2.Resize(9), v2.Lambda(lambda each: each), v2.CenterCrop(5)]),
     "types": v2.Compose([v2.Resize(9), v2.ToDtype({tv_tensors.Image: torch.float32, "others": None})]),
+    "random": v2.Compose(
+        [
+            v2.RandomZoomOut(p=0.9),
+            v2.RandomResizedCrop(12),
+            v2.RandomHorizontalFlip(),
+            v2.ToImage(),
+            v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
+            v2.ToPureTensor(),
+        ]
+    ),
+    "plain before masks": v2.Compose([v2.ToPureTensor(), v2.Resize(9)]),
     "v1": v1.Compose([v1.Resize(20), v1.CenterCrop(16), v1.ToTensor()]),
     "functions": v2.Compose([v2.Resize(20), v2.functional.horizontal_flip]),
     "crops": v2.Compose([v2.ToImage(), v2.FiveCrop(9)]),
@@ -121,9 +132,35 @@ def test_images_with_labels_are_compiled() -> None:
         layer = onelayer.compile(PIPELINES[name], fullgraph=True)
         for inputs in ((PICTURE, 3), ({"image": IMAGE, "label": LABEL},), ([TENSOR, "name"],)):
             assert_same(outcome(layer, inputs), outcome(PIPELINES[name], inputs), name)
-    for inputs, problem in (((IMAGE, MASK), "other parts that transforms may change"), ((IMAGE, IMAGE), "several")):
+    for inputs, problem in (((IMAGE, VIDEO), "other parts that transforms may change"), ((IMAGE, IMAGE), "several")):
         with pytest.raises(OnelayerError, match=problem):
             layer(*inputs)
+
+
+def test_the_image_of_a_sample_with_boxes_goes_through_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Boxes and masks go through the original's kernels, with the same numbers, and it never sees the image."""
+    seen: list[Any] = []
+    original = v2.Resize.transform
+
+    def looks(self: Any, part: Any, params: Any) -> Any:
+        seen.append(part)
+        return original(self, part, params)
+
+    boxes = tv_tensors.BoundingBoxes([[1, 2, 9, 8]], format="XYXY", canvas_size=(40, 50))
+    mask = tv_tensors.Mask(torch.zeros(40, 50, dtype=torch.uint8))
+    image = tv_tensors.Image(torch.randint(0, 256, (3, 40, 50), dtype=torch.uint8))
+    transform = v2.Compose([v2.RandomCrop(30), v2.Resize((9, 11)), v2.RandomHorizontalFlip()])
+    layer = onelayer.compile(transform)
+    label = torch.arange(3)
+    for sample in ({"image": image, "boxes": boxes, "mask": mask, "label": label}, (image, {"boxes": boxes}, label)):
+        assert_same(outcome(layer, (sample,)), outcome(transform, (sample,)), "sample")
+    layer(image, boxes)
+    monkeypatch.setattr(v2.Resize, "transform", looks)
+    layer(image, boxes, mask)
+    assert [type(part) for part in seen] == [tv_tensors.BoundingBoxes, tv_tensors.Mask]
+    # What the original refuses, it refuses.
+    smaller = tv_tensors.Mask(torch.zeros(4, 5, dtype=torch.uint8))
+    assert_same(outcome(layer, (image, smaller)), outcome(transform, (image, smaller)), "another size")
 
 
 def test_a_layer_that_was_saved_takes_labels_too(tmp_path: Any) -> None:

@@ -37,7 +37,7 @@ from onelayer.memory_limits import BoundedCache
 from onelayer.plans import PLAN_BYTES, PLANS, DrawingPipeline, Plan, new_plan
 from onelayer.programs import Source, Transforms
 from onelayer.random_state import unchanged_random_state
-from onelayer.samples import CONTAINERS, lone_image, no_lone_image
+from onelayer.samples import CONTAINERS, image_and_others, lone_image, no_lone_image, takes_samples
 
 _Pipeline = AnySizePipeline | CopyPipeline | OriginalPipeline | DrawingPipeline | PiecewisePipeline
 """Pipelines for images of every size."""
@@ -95,6 +95,7 @@ class OneLayer(nn.Module):
         self._any_size: dict[Any, _Pipeline | None] = {}
         self._piecewise: PiecewisePipeline | None = None
         self._elsewhere: dict[Any, bool] = {}
+        self._needs_image = False
 
     @property
     def transforms(self) -> Transforms:
@@ -176,12 +177,41 @@ class OneLayer(nn.Module):
             return self._of_lone_image(inputs)
         if number_of_modes() and torch.get_default_device().type != "cpu":
             return self.in_pieces().as_they_are(inputs, None)
+        found = image_and_others(inputs if len(inputs) > 1 else inputs[0])
+        if found is not None and (made := self._of_image_and_others(*found, unpacks=len(inputs) > 1)) is not None:
+            return made
         try:
             return self.in_pieces().of_sample(inputs)
         except Exception as error:
             if is_list and all(map(is_image, inputs[0])):
                 error.add_note("A list of images is one sample here. layer.batch(images) computes each of them.")
             raise
+
+    def _of_image_and_others(
+        self, image: Any, others: Any, together: Callable[[Any, Any], Any], *, unpacks: bool
+    ) -> Any:
+        """Compute an image, and have the original do what it does with the rest; None if it has to do both.
+
+        Both draw the same numbers, because these depend on sizes alone.
+        """
+        transforms = transforms_of(self.transform)
+        is_known = all(takes_samples(each) for each in transforms)
+        # Plain tensors are images where there is no other.
+        if self._needs_image or not is_known or any(isinstance(each, v2.ToPureTensor) for each in transforms[:-1]):
+            return None
+        pipeline = self._of_any_size(image)
+        if not isinstance(pipeline, AnySizePipeline | CopyPipeline | DrawingPipeline):
+            return None
+        state = torch.default_generator.get_state()
+        if (result := pipeline(image, None)) is None:
+            return None
+        torch.default_generator.set_state(state)
+        try:
+            return together(result, self.transform(*others) if unpacks else self.transform(others))
+        except Exception:  # noqa: BLE001 - the original says what is wrong, if it is not only that the image is missing
+            torch.default_generator.set_state(state)
+            self._needs_image = True
+            return None
 
     def _of_lone_image(self, inputs: tuple[Any, ...]) -> Any:
         found = lone_image(inputs if len(inputs) > 1 else inputs[0])
@@ -368,7 +398,7 @@ class OneLayer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans hold functions, which cannot be pickled, and are made anew.
-        made = ("_plans", "_pil_results", "_any_size", "_piecewise", "_elsewhere", "_default_dtype")
+        made = ("_plans", "_pil_results", "_any_size", "_piecewise", "_elsewhere", "_needs_image", "_default_dtype")
         return {name: value for name, value in self.__dict__.items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

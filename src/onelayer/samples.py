@@ -15,6 +15,7 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torchvision import tv_tensors
 from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import get_size
 
 from onelayer.errors import OnelayerError
 
@@ -23,6 +24,11 @@ CONTAINERS = (list, tuple, dict, deque)
 
 _UNCHANGED = (type(None), bool, int, float, complex, str, bytes)
 """Types that no transform of torchvision changes, but for a ``Lambda``."""
+
+_MOVING = tuple(
+    getattr(tv_tensors, name) for name in ("BoundingBoxes", "Mask", "KeyPoints") if hasattr(tv_tensors, name)
+)
+"""Types of what moves with an image: older versions of torchvision have no key points."""
 
 
 def takes_samples(transform: Any) -> bool:
@@ -51,6 +57,41 @@ def lone_image(sample: Any) -> tuple[Any, Callable[[Any], Any]] | None:
         return tree_unflatten([*leaves[:place], image, *leaves[place + 1 :]], tree)
 
     return leaves[place], with_image
+
+
+def image_and_others(sample: Any) -> tuple[Any, Any, Callable[[Any, Any], Any]] | None:
+    """Take the image out of a sample with boxes, masks and the like, which move as it does.
+
+    Args:
+        sample: A container.
+
+    Returns:
+        The image; the sample without it and without plain tensors, which stay as they are; and a function that takes
+        what became of both, and puts them together. None for samples of other kinds: with several images, without boxes
+        or masks, with parts of other sizes, which transforms refuse.
+    """
+    leaves, tree = tree_flatten(sample)
+    images = [at for at, leaf in enumerate(leaves) if isinstance(leaf, tv_tensors.Image | PIL.Image.Image)]
+    tensors = [at for at, leaf in enumerate(leaves) if type(leaf) is torch.Tensor]
+    moving = [leaf for leaf in leaves if isinstance(leaf, _MOVING)]
+    # A tensor before the image would be the one that changes as soon as the image is a plain tensor, too.
+    if len(images) != 1 or not moving or (tensors and tensors[0] < images[0]):
+        return None
+    place = images[0]
+    known = (type(leaf) is torch.Tensor or isinstance(leaf, (*_MOVING, *_UNCHANGED)) for leaf in leaves)
+    if sum(known) != len(leaves) - 1 or {tuple(get_size(leaf)) for leaf in (leaves[place], *moving)} != {
+        tuple(get_size(leaves[place]))
+    }:
+        return None
+    taken = {place, *tensors}
+
+    def together(image: Any, others: Any) -> Any:
+        made, made_tree = tree_flatten(others)
+        kept = (leaves[at] if at in taken else each for at, each in enumerate(made))
+        return tree_unflatten([image if at == place else each for at, each in enumerate(kept)], made_tree)
+
+    others = tree_unflatten([None if at in taken else leaf for at, leaf in enumerate(leaves)], tree)
+    return leaves[place], others, together
 
 
 def no_lone_image(hint: str) -> OnelayerError:

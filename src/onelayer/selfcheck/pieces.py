@@ -56,7 +56,18 @@ def in_pieces(rng: Generator) -> Case:
     for _ in range(int(rng.integers(0, 3))):
         steps.insert(int(rng.integers(len(steps) + 1)), _step_of_its_own(rng))
     image = _of_any_type(rng, case.image)
-    others = [(), (3,), ({"label": torch.arange(2)},), (tv_tensors.Mask(torch.zeros(1, 5, 4)),), (image,)]
+    height, width = v2.functional.get_size(image)
+    mask = tv_tensors.Mask(torch.arange(height * width).reshape(height, width) % 7)
+    boxes = tv_tensors.BoundingBoxes([[0, 1, 2, 3]], format="XYXY", canvas_size=(height, width))
+    others = [
+        (),
+        (3,),
+        ({"label": torch.arange(2)},),
+        (tv_tensors.Mask(torch.zeros(1, 5, 4)),),
+        (image,),
+        (mask,),
+        ({"boxes": boxes, "label": torch.arange(2)}, mask),
+    ]
     drawn = others[int(rng.integers(len(others)))] if rng.random() < 0.5 else ()
     return Case(v2.Compose(steps), image, others=drawn, state=str(rng.choice(list(STATES))), is_whole=False)
 
