@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 import types
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 import onelayer
 from onelayer.any_size import AnySizePipeline
+from onelayer.bench.timing import medians_in_turn
 from onelayer.console import progress, results
 from onelayer.data.photographs import bundled
 from onelayer.environment import current_environment
@@ -53,8 +53,8 @@ class Case:
         make: Makes the pipeline.
         names: Number of names in the library's registry that have this pipeline.
         modes: Modes of the PIL images that it takes.
-        of_tensors: Whether it takes tensors of bytes, as only those do that do not normalize.
-        is_timed: Whether it is timed.
+        of_tensors: Whether tensors of bytes are compared too, which only pipelines without Normalize take.
+        is_timed: Whether the pipeline is timed, too.
     """
 
     library: str
@@ -220,15 +220,8 @@ def measure(case: Case, count: int, seconds: float) -> dict[str, Any]:
     ]
     original = case.make()
     functions = {"original": original, "onelayer": onelayer.compile(original)}
-    times: dict[str, list[float]] = {who: [] for who in functions}
-    end, turn = time.perf_counter() + seconds, 0
-    while time.perf_counter() < end or turn < count:
-        for who, function in functions.items():
-            start = time.perf_counter()
-            function(images[turn % count])
-            times[who].append(1000 * (time.perf_counter() - start))
-        turn += 1
-    medians = {who: float(np.median(each[len(each) // 4 :])) for who, each in times.items()}
+    in_turn = medians_in_turn(functions, images, seconds=seconds, turns=count)
+    medians = {who: 1000 * median for who, median in in_turn.items()}
     return {
         "library": case.library,
         "pipeline": case.group,

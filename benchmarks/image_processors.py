@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ from rich.table import Table
 from torchvision.transforms.functional import to_pil_image
 
 import onelayer
+from onelayer.bench.timing import medians_in_turn
 from onelayer.console import progress, results
 from onelayer.data.photographs import bundled
 from onelayer.environment import current_environment
@@ -97,16 +99,9 @@ def measure(case: Case, seconds: float) -> dict[str, Any]:
     images = photographs(case, 16 if case.largest[0] > 1000 else 48)
     processors = pair(case.processor)
     check(processors, images[:8])
-    times: dict[str, list[float]] = {who: [] for who in processors}
-    end = time.perf_counter() + seconds
-    turn = 0
-    while time.perf_counter() < end or turn < 12:
-        for who, processor in processors.items():
-            start = time.perf_counter()
-            processor(images[turn % len(images)], return_tensors="pt")
-            times[who].append(1000 * (time.perf_counter() - start))
-        turn += 1
-    medians = {who: float(np.median(each[len(each) // 4 :])) for who, each in times.items()}
+    functions = {who: partial(processor, return_tensors="pt") for who, processor in processors.items()}
+    in_turn = medians_in_turn(functions, images, seconds=seconds, turns=12)
+    medians = {who: 1000 * median for who, median in in_turn.items()}
     ratio = medians["original"] / medians["onelayer"]
     return {"processor": case.processor, "size": case.size, "milliseconds": medians, "ratio": ratio}
 

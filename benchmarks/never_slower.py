@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
 
 import onelayer
+from onelayer.bench.timing import medians_in_turn
 from onelayer.console import progress, results
 from onelayer.data.photographs import bundled
 from onelayer.environment import current_environment
@@ -127,16 +127,8 @@ def measure(case: Case, seconds: float, with_peers: bool) -> dict[str, Any]:
             raise SystemExit(f"{case.name} of {case.container} {case.size}: the pixels differ")
     if with_peers:
         functions |= peers_of(case)
-    times: dict[str, list[float]] = {who: [] for who in functions}
-    end = time.perf_counter() + seconds
-    turn = 0
-    while time.perf_counter() < end or turn < 12:
-        for who, function in functions.items():
-            start = time.perf_counter()
-            function(images[turn % len(images)])
-            times[who].append(1000 * (time.perf_counter() - start))
-        turn += 1
-    medians = {who: float(np.median(each[len(each) // 4 :])) for who, each in times.items()}
+    in_turn = medians_in_turn(functions, images, seconds=seconds, turns=12)
+    medians = {who: 1000 * median for who, median in in_turn.items()}
     return {
         "case": case.name,
         "images": case.container,

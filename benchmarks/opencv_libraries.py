@@ -14,7 +14,6 @@ import itertools
 import json
 import os
 import random
-import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 import onelayer
+from onelayer.bench.timing import medians_in_turn
 from onelayer.console import progress, results
 from onelayer.data.photographs import bundled
 from onelayer.environment import current_environment
@@ -108,15 +108,9 @@ def measure(original: Call, layer: Call, images: list[NDArray[np.uint8]]) -> tup
     """Return the medians of the milliseconds of an image, of the original and of the layer."""
     for image in images[:4]:
         assert np.array_equal(np.asarray(original(image)), np.asarray(layer(image))), "another result"
-    taken: tuple[list[float], list[float]] = ([], [])
-    for image in images:
-        for each, times in zip((original, layer), taken, strict=True):
-            start = time.perf_counter()
-            each(image)
-            times.append(time.perf_counter() - start)
-    skipped = len(images) // 4
-    medians = [1e3 * float(np.median(times[skipped:])) for times in taken]
-    return medians[0], medians[1]
+    functions = {"original": original, "layer": layer}
+    medians = medians_in_turn(functions, images, seconds=0, turns=len(images))
+    return 1e3 * medians["original"], 1e3 * medians["layer"]
 
 
 def main(

@@ -9,7 +9,6 @@ the layer in turn; the first quarter does not count. Results are compared first,
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
 
 import onelayer
+from onelayer.bench.timing import medians_in_turn
 from onelayer.console import progress, results
 from onelayer.data.photographs import bundled
 from onelayer.environment import current_environment
@@ -93,15 +93,8 @@ def measure(recipe: Recipe, seconds: float) -> dict[str, Any]:
             made.append(functions[who](image))
         if not torch.equal(*made):
             raise SystemExit(f"{recipe.name} of {recipe.container}: the pixels differ")
-    times: dict[str, list[float]] = {who: [] for who in functions}
-    end, turn = time.perf_counter() + seconds, 0
-    while time.perf_counter() < end or turn < len(images):
-        for who, function in functions.items():
-            start = time.perf_counter()
-            function(images[turn % len(images)])
-            times[who].append(1e6 * (time.perf_counter() - start))
-        turn += 1
-    medians = {who: float(np.median(each[len(each) // 4 :])) for who, each in times.items()}
+    in_turn = medians_in_turn(functions, images, seconds=seconds, turns=len(images))
+    medians = {who: 1e6 * median for who, median in in_turn.items()}
     return {
         "recipe": recipe.name,
         "images": recipe.container,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +20,23 @@ _PAGE = mmap.PAGESIZE
 _NOTHING = 0
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+def run_guarded(script: Path, folder: Path, *arguments: object) -> tuple[int, str, str]:
+    """Run cases in a process of their own, which a read outside ends.
+
+    Args:
+        script: Script that takes a file, in which it names the case at hand, and arguments.
+        folder: Folder for that file.
+        arguments: The arguments.
+
+    Returns:
+        The exit status, what was printed, and the last case with what went to standard error.
+    """
+    report = folder / "case.txt"
+    command = [sys.executable, str(script), str(report), *map(str, arguments)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    return ran.returncode, ran.stdout, f"{report.read_text() if report.exists() else ''}\n{ran.stderr}"
 
 
 class GuardedMemory:

@@ -187,7 +187,7 @@ class OriginalPipeline:
 
     def __call__(self, image: Any, out: torch.Tensor | None) -> Any:
         """Compute the result of an image, or of a batch; None where a program for its size does."""
-        height, width = image.shape[-2:] if isinstance(image, torch.Tensor) else (image.height, image.width)
+        height, width = size_of(image)
         return None if out is not None or not height * width >= self._smallest else self._original(image)
 
 
@@ -199,6 +199,15 @@ def size_of(image: Any) -> tuple[int, int]:
         return image.height, image.width
     height, width = image.shape if image.ndim == 2 else image.shape[-3:-1]
     return height, width
+
+
+def _or_put_back(compute: Callable[[], Any]) -> Any:
+    """Compute a result; without one, put the generator back: whoever computes it draws the same numbers once more."""
+    state = torch.default_generator.get_state()
+    result = compute()
+    if result is None:
+        torch.default_generator.set_state(state)
+    return result
 
 
 def _refuse_impossible(placed: Placed, spec: ImageSpec) -> None:
@@ -281,13 +290,12 @@ class AnySizePipeline:
             return compute(image, out, threads, None)
         if moves is not None:
             return compute(image, out, threads, moves)
-        state = torch.default_generator.get_state() if self.draws else None
-        moves = self.moves_for(image)
-        result = None if moves is None else compute(image, out, threads, moves)
-        if result is None and state is not None:
-            # Whoever computes it draws the same numbers once more.
-            torch.default_generator.set_state(state)
-        return result
+
+        def drawn() -> Any:
+            moves = self.moves_for(image)
+            return None if moves is None else compute(image, out, threads, moves)
+
+        return _or_put_back(drawn) if self.draws else drawn()
 
     def _reader_of(self, image: Any) -> Callable[..., Any]:
         """Return the method that reads an image."""
@@ -432,7 +440,6 @@ class CopyPipeline:
         self._container, self._output = structure.input_spec.container, structure.output_spec
         self._structure = structure
         self._by_rule, self.draws = structure.by_rule, structure.draws
-        self._moves = Moves(structure.moves, (0, 0))
         self._last: tuple[int, int, tuple[int, ...], Placed | None] = (0, 0, (), None)
         # Flips alone are the same for all sizes.
         self._flips: list[int] | None = None
@@ -444,12 +451,14 @@ class CopyPipeline:
         if self._flips and self._container == "tensor" and out is None:
             refuse_missing_storage(image, "the image")
             return image.flip(self._flips)
-        state = torch.default_generator.get_state() if self.draws else None
-        moves = self._structure.moves_for(*size_of(image)) if self._by_rule else self._moves
-        result = None if moves is None else self._moved(image, out, moves.numbers)
-        if result is None and state is not None:
-            torch.default_generator.set_state(state)
-        return result
+        if not self._by_rule:
+            return self._moved(image, out, self._structure.moves)
+
+        def drawn() -> Any:
+            moves = self._structure.moves_for(*size_of(image))
+            return None if moves is None else self._moved(image, out, moves.numbers)
+
+        return _or_put_back(drawn) if self.draws else drawn()
 
     def _moved(self, image: Any, out: torch.Tensor | None, moves: tuple[int, ...]) -> Any:
         if self._container == "pil":

@@ -71,11 +71,12 @@ def image_and_others(sample: Any) -> tuple[Any, Any, Callable[[Any, Any], Any]] 
         or masks, with parts of other sizes, which transforms refuse.
     """
     leaves, tree = tree_flatten(sample)
+    if not (moving := [leaf for leaf in leaves if isinstance(leaf, _MOVING)]):
+        return None
     images = [at for at, leaf in enumerate(leaves) if isinstance(leaf, tv_tensors.Image | PIL.Image.Image)]
     tensors = [at for at, leaf in enumerate(leaves) if type(leaf) is torch.Tensor]
-    moving = [leaf for leaf in leaves if isinstance(leaf, _MOVING)]
     # A tensor before the image would be the one that changes as soon as the image is a plain tensor, too.
-    if len(images) != 1 or not moving or (tensors and tensors[0] < images[0]):
+    if len(images) != 1 or (tensors and tensors[0] < images[0]):
         return None
     place = images[0]
     known = (type(leaf) is torch.Tensor or isinstance(leaf, (*_MOVING, *_UNCHANGED)) for leaf in leaves)

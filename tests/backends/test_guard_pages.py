@@ -8,29 +8,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from guarded_memory import GuardedMemory
+from guarded_memory import GuardedMemory, run_guarded
 
 # Around the sizes of registers, and of the blocks of outputs.
 WIDTHS = 1, 9, 15, 17, 33
-
-
-def run(folder: Path, *arguments: object) -> tuple[int, str, str]:
-    """Run the cases in a process of its own, which a read outside ends."""
-    report = folder / "case.txt"
-    command = [sys.executable, str(Path(__file__).with_name("guard_pages.py")), str(report), *map(str, arguments)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    return ran.returncode, ran.stdout, f"{report.read_text()}\n{ran.stderr}"
+CASES = Path(__file__).with_name("guard_pages.py")
 
 
 def test_kernels_stay_inside(tmp_path: Path) -> None:
-    status, calls, problem = run(tmp_path, *WIDTHS)
+    status, calls, problem = run_guarded(CASES, tmp_path, *WIDTHS)
     assert status == 0, problem
     assert int(calls) > 6000
 
 
 @pytest.mark.exhaustive
 def test_kernels_stay_inside_at_every_width(tmp_path: Path) -> None:
-    status, calls, problem = run(tmp_path)
+    status, calls, problem = run_guarded(CASES, tmp_path)
     assert status == 0, problem
     assert int(calls) > 90_000
 
@@ -39,7 +32,7 @@ def test_pages_are_guarded() -> None:
     """A process that touches one ends."""
     code = """
 import ctypes, torch
-from guarded_memory import GuardedMemory
+from guarded_memory import GuardedMemory, run_guarded
 memory = GuardedMemory(5000)
 assert memory.flat(70, torch.float32, "begin").add_(1).sum() == 70
 end = memory.flat(70, torch.float32, "end").add_(1)

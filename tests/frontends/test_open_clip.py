@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from original_results import assert_equal
 from torchvision import transforms as v1
 from torchvision.transforms import functional as f1
 
@@ -64,24 +65,6 @@ def picture(height: int, width: int, mode: str) -> PIL.Image.Image:
     image = PIL.Image.fromarray(levels)
     image.info = {"from": "a camera"}
     return image if mode == "RGBA" else image.convert("RGB").convert(mode)
-
-
-def outcome(function: Callable[[Any], Any], image: Any) -> Any:
-    try:
-        return function(image)
-    except Exception as error:  # noqa: BLE001 - that of the original is what is expected
-        return type(error)
-
-
-def assert_equal(layer: Any, original: Any, image: Any) -> None:
-    theirs, ours = outcome(original, image), outcome(layer, image)
-    if isinstance(theirs, PIL.Image.Image):
-        assert (ours.mode, ours.info, ours.tobytes()) == (theirs.mode, theirs.info, theirs.tobytes())
-    elif isinstance(theirs, type):
-        assert ours is theirs, (original, image)
-    else:
-        assert type(ours) is type(theirs), (original, image)
-        assert torch.equal(ours, theirs), (original, image)
 
 
 @pytest.mark.parametrize("name", PIPELINES)

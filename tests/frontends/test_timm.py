@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from original_results import assert_equal, outcome, same
 from torchvision import tv_tensors
 from torchvision.transforms import functional as f1
 
@@ -54,25 +54,6 @@ def picture(height: int, width: int, mode: str = "RGB") -> PIL.Image.Image:
     levels = np.random.default_rng(height * width).integers(0, 256, shape, dtype=np.uint8)
     levels[: height // 2] = np.where(levels[: height // 2] < 128, 0, 255)
     return PIL.Image.fromarray(levels)
-
-
-def same(ours: Any, theirs: Any) -> bool:
-    if isinstance(theirs, PIL.Image.Image):
-        return isinstance(ours, PIL.Image.Image) and ours.info == theirs.info and ours.tobytes() == theirs.tobytes()
-    return type(ours) is type(theirs) and ours.dtype is theirs.dtype and torch.equal(ours, theirs)
-
-
-def outcome(function: Callable[[Any], Any], image: Any) -> Any:
-    try:
-        return function(image)
-    except Exception as error:  # noqa: BLE001 - that of the original is what is expected
-        return type(error)
-
-
-def assert_equal(layer: Any, original: Any, image: Any) -> None:
-    theirs = outcome(original, image)
-    ours = outcome(layer, image)
-    assert ours is theirs if isinstance(theirs, type) else same(ours, theirs), (original, image)
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,6 +102,31 @@ def time_interleaved(
     for play in [burn] * burn_in + [count] * repeats:
         play_round(play)
     return {key: _timing(times) for key, times in seconds.items()}
+
+
+def medians_in_turn(
+    functions: Mapping[Key, Callable[[Any], object]], images: Sequence[Any], *, seconds: float, turns: int
+) -> dict[Key, float]:
+    """Time functions on one image after the other, each image through all of them in turn.
+
+    Args:
+        functions: Functions of an image, by key; their results are thrown away.
+        images: The images, taken round and round.
+        seconds: Time after which no further turn begins.
+        turns: Minimum number of turns.
+
+    Returns:
+        For each key the median of the seconds for an image, without the first quarter of the turns.
+    """
+    times: dict[Key, list[float]] = {key: [] for key in functions}
+    end, turn = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end or turn < turns:
+        for key, function in functions.items():
+            start = time.perf_counter()
+            function(images[turn % len(images)])
+            times[key].append(time.perf_counter() - start)
+        turn += 1
+    return {key: float(np.median(each[len(each) // 4 :])) for key, each in times.items()}
 
 
 def _timing(seconds: list[float]) -> Timing:

@@ -352,7 +352,7 @@ class Step(ABC):
         """Whether PIL images that it makes know nothing of the old one.
 
         Args:
-            is_framed: Whether it made the frame that lies around the image.
+            is_framed: Whether the frame around the image is of this step.
         """
         return False
 

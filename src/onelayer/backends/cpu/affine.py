@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from onelayer.backends.cpu.simd import (
-    BYTE,
+    BYTES_8,
     FLOAT,
     FLOATS_8,
     constant,
@@ -38,6 +37,17 @@ _NEIGHBOURS = 4
 _f32 = np.float32
 
 
+def in_affine_form(builder, values, factors):
+    """Compute ``x · f₃ + x · f₄``, where ``x = v · f₀ + v · f₁ − f₂``, for eight bytes v and five vectors f."""
+
+    def product(x, high, low):
+        return instruction(builder, "llvm.fma.v8f32", FLOATS_8, x, high, builder.fmul(x, low))
+
+    high, low, less, second_high, second_low = factors
+    x = builder.fsub(product(builder.uitofp(values, FLOATS_8), high, low), less)
+    return product(x, second_high, second_low)
+
+
 @intrinsic
 def affine_values(_typing, values, at, factors, first, out, to):
     """Set ``out[to + i]`` to ``x · f₃ + x · f₄``, where ``x = v · f₀ + v · f₁ − f₂``, for eight bytes v from ``at`` on.
@@ -51,17 +61,11 @@ def affine_values(_typing, values, at, factors, first, out, to):
         _, at, _, first, _, to = arguments
         if out.type.pointee != FLOAT:
             return
-        high, low, less, second_high, second_low = (
+        each = [
             splat(builder, builder.load(builder.gep(factors, [builder.add(first, constant(i))])), LANES)
             for i in range(FACTORS)
-        )
-
-        def product(x, high, low):
-            return instruction(builder, "llvm.fma.v8f32", FLOATS_8, x, high, builder.fmul(x, low))
-
-        x = builder.uitofp(loaded(builder, values, at, ir.VectorType(BYTE, LANES)), FLOATS_8)
-        x = builder.fsub(product(x, high, low), less)
-        stored(builder, product(x, second_high, second_low), out, to)
+        ]
+        stored(builder, in_affine_form(builder, loaded(builder, values, at, BYTES_8), each), out, to)
 
     return signature, generate
 

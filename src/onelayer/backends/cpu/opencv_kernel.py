@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from onelayer.backends.cpu import byte_call as field
-from onelayer.backends.cpu.affine import FACTORS, affine_values
+from onelayer.backends.cpu.affine import FACTORS, affine_values, in_affine_form
 from onelayer.backends.cpu.byte_call import COMPLETE, COMPUTE, FILL, NO_ROOM, PLACE, UNPLACED
 from onelayer.backends.cpu.compilation import exact_inlined, exact_kernel, inlined_table, table_kernel
 from onelayer.backends.cpu.counters import DONE, TAKEN, add, take
@@ -32,7 +32,7 @@ from onelayer.backends.cpu.fill import (
 )
 from onelayer.backends.cpu.integer_sums import packed_shorts, products
 from onelayer.backends.cpu.simd import (
-    BYTE,
+    BYTES_8,
     BYTES_16,
     BYTES_32,
     FLOAT,
@@ -47,7 +47,6 @@ from onelayer.backends.cpu.simd import (
     copy_bytes,
     data_of,
     floats_at,
-    instruction,
     ints_at,
     loaded,
     longs_at,
@@ -355,16 +354,8 @@ def affine_lanes(_typing, values, at, factors, first, out, to):
         _, at, _, first, _, to = arguments
         if out.type.pointee != FLOAT:
             return
-        high, low, less, second_high, second_low = (
-            loaded(builder, factors, builder.add(first, constant(LANES * i)), FLOATS_8) for i in range(FACTORS)
-        )
-
-        def product(x, high, low):
-            return instruction(builder, "llvm.fma.v8f32", FLOATS_8, x, high, builder.fmul(x, low))
-
-        x = builder.uitofp(loaded(builder, values, at, ir.VectorType(BYTE, LANES)), FLOATS_8)
-        x = builder.fsub(product(x, high, low), less)
-        stored(builder, product(x, second_high, second_low), out, to)
+        each = [loaded(builder, factors, builder.add(first, constant(LANES * i)), FLOATS_8) for i in range(FACTORS)]
+        stored(builder, in_affine_form(builder, loaded(builder, values, at, BYTES_8), each), out, to)
 
     return signature, generate
 

@@ -23,7 +23,7 @@ ROW_OUTPUTS = 32
 
 BYTE, SHORT, INT, LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 HALF, FLOAT = ir.HalfType(), ir.FloatType()
-BYTES_16, BYTES_32 = ir.VectorType(BYTE, BYTES), ir.VectorType(BYTE, 2 * BYTES)
+BYTES_8, BYTES_16, BYTES_32 = (ir.VectorType(BYTE, count) for count in (LANES, BYTES, 2 * BYTES))
 SHORTS_16, INTS_8 = ir.VectorType(SHORT, BYTES), ir.VectorType(INT, LANES)
 HALVES_8, FLOATS_8 = ir.VectorType(HALF, LANES), ir.VectorType(FLOAT, LANES)
 

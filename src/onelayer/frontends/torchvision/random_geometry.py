@@ -334,24 +334,14 @@ def random_crop_v1(transform: Any, spec: ImageSpec) -> list[Any]:
     sides = _sides(transform, [] if transform.padding is None else transform.padding)
     if spec.container != "pil" and isinstance(transform.fill, tuple | list):
         raise OnelayerError("a v1 RandomCrop of tensors was given several fills", expected="one number")
-    rows, cols = transform.size
 
-    def draw(height: int, width: int) -> Box:
-        left, top, right, bottom = sides
-        height, width = height + top + bottom, width + left + right
-        above, before = 0, 0
-        if transform.pad_if_needed:
-            above, before = max(rows - height, 0), max(cols - width, 0)
-            height, width = height + 2 * above, width + 2 * before
-        if height < rows or width < cols:
-            raise ValueError(f"Required crop size {(rows, cols)} is larger than input image size {(height, width)}")
-        if (height, width) == (rows, cols):
-            i = j = 0
-        else:
-            i, j = _place_below(height - rows + 1), _place_below(width - cols + 1)
-        return i - top - above, j - left - before, rows, cols
+    def draw(height: int, width: int) -> tuple[int, int]:
+        draws = (height, width) != (1, 1)
+        return (_place_below(height), _place_below(width)) if draws else (0, 0)
 
-    return [RandomWindow(draw, transform.fill, transform.padding is not None, f1.crop)]
+    refused = "Required crop size {} is larger than input image size {}"
+    rule = partial(_padded_window, transform, sides, draw, refused)
+    return [RandomWindow(rule, transform.fill, transform.padding is not None, f1.crop)]
 
 
 @register_sequence(v2.RandomCrop)
@@ -359,25 +349,43 @@ def random_crop_v2(transform: Any, _: ImageSpec) -> list[Any]:
     """Take a padding and a crop to a window of fixed size as v2 does, which draws for axes that are longer."""
     left, right, top, bottom = transform.padding or (0, 0, 0, 0)
     sides = _sides(transform, [left, top, right, bottom])
+
+    def draw(height: int, width: int) -> tuple[int, int]:
+        return _place_below(height) if height > 1 else 0, _place_below(width) if width > 1 else 0
+
+    what = "input" if transform.padding is None else "padded input"
+    refused = f"Required crop size {{}} is larger than {what} image size {{}}."
+    rule = partial(_padded_window, transform, sides, draw, refused)
+    return [RandomWindow(rule, transform.fill, any(sides), f2.crop)]
+
+
+def _padded_window(
+    transform: Any, sides: Box, draw: Callable[[int, int], tuple[int, int]], refused: str, height: int, width: int
+) -> Box:
+    """Draw the window of a ``RandomCrop`` in an image, beyond which the padding lies.
+
+    Args:
+        transform: The transform.
+        sides: Its padding: left, top, right and bottom.
+        draw: Function that draws the first row and column, of as many as it is given.
+        refused: Text of the error for a window that does not fit, with places for its size and that of the image.
+        height: Rows of the image.
+        width: Columns of the image.
+
+    Raises:
+        ValueError: If the window does not fit.
+    """
+    left, top, right, bottom = sides
     rows, cols = transform.size
-
-    def draw(height: int, width: int) -> Box:
-        left, top, right, bottom = sides
-        height, width = height + top + bottom, width + left + right
-        above, before = 0, 0
-        if transform.pad_if_needed:
-            above, before = max(rows - height, 0), max(cols - width, 0)
-            height, width = height + 2 * above, width + 2 * before
-        if height < rows or width < cols:
-            raise ValueError(
-                f"Required crop size {(rows, cols)} is larger than "
-                f"{'padded ' if transform.padding is not None else ''}input image size {(height, width)}."
-            )
-        i = _place_below(height - rows + 1) if height > rows else 0
-        j = _place_below(width - cols + 1) if width > cols else 0
-        return i - top - above, j - left - before, rows, cols
-
-    return [RandomWindow(draw, transform.fill, any(sides), f2.crop)]
+    height, width = height + top + bottom, width + left + right
+    above, before = 0, 0
+    if transform.pad_if_needed:
+        above, before = max(rows - height, 0), max(cols - width, 0)
+        height, width = height + 2 * above, width + 2 * before
+    if height < rows or width < cols:
+        raise ValueError(refused.format((rows, cols), (height, width)))
+    i, j = draw(height - rows + 1, width - cols + 1)
+    return i - top - above, j - left - before, rows, cols
 
 
 @dataclass(frozen=True)
