@@ -254,7 +254,12 @@ def main(
         compared.add_row(library, group, *(f"{count:,}" for count in counts))
     results.print(compared)
     table = Table(
-        "library", "pipeline", "original / ms", "onelayer / ms", "ratio", title="PIL photographs, no size repeated"
+        "library",
+        "pipeline",
+        "original / ms",
+        "onelayer / ms",
+        "ratio",
+        title="PIL photographs, no size twice in a pass",
     )
     for each in times:
         medians = [f"{each['milliseconds'][who]:.2f}" for who in ("original", "onelayer")]

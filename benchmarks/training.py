@@ -28,7 +28,7 @@ from onelayer.console import progress, results
 from onelayer.data.photographs import bundled
 from onelayer.environment import current_environment
 
-TITLE = "Random transforms for training, one image at a time, one thread; no two photographs are of one size"
+TITLE = "Random transforms for training, one image at a time, one thread; no two photographs of a pass are of one size"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 IMAGES = 48
 
