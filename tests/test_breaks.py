@@ -17,6 +17,8 @@ from torchvision.transforms import v2
 
 import onelayer
 from onelayer import OnelayerError
+from onelayer.explanation import PiecewiseExplanation
+from onelayer.frontends import ImageSpec, base
 from onelayer.selfcheck.checking import difference_of
 
 IMAGE = torch.rand(3, 40, 31, generator=torch.Generator().manual_seed(0))
@@ -257,3 +259,48 @@ def test_layers_with_breaks_are_not_saved(tmp_path: Any) -> None:
     layer = onelayer.compile(OPAQUE["a lambda after ToTensor"])
     with pytest.raises(OnelayerError, match=r"with breaks cannot be saved.*in Lambda \(step 3\)"):
         onelayer.save(layer, tmp_path, images=[PICTURE])
+
+
+class Squared(torch.nn.Module):
+    """A transform that no layer is made of."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image.square()
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[ImageSpec]:
+    """Return a list of the specs that a quicker function for :class:`Squared` was called for."""
+    made: list[ImageSpec] = []
+
+    def quicker(_: Squared, spec: ImageSpec, __: Any) -> Any:
+        def function(image: torch.Tensor) -> torch.Tensor:
+            made.append(spec)
+            return image * image
+
+        return function if spec.shape[0] == 3 else None
+
+    monkeypatch.setattr(base, "FUNCTIONS", dict(base.FUNCTIONS))
+    base.register_function(Squared)(quicker)
+    return made
+
+
+def test_a_quicker_function_is_called_in_the_place_of_a_transform(calls: list[ImageSpec]) -> None:
+    transform = v2.Compose([v2.CenterCrop(12), Squared(), v2.Normalize([0.5], [0.25])])
+    layer = onelayer.compile(transform, fullgraph=True)
+    torch.testing.assert_close(layer(IMAGE), transform(IMAGE), rtol=0, atol=1e-6)
+    assert len(calls) == 1
+    explanation = onelayer.explain(layer, IMAGE)
+    assert isinstance(explanation, PiecewiseExplanation)
+    assert not explanation.breaks
+    assert "kernel" in str(explanation)
+
+
+def test_where_there_is_no_quicker_function_the_transform_is_called(calls: list[ImageSpec]) -> None:
+    transform = v2.Compose([v2.CenterCrop(12), Squared()])
+    gray = IMAGE[:1]
+    assert torch.equal(onelayer.compile(transform)(gray), transform(gray))
+    assert torch.equal(onelayer.compile(transform, backend="torch")(IMAGE), transform(IMAGE))
+    with pytest.raises(OnelayerError, match="Squared"):
+        onelayer.compile(transform, fullgraph=True)(gray)
+    assert not calls

@@ -14,9 +14,9 @@ from torchvision import tv_tensors
 from onelayer.any_size import kind_of_image
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, RoundingMode, Transform, UnsupportedTransformError, derive_outputs
-from onelayer.frontends.base import UNREADABLE
+from onelayer.frontends.base import UNREADABLE, Function
 from onelayer.frontends.structure import Structure, structure_of
-from onelayer.images.containers import NoImageError, spec_of
+from onelayer.images.containers import NoImageError, pixels_of, spec_of
 from onelayer.memory_limits import TooMuchMemoryError
 from onelayer.programs import Transforms
 from onelayer.random_state import unchanged_random_state
@@ -25,16 +25,20 @@ from onelayer.samples import CONTAINERS, lone_image, no_lone_image, takes_sample
 Compile = Callable[[Sequence[Transform], RoundingMode | None], Callable[[Any], Any]]
 """Makes a layer of transforms."""
 
+FindFunction = Callable[[Transform, ImageSpec, RoundingMode | None], Function | None]
+"""Finds a quicker function for a transform of which no layer can be made, and images of a spec."""
+
 
 @dataclass(frozen=True)
 class Piece:
-    """Transforms that run together: several that are compiled to a layer, or one that is called as it is.
+    """Transforms that run together: several that are compiled to a layer, or one that is called.
 
     Args:
         first: Index of the first transform.
         end: Index behind the last.
         layer: The compiled transforms; None for a transform that is called.
-        reason: Reason why the transform is not compiled; None for compiled ones.
+        function: Quicker function that is called in place of the transform; None for the transform as it is.
+        reason: Reason why the transform is called as it is; None for others.
         order: Dimensions of the original's result in the order in which they lie in memory, the outermost first; None
             for what is no tensor. What comes behind the piece may give other bits for another order: PyTorch has a
             convolution for each.
@@ -43,8 +47,9 @@ class Piece:
 
     first: int
     end: int
-    layer: Callable[[Any], Any] | None
-    reason: OnelayerError | None
+    layer: Callable[[Any], Any] | None = None
+    function: Function | None = None
+    reason: OnelayerError | None = None
     order: tuple[int, ...] | None = None
     returns_image: bool = False
 
@@ -119,15 +124,22 @@ class PiecewisePipeline:
         rounding: Rounding that was asked for. With None that of a piece follows from the image that entered the
             pipeline, not from the one that arrives at the piece: bytes are exact from end to end.
         make_layer: Function that compiles transforms.
+        find_function: Function that finds a quicker one for a transform of which no layer can be made.
         fullgraph: Whether to refuse what cannot be compiled.
     """
 
     def __init__(
-        self, transforms: Sequence[Transform], rounding: RoundingMode | None, make_layer: Compile, fullgraph: bool
+        self,
+        transforms: Sequence[Transform],
+        rounding: RoundingMode | None,
+        make_layer: Compile,
+        find_function: FindFunction,
+        fullgraph: bool,
     ) -> None:
         self.transforms = tuple(transforms)
         self._rounding = rounding
         self._make_layer = make_layer
+        self._find_function = find_function
         self._fullgraph = fullgraph
         self._pieces: dict[object, Piece] = {}
 
@@ -185,6 +197,8 @@ class PiecewisePipeline:
         if found is not None:
             image, with_image = found
             piece = self._piece(place, image, rounding, is_alone)
+            if piece.function is not None:
+                return piece, with_image(piece.function(image))
             if piece.layer is not None:
                 try:
                     result = piece.layer(image)
@@ -195,13 +209,12 @@ class PiecewisePipeline:
                     # The images of this kind can be compiled, but one of this size cannot.
                     if self._fullgraph:
                         raise
-                    piece = Piece(place, place + 1, None, None)
+                    piece = Piece(place, place + 1)
         else:
             piece = Piece(
                 place,
                 place + 1,
-                None,
-                no_lone_image("Leave out fullgraph=True, and the transforms are called as they are."),
+                reason=no_lone_image("Leave out fullgraph=True, and the transforms are called as they are."),
             )
         if self._fullgraph and piece.reason is not None:
             raise piece.reason
@@ -241,7 +254,8 @@ class PiecewisePipeline:
             raise_impossible(error)
             length, reason = 0, error
         if length == 0:
-            return Piece(place, place + 1, None, reason)
+            function = self._function(self.transforms[place], image, rounding, is_alone)
+            return Piece(place, place + 1, function=function, reason=reason if function is None else None)
         made = None
         if place + length < len(self.transforms):
             every = _results(rest[:length], image)
@@ -250,11 +264,24 @@ class PiecewisePipeline:
                 length -= 1
             if length == 0:
                 reason = OnelayerError("it gives a view of the image, which it is as quick to make as it is")
-                return Piece(place, place + 1, None, reason)
+                return Piece(place, place + 1, reason=reason)
             made = every[length - 1] if every else None
         layer = self._make_layer(rest[:length], rounding)
         # What comes behind the piece may write into the image that entered the pipeline.
-        return Piece(place, place + length, layer, None, _order(made), made is image)
+        return Piece(place, place + length, layer, order=_order(made), returns_image=made is image)
+
+    def _function(
+        self, transform: Transform, image: Any, rounding: RoundingMode | None, is_alone: bool
+    ) -> Function | None:
+        # In a sample, transforms that consist of others may change any part of it.
+        if not is_alone and (not takes_samples(transform) or hasattr(transform, "transforms")):
+            return None
+        try:
+            spec = spec_of(image)
+        except OnelayerError:
+            return None
+        on_cpu = pixels_of(image).device.type == "cpu"
+        return self._find_function(transform, spec, rounding) if on_cpu else None
 
 
 def _results(transforms: Sequence[Transform], image: Any) -> list[Any]:

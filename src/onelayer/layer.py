@@ -29,7 +29,7 @@ from onelayer.frontends import (
     front_end_of,
     transforms_of,
 )
-from onelayer.frontends.base import refuse_class
+from onelayer.frontends.base import Function, has_function, quicker_function, refuse_class
 from onelayer.frontends.placement import PilResult
 from onelayer.frontends.probing import pil_results
 from onelayer.images.containers import NoImageError, is_image, pixels_of, refuse_missing_storage, spec_of
@@ -116,6 +116,13 @@ class OneLayer(nn.Module):
             OnelayerError: If the layer was loaded: then its programs are all there is.
         """
         return self.transforms.transform
+
+    @property
+    def may_have_pieces(self) -> bool:
+        """Whether a pipeline that is no single layer runs in pieces; with ``fullgraph`` only where none is a break."""
+        if not isinstance(self.source, Transforms):
+            return False
+        return not self.fullgraph or any(map(has_function, transforms_of(self.source.transform)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the pipeline; see :meth:`forward`.
@@ -358,7 +365,7 @@ class OneLayer(nn.Module):
         spec = spec_of(image)
         pipeline = any_size_pipeline(source, spec, pixels_of(image).device, self.backend, self.threads)
         if isinstance(pipeline, str):
-            breaks = isinstance(source, Transforms) and not self.fullgraph and first_break(source, spec) is not None
+            breaks = isinstance(source, Transforms) and self.may_have_pieces and first_break(source, spec) is not None
             return self.in_pieces() if breaks else None
         if isinstance(pipeline, OriginalPipeline) or pipeline.draws:
             return pipeline
@@ -373,8 +380,14 @@ class OneLayer(nn.Module):
             def make_layer(parts: Sequence[Transform], rounding: RoundingMode | None) -> OneLayer:
                 return OneLayer(Transforms(v2.Compose(parts), rounding), backend, threads)
 
+            def find_function(part: Transform, spec: ImageSpec, rounding: RoundingMode | None) -> Function | None:
+                def compile_parts(parts: Sequence[Transform]) -> OneLayer:
+                    return OneLayer(Transforms(v2.Compose(parts), rounding), backend, threads, self.fullgraph)
+
+                return quicker_function(part, spec, compile_parts) if backend in ("auto", "numba") else None
+
             self._piecewise = PiecewisePipeline(
-                transforms_of(transforms.transform), transforms.rounding, make_layer, self.fullgraph
+                transforms_of(transforms.transform), transforms.rounding, make_layer, find_function, self.fullgraph
             )
         return self._piecewise
 

@@ -92,7 +92,7 @@ def explain(
         every = layer.transforms.derived(spec).each
     except OnelayerError as error:
         can_run = is_image(image) or isinstance(error, UnsupportedTransformError)
-        if layer.fullgraph or not isinstance(layer.source, Transforms) or not can_run:
+        if not layer.may_have_pieces or not can_run:
             raise
         try:
             return explain_pieces(layer, image if is_image(image) else _spec(image, dtype, container), explain)

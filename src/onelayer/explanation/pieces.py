@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExplainedPiece:
-    """Transforms that are compiled together, or one that is called as it is.
+    """Transforms that are compiled together, or one that is called: as it is, or a quicker function in its place.
 
     Args:
         transforms: Indices of the transforms.
         names: Names of their classes or functions.
-        reason: Reason for calling a transform as it is, and what to do about it; None for compiled ones.
+        reason: Reason for calling a transform as it is, and what to do about it; None for others.
         takes: Description of what arrives.
         gives: Description of what leaves.
         milliseconds: Time of one call, after a first one.
@@ -58,7 +58,7 @@ class PiecewiseExplanation:
     @property
     def breaks(self) -> tuple[ExplainedPiece, ...]:
         """The transforms that are called as they are."""
-        return tuple(piece for piece in self.pieces if piece.explanation is None)
+        return tuple(piece for piece in self.pieces if piece.reason is not None)
 
     def to_dict(self) -> dict[str, Any]:
         """Convert everything to dictionaries, lists, numbers and strings, as in JSON."""
@@ -112,7 +112,7 @@ def explain_pieces(layer: OneLayer, image: Any, explain: Any) -> PiecewiseExplan
             ExplainedPiece(
                 tuple(range(run.piece.first, run.piece.end)),
                 tuple(map(name_of, transforms[run.piece.first : run.piece.end])),
-                None if run.piece.layer is not None else _reason(run),
+                None if run.piece.layer is not None or run.piece.function is not None else _reason(run),
                 _described(run.before),
                 _described(run.after),
                 run.seconds * 1000,

@@ -152,7 +152,7 @@ def _pieces(explanation: PiecewiseExplanation) -> Layout:
         (
             _ranges(piece.transforms),
             ", ".join(piece.names),
-            "as it is" if piece.explanation is None else "compiled",
+            "as it is" if piece.reason else "compiled" if piece.explanation is not None else "kernel",
             f"{piece.takes}\n→ {piece.gives}",
             f"{piece.milliseconds:.3f}",
             piece.reason or _ABSENT,

@@ -55,6 +55,18 @@ Draw = Callable[[], object]
 DRAWS: dict[Hashable, Callable[[Any], Sequence[Draw]]] = {}
 """For kinds of transforms that draw random numbers though their result is fixed, functions that list what they draw."""
 
+Function = Callable[[Any], Any]
+"""Takes an image and returns another."""
+
+CompileParts = Callable[[Sequence[Any]], Function]
+"""Makes a layer of several transforms."""
+
+MakeFunction = Callable[[Any, ImageSpec, CompileParts], Function | None]
+"""Makes a function that does what a transform does with images of a kind; None for kinds that it is not known for."""
+
+FUNCTIONS: dict[Hashable, MakeFunction] = {}
+"""For kinds of transforms that are no layers, such as a color jitter, functions that make quicker ones of them."""
+
 LEAVE = "Or compile without fullgraph=True, which leaves this transform to its library."
 REGISTER = (
     "Compile without fullgraph=True, which calls it as it is, between compiled neighbours; or register a handler for "
@@ -196,6 +208,47 @@ def register_draws(*kinds: Kind) -> Callable[[MakeDraws], MakeDraws]:
     return keep
 
 
+def register_function(*kinds: Kind) -> Callable[[MakeFunction], MakeFunction]:
+    """Decorate a function that makes quicker functions of kinds of transforms that are no layers.
+
+    What it makes takes an image of the spec that it was made for, of any height and width. It returns what the
+    transform returns, bit for bit, and leaves random generators as the transform does. Images that it cannot do it
+    hands to the transform, before it draws anything.
+
+    Args:
+        kinds: As in :func:`register`.
+    """
+
+    def keep(make: MakeFunction) -> MakeFunction:
+        FUNCTIONS.update(dict.fromkeys(kinds, make))
+        return make
+
+    return keep
+
+
+def quicker_function(transform: Any, spec: ImageSpec, compile_parts: CompileParts) -> Function | None:
+    """Make a function that does what a transform does, only quicker; None where none is registered.
+
+    Args:
+        transform: The transform.
+        spec: The image that arrives; its height and width mean nothing.
+        compile_parts: Function that compiles transforms that the transform consists of.
+    """
+    try:
+        make = FUNCTIONS[kind_of(transform, FUNCTIONS)]
+        return make(transform, spec, compile_parts)
+    except UNREADABLE:
+        return None
+
+
+def has_function(transform: Any) -> bool:
+    """Whether there may be a quicker function for a transform."""
+    try:
+        return kind_of(transform, FUNCTIONS) is not None
+    except OnelayerError:
+        return False
+
+
 def draws_of(transforms: Sequence[Any], spec: ImageSpec) -> tuple[Draw, ...]:
     """List what transforms draw, in order; none of them contains others but by a sequence that is registered.
 
@@ -321,14 +374,18 @@ def has_hooks(transform: object) -> bool:
     return bool(getattr(transform, "_forward_hooks", None) or getattr(transform, "_forward_pre_hooks", None))
 
 
-def kind_of(transform: Callable[..., Any]) -> Hashable:
-    """Find the kind of a transform: the class, or the function, that a handler is registered for.
+def kind_of(transform: Callable[..., Any], kinds: Container[Hashable] = HANDLERS) -> Hashable:
+    """Find the kind of a transform: the class, or the function, that is registered.
+
+    Args:
+        transform: The transform.
+        kinds: Kinds that are registered.
 
     Raises:
         UnsupportedTransformError: If there is none.
     """
     refuse_class(transform)
-    if (found := _registered(function_of(transform), HANDLERS)) is not None:
+    if (found := _registered(function_of(transform), kinds)) is not None:
         return found
     patched = [name for name in _BEHAVIOUR if name in getattr(transform, "__dict__", {})]
     if patched or has_hooks(transform):
@@ -336,7 +393,7 @@ def kind_of(transform: Callable[..., Any]) -> Hashable:
             f"this {name_of(transform)} has {patched[0] if patched else 'hooks'} of its own, which would be lost",
             hint=REGISTER,
         )
-    kind = nearest_kind(transform, HANDLERS)
+    kind = nearest_kind(transform, kinds)
     if kind is None:
         raise UnsupportedTransformError(f"{name_of(transform)} is not a transform that onelayer knows", hint=REGISTER)
     return kind
