@@ -304,3 +304,31 @@ def test_where_there_is_no_quicker_function_the_transform_is_called(calls: list[
     with pytest.raises(OnelayerError, match="Squared"):
         onelayer.compile(transform, fullgraph=True)(gray)
     assert not calls
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_what_is_a_view_stays_one_before_a_break(dtype: torch.dtype) -> None:
+    # Of bytes with gaps PyTorch makes a column; of the same bytes without gaps it fails.
+    seen: list[bool] = []
+
+    def look(image: torch.Tensor) -> torch.Tensor:
+        seen.append(image.is_contiguous())
+        return image
+
+    transform = v2.Compose([v2.Grayscale(3), v2.CenterCrop(12), look, v2.Resize((12, 1))])
+    layer = onelayer.compile(transform, rounding="exact" if dtype == torch.uint8 else None)
+    for size in ((12, 12), (20, 17), (12, 15)):
+        image = (255 * torch.rand(2, 3, *size)).to(dtype)
+        expected, of_original = outcome(transform, image), seen[-1]
+        result = outcome(layer, image)
+        assert seen[-1] == of_original
+        assert type(result) is type(expected)
+        assert isinstance(expected, RuntimeError) or dtype == torch.float32 or difference_of(result, expected) is None
+
+
+def outcome(function: Any, image: torch.Tensor) -> Any:
+    """Return what a function makes of an image, or its error."""
+    try:
+        return function(image)
+    except RuntimeError as error:
+        return error

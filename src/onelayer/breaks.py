@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from onelayer.any_size import kind_of_image
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, RoundingMode, Transform, UnsupportedTransformError, derive_outputs
-from onelayer.frontends.base import UNREADABLE, Function
+from onelayer.frontends.base import UNREADABLE, Function, has_function
 from onelayer.frontends.structure import Structure, structure_of
 from onelayer.images.containers import NoImageError, pixels_of, spec_of
 from onelayer.memory_limits import TooMuchMemoryError
@@ -259,9 +259,11 @@ class PiecewisePipeline:
         made = None
         if place + length < len(self.transforms):
             every = _results(rest[:length], image)
-            # Strides of a view follow from what it is a view of, and what PyTorch computes of floats from strides.
-            while length and every and rounding == "exact" and not _is_dense(every[length - 1]):
-                length -= 1
+            # A crop of all of an image is a view, too, of which a larger one shows the gaps.
+            larger = _results(rest[:length], _larger(image))
+            if rounding == "exact" and not _reads_any_strides(self.transforms[place + length], image):
+                while length and not all(_is_dense(made[length - 1]) for made in (every, larger) if made):
+                    length -= 1
             if length == 0:
                 reason = OnelayerError("it gives a view of the image, which it is as quick to make as it is")
                 return Piece(place, place + 1, reason=reason)
@@ -297,10 +299,28 @@ def _results(transforms: Sequence[Transform], image: Any) -> list[Any]:
     return every
 
 
-def _is_dense(image: Any) -> bool:
-    """Whether an image is no tensor of floats that skips some of its memory."""
+def _reads_any_strides(transform: Transform, image: Any) -> bool:
+    """Whether the strides of an image do not matter to a transform, but for their order.
+
+    The strides of a view follow from what it is a view of. PyTorch computes other bits of floats for other strides, and
+    fails at some bytes that become one column, or does not.
+    """
     is_floats = isinstance(image, torch.Tensor) and image.is_floating_point()
-    return not is_floats or torch.empty_like(image).stride() == image.stride()
+    return not is_floats and has_function(transform)
+
+
+def _larger(image: Any) -> Any:
+    """Make a black image of the kind of a tensor, some pixels higher and wider; return the image if it is no tensor."""
+    if not isinstance(image, torch.Tensor):
+        return image
+    black = torch.zeros((*image.shape[:-2], image.shape[-2] + 9, image.shape[-1] + 7), dtype=image.dtype, device="cpu")
+    black = black.to(image.device)
+    return tv_tensors.wrap(black, like=image) if isinstance(image, tv_tensors.TVTensor) else black
+
+
+def _is_dense(image: Any) -> bool:
+    """Whether an image is no tensor that skips some of its memory."""
+    return not isinstance(image, torch.Tensor) or torch.empty_like(image).stride() == image.stride()
 
 
 def _order(image: Any) -> tuple[int, ...] | None:

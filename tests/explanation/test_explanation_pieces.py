@@ -34,9 +34,11 @@ def explained(pipeline: object, *arguments: object, **keywords: object) -> Piece
 
 def test_each_break_has_its_reason_and_its_cost() -> None:
     explanation = explained(PIPELINE, (3, 40, 30), dtype="uint8")
-    assert [piece.transforms for piece in explanation.pieces] == [(0, 1), (2,), (3,), (4, 5)]
-    assert [piece.names for piece in explanation.breaks] == [("GaussianBlur",), ("RandomEqualize",)]
-    blur, equal = explanation.breaks
+    assert [piece.transforms for piece in explanation.pieces] == [(0,), (1,), (2,), (3,), (4, 5)]
+    assert [piece.names for piece in explanation.breaks] == [("CenterCrop",), ("GaussianBlur",), ("RandomEqualize",)]
+    crop, blur, equal = explanation.breaks
+    assert crop.reason is not None
+    assert "a view of the image" in crop.reason
     assert blur.reason is not None
     assert "in GaussianBlur (step 2)" in blur.reason
     assert "fullgraph" not in blur.reason
@@ -49,7 +51,7 @@ def test_each_break_has_its_reason_and_its_cost() -> None:
     for word in ("RandomEqualize", "as it is", "compiled", "it is random", "Resize"):
         assert word in text
         assert word in explanation._repr_html_()
-    assert json.loads(json.dumps(explanation.to_dict()))["pieces"][2]["names"] == ["RandomEqualize"]
+    assert json.loads(json.dumps(explanation.to_dict()))["pieces"][3]["names"] == ["RandomEqualize"]
     with pytest.raises(OnelayerError, match="each has weights of its own"):
         explanation.figure()
 
