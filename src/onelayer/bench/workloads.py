@@ -247,6 +247,19 @@ def _open_clip(resize_mode: str) -> LibraryPipeline:
     return LibraryPipeline("open_clip_torch", "open_clip", make)
 
 
+def _processor(name: str) -> LibraryPipeline:
+    def make() -> Any:
+        import transformers
+
+        return getattr(transformers, name)()
+
+    def call(processor: Any, image: Any) -> torch.Tensor:
+        pixels: torch.Tensor = processor(image, return_tensors="pt")["pixel_values"][0]
+        return pixels
+
+    return LibraryPipeline("transformers", "transformers", make, call)
+
+
 # timm/vit_base_patch16_224.augreg_in21k and timm/vit_base_patch16_siglip_224.webli
 _IN_HALF = (0.5, 0.5, 0.5)
 _TIMM = Work(
@@ -262,6 +275,10 @@ _TIMM_SQUASH = replace(
     library=_timm(interpolation="bicubic", crop_pct=1.0, crop_mode="squash", mean=_IN_HALF, std=_IN_HALF),
 )
 _OPEN_CLIP = replace(_CLIP, library=_open_clip("shortest"))
+# Where half a pixel is left over, its crop begins a pixel before torchvision's.
+_CLIP_PROCESSOR = replace(_CLIP, library=_processor("CLIPImageProcessor"))
+_VIT_PROCESSOR = replace(_SIGLIP, interpolation="bilinear", library=_processor("ViTImageProcessor"))
+_SIGLIP_PROCESSOR = replace(_SIGLIP, library=_processor("SiglipImageProcessor"))
 
 
 def _on_report_images(name: str, dtype: torch.dtype, make: Callable[[str, int], WorkloadImages]) -> Workload[Work]:
@@ -306,6 +323,9 @@ _streams = [
         ("timm", "timm, center", _TIMM),
         ("timm-squash", "timm, squash", _TIMM_SQUASH),
         ("open-clip", "open_clip", _OPEN_CLIP),
+        ("clip-processor", "CLIPImageProcessor of transformers", _CLIP_PROCESSOR),
+        ("vit-processor", "ViTImageProcessor of transformers", _VIT_PROCESSOR),
+        ("siglip-processor", "SiglipImageProcessor of transformers", _SIGLIP_PROCESSOR),
     )
 ]
 
