@@ -1,7 +1,7 @@
 """Compare the pipelines of other libraries with their layers: what compiles as a whole, bit for bit, and in time.
 
 Of timm, every distinct evaluation pipeline of the weights in its registry, and a few of what else it makes; of
-open_clip and of OpenAI's CLIP, every mode. Each pipeline gets random images: sizes from 1 to 700, long and narrow ones
+open_clip and of OpenAI's CLIP, every mode. All get the same random images: sizes from 1 to 700, long and narrow ones
 among them; noise, black and white, smooth colors. Then representative pipelines get photographs of sides of 300 to 640,
 no size of which comes twice in a pass; each image goes through the original and the layer in turn, in one thread.
 Nothing is downloaded.
@@ -160,7 +160,7 @@ def of_openai() -> Any:
     )
 
 
-def random_image(chance: random.Random, mode: str) -> PIL.Image.Image:
+def random_image(chance: random.Random) -> PIL.Image.Image:
     """Make an image of a random size and of random content."""
     long, short = chance.randint(1, LARGEST), chance.randint(1, LARGEST)
     if chance.random() < 0.1:
@@ -171,32 +171,41 @@ def random_image(chance: random.Random, mode: str) -> PIL.Image.Image:
     levels = generator.integers(0, 256, shape, dtype=np.uint8)
     if content == "black and white":
         levels = np.where(levels < 128, 0, 255).astype(np.uint8)
-    image = PIL.Image.fromarray(levels).resize((short, long), PIL.Image.Resampling.BICUBIC)
-    return image.convert(mode)
+    return PIL.Image.fromarray(levels).resize((short, long), PIL.Image.Resampling.BICUBIC)
 
 
-def compare(case: Case, count: int, seed: int, row: Row) -> None:
-    """Compare a pipeline with its layer on random images."""
-    original = case.make()
-    layer = onelayer.compile(original)
-    kinds = [*case.modes, *(["tensor"] if case.of_tensors else [])]
-    chance = random.Random(seed)  # noqa: S311 - no secret
-    are_whole = True
-    for number in range(count):
-        kind = kinds[number % len(kinds)]
-        image: Any = random_image(chance, "RGB" if kind == "tensor" else kind)
-        image = pil_to_tensor(image) if kind == "tensor" else image
-        expected, found = (_outcome(function, image) for function in (original, layer))
+@dataclass
+class Compared:
+    """A pipeline, its layer, and what was counted so far.
+
+    Args:
+        case: The pipeline.
+        row: Where it is counted.
+    """
+
+    case: Case
+    row: Row
+    is_whole: bool = True
+
+    def __post_init__(self) -> None:
+        self.original = self.case.make()
+        self.layer = onelayer.compile(self.original)
+        self._kinds = [*self.case.modes, *(["tensor"] if self.case.of_tensors else [])]
+        self.row.pipelines += 1
+        self.row.names += self.case.names
+
+    def compare(self, number: int, rgb: PIL.Image.Image) -> None:
+        """Compare the results of an image, in one of the modes that the pipeline takes."""
+        kind, row = self._kinds[number % len(self._kinds)], self.row
+        image: Any = pil_to_tensor(rgb) if kind == "tensor" else rgb.convert(kind)
+        expected, found = (_outcome(function, image) for function in (self.original, self.layer))
         is_refused = isinstance(expected, str)
-        are_whole = are_whole and (is_refused or isinstance(layer._of_any_size(image), AnySizePipeline))
+        self.is_whole = self.is_whole and (is_refused or isinstance(self.layer._of_any_size(image), AnySizePipeline))
         row.images += 1
         row.refused += is_refused
         is_same = expected == found if is_refused else _is_same(expected, found)
         if not is_same:
-            row.mismatches.append(f"{original!r} of {kind} {tuple(np.shape(image))}")
-    row.pipelines += 1
-    row.names += case.names
-    row.whole += are_whole
+            row.mismatches.append(f"{self.original!r} of {kind} {tuple(np.shape(image))}")
 
 
 def _outcome(function: Callable[[Any], Any], image: Any) -> Any:
@@ -231,7 +240,7 @@ def measure(case: Case, count: int, seconds: float) -> dict[str, Any]:
 
 
 def main(
-    images: Annotated[int, typer.Option(help="Random images for each pipeline.", min=1)] = 40,
+    images: Annotated[int, typer.Option(help="Random images that all pipelines get.", min=1)] = 40,
     seconds: Annotated[float, typer.Option(help="Time for each pipeline that is timed; 0 for none.")] = 4.0,
     photographs: Annotated[int, typer.Option(help="Photographs of a pass.", min=1)] = 60,
     seed: Annotated[int, typer.Option(help="Seed of the random images.")] = 0,
@@ -244,15 +253,21 @@ def main(
     cases = [case for case in cases if only is None or only in f"{case.library} {case.group}"]
     rows: dict[tuple[str, str], Row] = {}
     with progress() as display:
-        for number, case in enumerate(display.track(cases, description="Bit for bit")):
-            compare(case, images, seed + number, rows.setdefault((case.library, case.group), Row()))
+        compared = [Compared(case, rows.setdefault((case.library, case.group), Row())) for case in cases]
+        chance = random.Random(seed)  # noqa: S311 - no secret
+        for number in display.track(range(images), description="Bit for bit"):
+            image = random_image(chance)
+            for each in compared:
+                each.compare(number, image)
+        for each in compared:
+            each.row.whole += each.is_whole
         timed = [case for case in cases if case.is_timed and seconds > 0]
         times = [measure(case, photographs, seconds) for case in display.track(timed, description="Time")]
-    compared = Table("library", "pipelines", "number", "names", "whole", "images", "refused by both", "mismatches")
+    counted = Table("library", "pipelines", "number", "names", "whole", "images", "refused by both", "mismatches")
     for (library, group), row in rows.items():
         counts = row.pipelines, row.names, row.whole, row.images, row.refused, len(row.mismatches)
-        compared.add_row(library, group, *(f"{count:,}" for count in counts))
-    results.print(compared)
+        counted.add_row(library, group, *(f"{count:,}" for count in counts))
+    results.print(counted)
     table = Table(
         "library",
         "pipeline",
@@ -261,9 +276,9 @@ def main(
         "ratio",
         title="PIL photographs, no size twice in a pass",
     )
-    for each in times:
-        medians = [f"{each['milliseconds'][who]:.2f}" for who in ("original", "onelayer")]
-        table.add_row(each["library"], each["pipeline"], *medians, f"{each['ratio']:.1f}")
+    for timed_case in times:
+        medians = [f"{timed_case['milliseconds'][who]:.2f}" for who in ("original", "onelayer")]
+        table.add_row(timed_case["library"], timed_case["pipeline"], *medians, f"{timed_case['ratio']:.1f}")
     results.print(table)
     if json_file is not None:
         record = {
