@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from onelayer.algebra import SpatialSparse
-from onelayer.backends import BackendName, LoweringTarget, lower_any_size
+from onelayer.backends import BackendName, LoweringTarget, lower_any_size, lower_drawing
 from onelayer.backends.cpu import memory
 from onelayer.backends.kernel_memory import (
     as_batch,
@@ -201,15 +201,6 @@ def size_of(image: Any) -> tuple[int, int]:
     return height, width
 
 
-def _or_put_back(compute: Callable[[], Any]) -> Any:
-    """Compute a result; without one, put the generator back: whoever computes it draws the same numbers once more."""
-    state = torch.default_generator.get_state()
-    result = compute()
-    if result is None:
-        torch.default_generator.set_state(state)
-    return result
-
-
 def _refuse_impossible(placed: Placed, spec: ImageSpec) -> None:
     if placed.height * placed.width > _SUSPICIOUS:
         shape = spec.shape[0], placed.height, placed.width
@@ -251,6 +242,7 @@ class AnySizePipeline:
         # With padding, it depends on the size whether information about a PIL image is kept.
         self._size = None if self._output.container == "pil" else structure.size
         self._by_rule, self.draws = structure.by_rule, structure.draws
+        self._draw = lower_drawing(structure) if structure.draws else None
         self._itemsize = TORCH_DTYPES[structure.input_spec.dtype].itemsize
         self._reads_arrays = self._container == "numpy" and structure.input_spec.dtype == "uint8"
         self._writes_arrays = compute.writes_pixels and written == TORCH_DTYPES[self._output.dtype]
@@ -261,7 +253,11 @@ class AnySizePipeline:
         Args:
             image: Image of the container, dtype and number of channels.
         """
-        return self._structure.moves_for(*size_of(image)) if self._by_rule else None
+        if not self._by_rule:
+            return None
+        height, width = size_of(image)
+        drawn = None if self._draw is None else self._draw(height, width)
+        return self._structure.moves_for(height, width) if drawn is None else drawn[0]
 
     def __call__(
         self,
@@ -286,16 +282,20 @@ class AnySizePipeline:
         """
         threads = threads or self._target.threads or torch.get_num_threads()
         compute = self._reader_of(image)
-        if not self._by_rule:
-            return compute(image, out, threads, None)
-        if moves is not None:
+        if not self._by_rule or moves is not None:
             return compute(image, out, threads, moves)
-
-        def drawn() -> Any:
-            moves = self.moves_for(image)
-            return None if moves is None else compute(image, out, threads, moves)
-
-        return _or_put_back(drawn) if self.draws else drawn()
+        height, width = size_of(image)
+        state = None
+        if self._draw is not None and (drawn := self._draw(height, width)) is not None:
+            moves, state = drawn
+        else:
+            state = torch.default_generator.get_state() if self.draws else None
+            moves = self._structure.moves_for(height, width)
+        result = None if moves is None else compute(image, out, threads, moves)
+        if result is None and state is not None:
+            # Whoever computes it draws the same numbers once more.
+            torch.default_generator.set_state(state)
+        return result
 
     def _reader_of(self, image: Any) -> Callable[..., Any]:
         """Return the method that reads an image."""
@@ -454,11 +454,12 @@ class CopyPipeline:
         if not self._by_rule:
             return self._moved(image, out, self._structure.moves)
 
-        def drawn() -> Any:
-            moves = self._structure.moves_for(*size_of(image))
-            return None if moves is None else self._moved(image, out, moves.numbers)
-
-        return _or_put_back(drawn) if self.draws else drawn()
+        state = torch.default_generator.get_state() if self.draws else None
+        moves = self._structure.moves_for(*size_of(image))
+        result = None if moves is None else self._moved(image, out, moves.numbers)
+        if result is None and state is not None:
+            torch.default_generator.set_state(state)
+        return result
 
     def _moved(self, image: Any, out: torch.Tensor | None, moves: tuple[int, ...]) -> Any:
         if self._container == "pil":

@@ -25,16 +25,19 @@ from guarded_memory import End, GuardedMemory, as_any, layouts
 import onelayer
 from onelayer.backends import LoweringTarget
 from onelayer.backends.cpu.any_size import lower_any_size
+from onelayer.backends.cpu.draw_kernel import draw
 from onelayer.backends.cpu.program import prepare
 from onelayer.backends.target import PixelMemory, ResultMemory
 from onelayer.frontends import transforms_of
+from onelayer.frontends.drawn_moves import CODE
+from onelayer.frontends.placement import MOVE, NUMBERS
 from onelayer.frontends.structure import structure_of
 from onelayer.images.pillow_memory import layout
 
 ENDS: tuple[End, End] = ("end", "begin")
 CPU = torch.device("cpu")
 
-IMAGES, RESULTS = GuardedMemory(1 << 20), GuardedMemory(1 << 22)
+IMAGES, RESULTS, CODES = GuardedMemory(1 << 20), GuardedMemory(1 << 22), GuardedMemory(1 << 12)
 Apply = Callable[[torch.Tensor, "torch.Tensor | None"], torch.Tensor]
 
 
@@ -199,6 +202,30 @@ def check_rows(height: int, width: int, rng: np.random.Generator) -> int:
     return count
 
 
+def check_draws(rng: np.random.Generator) -> int:
+    """Draw moves from states of PyTorch's generator, up to their last words and beyond."""
+    flips = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()]
+    count = 0
+    for transforms in ([v2.RandomResizedCrop(9), *flips], [v2.RandomCrop(30, padding=2), *flips]):
+        structure = structure_of(transforms, onelayer.ImageSpec((3, 1, 1), "uint8", "pil"), "exact")
+        assert not isinstance(structure, str), structure
+        each = [code for step in structure.steps if (code := step.code()) is not None]
+        codes = np.zeros((len(each), CODE))
+        for row, code in zip(codes, each, strict=True):
+            row[: len(code)] = code
+        for skipped in (0, 300, 617, 618, 619, 620, 621, 622, 623, 624):
+            torch.manual_seed(int(rng.integers(1 << 31)))
+            torch.rand(skipped)
+            for end in ENDS:
+                report(f"{transforms}, behind {skipped} words, at the {end}")
+                state = IMAGES.tensor(torch.get_rng_state(), (1,), end)
+                moves = RESULTS.flat(2 + MOVE * len(each) + NUMBERS, torch.int64, end)
+                coded = CODES.tensor(torch.from_numpy(codes), (CODE, 1), end)
+                draw(state.data_ptr(), coded.data_ptr(), len(each), 40, 60, moves.data_ptr())
+                count += 1
+    return count
+
+
 def report(case: str) -> None:
     """Write down what runs next."""
     _REPORT.seek(0)
@@ -216,6 +243,7 @@ def main() -> None:
         for name, apply, dtype in cases(height, width):
             count += check(name, apply, pixels if dtype == torch.uint8 else (pixels / 255).to(dtype))
         count += check_rows(height, width, rng)
+    count += check_draws(rng)
     sys.stdout.write(str(count))
 
 

@@ -18,7 +18,7 @@ from onelayer.backends.target import Apply, ComputeAnySize, LoweringTarget
 from onelayer.backends.triton import launch as triton
 from onelayer.backends.triton.proof import problem_on
 from onelayer.errors import OnelayerError
-from onelayer.frontends.placement import OPENCV, Sums
+from onelayer.frontends.placement import OPENCV, Moves, Sums
 from onelayer.frontends.structure import Structure
 
 BackendName = Literal["auto", "numba", "triton", "torch", "reference"]
@@ -36,6 +36,7 @@ __all__ = [
     "check_name",
     "choose",
     "lower_any_size",
+    "lower_drawing",
 ]
 
 
@@ -140,6 +141,17 @@ def lower_any_size(
     else:
         from onelayer.backends.cpu.float_any_size import lower_any_size as lower
     return lower(structure, target)
+
+
+def lower_drawing(structure: Structure) -> Callable[[int, int], tuple[Moves, torch.Tensor] | None] | None:
+    """Return a quicker function that draws the moves of a pipeline, in compiled code on the CPU; None if there is none.
+
+    It takes height and width of an image, and returns the moves and the state of PyTorch's generator before; or None
+    where :meth:`Structure.moves_for` has to draw, and then leaves the generator alone.
+    """
+    from onelayer.backends.cpu.drawing import lower_drawing as lower
+
+    return lower(structure)
 
 
 def _is_opencv(structure: Structure) -> bool:

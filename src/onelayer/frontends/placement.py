@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
+from onelayer.frontends.drawn_moves import SAME, Code
 from onelayer.image_spec import ImageSpec, RoundingMode
 
 if TYPE_CHECKING:
@@ -339,6 +340,11 @@ class Step(ABC):
         move = self.move()
         assert move is not None, "only steps that move pixels are asked"
         return move
+
+    def code(self) -> Code | None:
+        """Return what compiled code draws the move by, see :mod:`onelayer.frontends.drawn_moves`; None if it cannot."""
+        move = None if self.by_rule else self.move()
+        return None if move is None else (SAME, *move)
 
     @abstractmethod
     def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:

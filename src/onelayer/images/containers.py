@@ -165,7 +165,8 @@ def check_memory(out: torch.Tensor, shape: tuple[int, ...], spec: ImageSpec, pix
 
 def image_of(pixels: torch.Tensor, spec: ImageSpec) -> Image:
     """Return pixels [..., C, H, W] as an image in the dtype and container of a spec."""
-    pixels = pixels.to(TORCH_DTYPES[spec.dtype])
+    if pixels.dtype is not (dtype := TORCH_DTYPES[spec.dtype]):
+        pixels = pixels.to(dtype)
     match spec.container:
         case "tensor":
             return pixels

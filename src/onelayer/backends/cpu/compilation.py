@@ -24,11 +24,12 @@ from numba.core.compiler import CompileResult
 from numba.core.runtime.nrt import rtsys
 
 from onelayer.cache_folder import cache_folder
-from onelayer.frontends import placement
+from onelayer.frontends import drawn_moves, placement
 
 WITHOUT_KERNELS = {
     "__init__.py",
     "any_size.py",
+    "drawing.py",
     "float_any_size.py",
     "launch.py",
     "memory.py",
@@ -83,6 +84,11 @@ def exact_kernel(function: Callable[..., Any]) -> Any:
     return _kept(numba.njit(nogil=True)(function))
 
 
+def locked_kernel(function: Callable[..., Any]) -> Any:
+    """Decorate an exact kernel of microseconds that does not release the interpreter's lock."""
+    return _kept(numba.njit(function))
+
+
 def table_kernel(function: Callable[..., Any]) -> Any:
     """Decorate a kernel that fills tables: exact, and without a check of each division, which LLVM vectorises not."""
     return _kept(numba.njit(nogil=True, error_model="numpy")(function))
@@ -105,7 +111,7 @@ def address_of(function: Any, *arguments: Any) -> int:
 
 
 def _kept(dispatcher: Any) -> Any:
-    # What njit(cache=True) does, with a cache of our own.
+    """Keep a kernel's machine code on disk: what ``njit(cache=True)`` does, with a cache of our own."""
     dispatcher._cache = _KernelCache(dispatcher.py_func)
     return dispatcher
 
@@ -117,7 +123,7 @@ def source_hash(folder: Path = Path(__file__).parent) -> str:
         folder: Folder of the sources.
     """
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.implementation.cache_tag}".encode())
-    for path in (Path(placement.__file__), *sorted(folder.glob("*.py"))):
+    for path in (Path(drawn_moves.__file__), Path(placement.__file__), *sorted(folder.glob("*.py"))):
         if path.name not in WITHOUT_KERNELS:
             source = path.read_bytes()
             digest.update(f"\n{path.name} {len(source)}\n".encode() + source)

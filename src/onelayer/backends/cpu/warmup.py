@@ -47,6 +47,7 @@ def compilations() -> list[Compilation]:
     from onelayer.backends.cpu import byte_call, fill, opencv_kernel
     from onelayer.backends.cpu.compilation import address_of
     from onelayer.backends.cpu.counters import wait_a_little
+    from onelayer.backends.cpu.drawing import draw_nothing
     from onelayer.backends.cpu.float32_sum_kernel import sums_of_columns, sums_of_rows
     from onelayer.backends.cpu.float_any_size import fill_tables_of_one_pixel
     from onelayer.backends.cpu.launch import SAMPLE
@@ -79,6 +80,7 @@ def compilations() -> list[Compilation]:
         run = partial(kernel, values, taps.starts, taps.counts, taps.weights, 0, values.copy())
         found.append(Compilation(kernel.__name__, "float32 → float32", run))
     found.append(Compilation(wait_a_little.__name__, "counters", partial(wait_a_little, np.zeros(3, np.uint64), 0)))
+    found.append(Compilation("draw", "random numbers", draw_nothing))
     found.append(Compilation("filled", "tables of a size, float32", fill_tables_of_one_pixel))
     found.append(Compilation(patches_of.__name__, "uint8 → float32", lay_one_pixel_out))
     return found

@@ -30,10 +30,12 @@ from onelayer.frontends.base import (
     register_step,
     stages_of,
 )
+from onelayer.frontends.drawn_moves import FLIP_OR_NOT, RESIZED_WINDOW, TRIES, WINDOW, Code
 from onelayer.frontends.placement import CROP, FLIP_COLS, FLIP_ROWS, PAD, RESIZE_TO, Move, Step
 from onelayer.frontends.torchvision import geometry, resize
 from onelayer.frontends.torchvision.by_rule import Box, BoxRule
 from onelayer.frontends.torchvision.random import acts_now_and_then, happens, is_random
+from onelayer.frontends.torchvision.uniform_range import uniform_range
 from onelayer.image_spec import ImageSpec, RoundingMode
 
 _NOTHING = torch.empty(1, device="cpu")
@@ -61,10 +63,6 @@ def _place_below(count: int) -> int:
     return int(_OF_THREAD.place.random_(0, count).item())
 
 
-_TRIES = 10
-"""Boxes that a ``RandomResizedCrop`` draws before it takes one from the middle."""
-
-
 @dataclass(frozen=True)
 class RandomWindow:
     """Crop to a window that is drawn, with a frame where it leaves the image.
@@ -74,12 +72,14 @@ class RandomWindow:
         fill: As in ``v2.Pad``.
         is_padded: Whether the image is padded before, whatever its size.
         function: Torchvision's function for fixed numbers, which are its keywords.
+        code: What compiled code draws the window by; None if it cannot.
     """
 
     draw: BoxRule
     fill: Any
     is_padded: bool
     function: Callable[..., Any]
+    code: Code | None = None
 
     def fixed(self, height: int, width: int) -> list[Any]:
         """Return transforms that do what this does for one image of a size; it draws."""
@@ -186,6 +186,9 @@ class _Window(_Drawn, geometry.WindowCrop):
     def forgets(self, is_framed: bool) -> bool:
         return self.window.is_padded or is_framed
 
+    def code(self) -> Code | None:
+        return self.window.code
+
 
 @dataclass(frozen=True)
 class _Flip(_Drawn, geometry.Flip):
@@ -194,6 +197,9 @@ class _Flip(_Drawn, geometry.Flip):
     def move_for(self, height: int, width: int) -> Move:
         kind = FLIP_ROWS if self.of_rows else FLIP_COLS
         return (kind, 0, 0, 0, 0) if self.flip.happens() else (RESIZE_TO, height, width, 0, 0)
+
+    def code(self) -> Code:
+        return FLIP_OR_NOT, FLIP_ROWS if self.of_rows else FLIP_COLS, _rounded(self.flip.p, torch.float32)
 
     def stages(self, spec: ImageSpec, rounding: RoundingMode) -> Derivation:  # noqa: ARG002 - for any image
         raise acts_now_and_then(self.flip)
@@ -296,12 +302,17 @@ def _crop_and_resize(
     transform: Any, log_ratio: Sequence[float], crop: Callable[..., Any], resize_like: Callable[..., Any]
 ) -> list[Any]:
     scale, ratio = tuple(transform.scale), tuple(transform.ratio)
+    scales, logs = uniform_range(*scale), uniform_range(*log_ratio)
+    code = None
+    if scales is not None and logs is not None and scales.is_fused == logs.is_fused:
+        ranges = scales.start, scales.length, logs.start, logs.length
+        code = RESIZED_WINDOW, *ranges, min(ratio), max(ratio), scales.is_fused
 
     def draw(height: int, width: int) -> Box:
         return _resized_window(height, width, scale, ratio, log_ratio)
 
     return [
-        RandomWindow(draw, 0, is_padded=False, function=crop),
+        RandomWindow(draw, 0, is_padded=False, function=crop, code=code),
         resize_like(list(transform.size), transform.interpolation, antialias=transform.antialias),
     ]
 
@@ -312,7 +323,7 @@ def _resized_window(
     """Draw the window of a ``RandomResizedCrop``."""
     area = height * width
     number = _OF_THREAD.numbers[torch.get_default_dtype()]
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         target = area * number.uniform_(scale[0], scale[1]).item()
         aspect = number.uniform_(log_ratio[0], log_ratio[1]).exp_().item()
         cols, rows = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
@@ -341,7 +352,8 @@ def random_crop_v1(transform: Any, spec: ImageSpec) -> list[Any]:
 
     refused = "Required crop size {} is larger than input image size {}"
     rule = partial(_padded_window, transform, sides, draw, refused)
-    return [RandomWindow(rule, transform.fill, transform.padding is not None, f1.crop)]
+    code = WINDOW, *transform.size, *sides, transform.pad_if_needed, True
+    return [RandomWindow(rule, transform.fill, transform.padding is not None, f1.crop, code)]
 
 
 @register_sequence(v2.RandomCrop)
@@ -356,7 +368,8 @@ def random_crop_v2(transform: Any, _: ImageSpec) -> list[Any]:
     what = "input" if transform.padding is None else "padded input"
     refused = f"Required crop size {{}} is larger than {what} image size {{}}."
     rule = partial(_padded_window, transform, sides, draw, refused)
-    return [RandomWindow(rule, transform.fill, any(sides), f2.crop)]
+    code = WINDOW, *transform.size, *sides, transform.pad_if_needed, False
+    return [RandomWindow(rule, transform.fill, any(sides), f2.crop, code)]
 
 
 def _padded_window(

@@ -1,0 +1,194 @@
+"""Draw the moves of an image in compiled code, with the numbers that PyTorch's functions would draw.
+
+PyTorch's generator for the CPU, a Mersenne Twister, makes words of 32 bits. ``random_`` takes the remainder of a word,
+``uniform_`` of float32 its last 24 bits. The words that come next follow from the generator's state.
+
+Sources: ``mt19937.h`` in ``aten/src/ATen/core``, ``TransformationHelper.h`` and ``DistributionsHelper.h`` of PyTorch;
+``make_params`` and ``get_params`` of torchvision's classes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from onelayer.backends.cpu.compilation import exact_inlined, locked_kernel, table_kernel
+from onelayer.backends.cpu.simd import doubles_at, longs_at
+from onelayer.frontends.drawn_moves import (
+    CODE,
+    FLIP_OR_NOT,
+    REFUSED,
+    SAME,
+    TRIES,
+    UNCERTAIN,
+    WINDOW,
+)
+from onelayer.frontends.placement import COLS, CROP, MOVE, NUMBERS, RESIZE_TO, ROWS, SIZE, place
+
+MOST_WORDS = 200
+"""Maximum number of words of a call. The next 227 follow from the state by one step of the recurrence each."""
+
+LEFT, NEXT, WORDS = 1, 2, 3
+"""Places in a state, uint64 each, of what ``torch.Generator.get_state`` returns: one more than the number of words that
+are left, in the lower half; the index of the next; 624 words."""
+
+_LENGTH, _STEP = 624, 397
+"""Words of a state, and the distance of the recurrence."""
+
+_UNIT = 2.0**-24
+
+_MARGIN = 1e-5
+"""Relative distance from a half up to which PyTorch's exponential may decide how a root is rounded: a hundred times the
+error of float32."""
+
+_LARGEST_LOG = 40.0
+"""Largest logarithm whose exponential is computed here."""
+
+_f32, _f64, _int64, _uint = np.float32, np.float64, np.int64, np.uint64
+
+_place = table_kernel(place)
+
+
+@exact_inlined
+def _word(state, at):
+    """Return the word that the generator will give after ``at`` others."""
+    left = (state[LEFT] & _uint(0xFFFFFFFF)) - _uint(1)
+    if at < left:
+        y = state[WORDS + state[NEXT] + at]
+    else:
+        j = _uint(WORDS) + at - left
+        z = (state[j] & _uint(0x80000000)) | (state[j + _uint(1)] & _uint(0x7FFFFFFF))
+        y = state[j + _uint(_STEP)] ^ (z >> _uint(1)) ^ ((z & _uint(1)) * _uint(0x9908B0DF))
+    y ^= y >> _uint(11)
+    y ^= (y << _uint(7)) & _uint(0x9D2C5680)
+    y ^= (y << _uint(15)) & _uint(0xEFC60000)
+    return y ^ (y >> _uint(18))
+
+
+@exact_inlined
+def _unit(word):
+    return _f64(word & _uint(0xFFFFFF)) * _UNIT
+
+
+@exact_inlined
+def _between(word, start, length, is_fused):
+    """Return a number of a range, in float32."""
+    product = _unit(word) * length
+    if is_fused:
+        return _f64(_f32(product + start))
+    return _f64(_f32(_f64(_f32(product)) + start))
+
+
+@exact_inlined
+def _below(word, count):
+    return _int64(word % _uint(count))
+
+
+@exact_inlined
+def _set(move, kind, first, second, third, fourth):
+    move[0], move[1], move[2], move[3], move[4] = kind, first, second, third, fourth
+
+
+# It keeps the interpreter's lock, so that no other Python thread draws between the words and their use.
+@locked_kernel
+def draw(state_at, code_at, steps, height, width, moves_at):
+    """Draw the moves of an image.
+
+    Args:
+        state_at: Address of a state of PyTorch's generator.
+        code_at: Address of float64 [steps, CODE].
+        steps: Number of steps.
+        height: Rows of the image.
+        width: Columns of the image.
+        moves_at: Address of int64 [2 + MOVE · steps + NUMBERS], to be set: height and width of what comes out, and the
+            moves; what is behind means nothing.
+
+    Returns:
+        Number of words that were used; or UNCERTAIN or REFUSED.
+    """
+    state, code = longs_at(_uint(state_at)), doubles_at(_uint(code_at))
+    moves = longs_at(_uint(moves_at)).view(np.int64)
+    placed = moves[2 + MOVE * steps : 2 + MOVE * steps + NUMBERS]
+    height, width = _int64(height), _int64(width)
+    word = _uint(0)
+    for step in range(steps):
+        at = _uint(step) * _uint(CODE)
+        kind = _int64(code[at])
+        move = moves[2 + MOVE * step : 2 + MOVE * (step + 1)]
+        if word > MOST_WORDS - 2 * TRIES - 2:
+            return _int64(UNCERTAIN)
+        if kind == SAME:
+            for k in range(MOVE):
+                move[k] = _int64(code[at + _uint(1 + k)])
+            if height < 1 or width < 1 or not _place(move, height, width, placed):
+                return _int64(UNCERTAIN)
+            height, width = placed[ROWS + SIZE], placed[COLS + SIZE]
+        elif kind == FLIP_OR_NOT:
+            if _unit(_word(state, word)) < code[at + _uint(2)]:
+                _set(move, _int64(code[at + _uint(1)]), 0, 0, 0, 0)
+            else:
+                _set(move, RESIZE_TO, height, width, 0, 0)
+            word += _uint(1)
+        elif kind == WINDOW:
+            rows, cols = _int64(code[at + _uint(1)]), _int64(code[at + _uint(2)])
+            left, top = _int64(code[at + _uint(3)]), _int64(code[at + _uint(4)])
+            whole_height = height + top + _int64(code[at + _uint(6)])
+            whole_width = width + left + _int64(code[at + _uint(5)])
+            if code[at + _uint(7)] != 0:
+                above, before = max(rows - whole_height, 0), max(cols - whole_width, 0)
+                top, left = top + above, left + before
+                whole_height, whole_width = whole_height + 2 * above, whole_width + 2 * before
+            down, across = whole_height - rows, whole_width - cols
+            if down < 0 or across < 0:
+                return _int64(REFUSED)
+            both = code[at + _uint(8)] != 0 and (down > 0 or across > 0)
+            i = j = _int64(0)
+            if both or down > 0:
+                i = _below(_word(state, word), down + 1)
+                word += _uint(1)
+            if both or across > 0:
+                j = _below(_word(state, word), across + 1)
+                word += _uint(1)
+            _set(move, CROP, i - top, j - left, rows, cols)
+            height, width = rows, cols
+        else:
+            is_fused = code[at + _uint(7)] != 0
+            area, is_found = _f64(height * width), False
+            top = left = rows = cols = _int64(0)
+            for _ in range(TRIES):
+                target = area * _between(_word(state, word), code[at + _uint(1)], code[at + _uint(2)], is_fused)
+                log = _between(_word(state, word + _uint(1)), code[at + _uint(3)], code[at + _uint(4)], is_fused)
+                word += _uint(2)
+                if not (target >= 0 and -_LARGEST_LOG < log < _LARGEST_LOG):
+                    return _int64(UNCERTAIN)
+                root, aspect = math.sqrt(target), math.exp(0.5 * log)
+                across, down = root * aspect, root / aspect
+                nearest_cols, nearest_rows = np.rint(across), np.rint(down)
+                if not (
+                    abs(across - nearest_cols) < 0.5 - _MARGIN * across
+                    and abs(down - nearest_rows) < 0.5 - _MARGIN * down
+                ):
+                    return _int64(UNCERTAIN)
+                rows, cols = _int64(nearest_rows), _int64(nearest_cols)
+                if 0 < cols <= width and 0 < rows <= height:
+                    top = _below(_word(state, word), height - rows + 1)
+                    left = _below(_word(state, word + _uint(1)), width - cols + 1)
+                    word += _uint(2)
+                    is_found = True
+                    break
+            if not is_found:
+                shape = _f64(width) / _f64(height)
+                rows, cols = height, width
+                if shape < code[at + _uint(5)]:
+                    rows = _int64(np.rint(width / code[at + _uint(5)]))
+                elif shape > code[at + _uint(6)]:
+                    cols = _int64(np.rint(height * code[at + _uint(6)]))
+                # It may be larger than the image.
+                top, left = (height - rows) // 2, (width - cols) // 2
+            _set(move, CROP, top, left, rows, cols)
+            height, width = rows, cols
+        if height < 1 or width < 1:
+            return _int64(UNCERTAIN)
+    moves[0], moves[1] = height, width
+    return _int64(word)
