@@ -49,6 +49,7 @@ from onelayer.images.containers import (
 from onelayer.images.pillow_memory import BYTES_PER_PIXEL, layout, load
 from onelayer.memory_limits import refuse_impossible
 from onelayer.programs import Source, Transforms
+from onelayer.random_state import State, present_state, put_back
 
 LARGE = 1 << 19
 """Pixels of a tensor from which on the rule of :data:`REDUCTION` holds."""
@@ -110,13 +111,17 @@ def any_size_pipeline(
     if structure.only_copies and backend == "auto" and spec.container != "numpy":
         return CopyPipeline(structure)
     target = target_of(structure, device, threads)
-    lowered = lower_any_size(backend, structure, target)
-    if isinstance(lowered, str):
-        return lowered
     # The original would draw its numbers, and the layer once more.
     may_leave = backend == "auto" and not structure.draws and not source.draws(spec)
     original = source.transform if isinstance(source, Transforms) and may_leave else None
-    return AnySizePipeline(structure, *lowered, target, original)
+    each = []
+    for sums in structure.choices:
+        one = structure if sums is structure.sums else replace(structure, sums=sums)
+        lowered = lower_any_size(backend, one, target)
+        if isinstance(lowered, str):
+            return lowered
+        each.append(AnySizePipeline(one, *lowered, target, original))
+    return each[0] if len(each) == 1 else ChoosingPipeline(each, structure)
 
 
 def target_of(structure: Structure, device: torch.device, threads: int | None = None) -> LoweringTarget:
@@ -242,6 +247,7 @@ class AnySizePipeline:
         # With padding, it depends on the size whether information about a PIL image is kept.
         self._size = None if self._output.container == "pil" else structure.size
         self._by_rule, self.draws = structure.by_rule, structure.draws
+        self.draws_from_python = structure.draws_from_python
         self._draw = lower_drawing(structure) if structure.draws else None
         self._itemsize = TORCH_DTYPES[structure.input_spec.dtype].itemsize
         self._reads_arrays = self._container == "numpy" and structure.input_spec.dtype == "uint8"
@@ -281,21 +287,23 @@ class AnySizePipeline:
             OnelayerError: If ``out`` cannot hold the result.
         """
         threads = threads or self._target.threads or torch.get_num_threads()
-        compute = self._reader_of(image)
         if not self._by_rule or moves is not None:
-            return compute(image, out, threads, moves)
+            return self._result(image, out, threads, moves)
         height, width = size_of(image)
-        state = None
+        state: State | None = None
         if self._draw is not None and (drawn := self._draw(height, width)) is not None:
-            moves, state = drawn
+            moves, state = drawn[0], (drawn[1], None)
         else:
-            state = torch.default_generator.get_state() if self.draws else None
+            state = present_state(of_python=self.draws_from_python) if self.draws else None
             moves = self._structure.moves_for(height, width)
-        result = None if moves is None else compute(image, out, threads, moves)
+        result = None if moves is None else self._result(image, out, threads, moves)
         if result is None and state is not None:
             # Whoever computes it draws the same numbers once more.
-            torch.default_generator.set_state(state)
+            put_back(state)
         return result
+
+    def _result(self, image: Any, out: torch.Tensor | None, threads: int, moves: Moves | None) -> Any:
+        return self._reader_of(image)(image, out, threads, moves)
 
     def _reader_of(self, image: Any) -> Callable[..., Any]:
         """Return the method that reads an image."""
@@ -418,6 +426,25 @@ class AnySizePipeline:
         return result if self._output.container == "tensor" else image_of(result, self._output)
 
 
+class ChoosingPipeline(AnySizePipeline):
+    """A pipeline with several resizes, one of which is drawn for each image.
+
+    Args:
+        each: Pipelines, which differ in their resizes.
+        structure: The pipeline.
+    """
+
+    def __init__(self, each: Sequence[AnySizePipeline], structure: Structure) -> None:
+        # All but the sums is that of any of them.
+        self.__dict__.update(each[0].__dict__)
+        assert structure.place_of_choice is not None, "there are several resizes"
+        self._each, self._place_of_choice = each, structure.place_of_choice
+
+    def _result(self, image: Any, out: torch.Tensor | None, threads: int, moves: Moves | None) -> Any:
+        assert moves is not None, "the choice is one of them"
+        return self._each[moves.numbers[self._place_of_choice]]._result(image, out, threads, moves)
+
+
 _NO_PIXELS = torch.empty(0, device="cpu")
 
 
@@ -454,11 +481,11 @@ class CopyPipeline:
         if not self._by_rule:
             return self._moved(image, out, self._structure.moves)
 
-        state = torch.default_generator.get_state() if self.draws else None
+        state = present_state(of_python=self._structure.draws_from_python) if self.draws else None
         moves = self._structure.moves_for(*size_of(image))
         result = None if moves is None else self._moved(image, out, moves.numbers)
         if result is None and state is not None:
-            torch.default_generator.set_state(state)
+            put_back(state)
         return result
 
     def _moved(self, image: Any, out: torch.Tensor | None, moves: tuple[int, ...]) -> Any:

@@ -36,7 +36,7 @@ from onelayer.images.containers import NoImageError, is_image, pixels_of, refuse
 from onelayer.memory_limits import BoundedCache
 from onelayer.plans import PLAN_BYTES, PLANS, DrawingPipeline, Plan, new_plan
 from onelayer.programs import Source, Transforms
-from onelayer.random_state import unchanged_random_state
+from onelayer.random_state import present_state, put_back, unchanged_random_state
 from onelayer.samples import CONTAINERS, image_and_others, lone_image, no_lone_image, takes_samples
 
 _Pipeline = AnySizePipeline | CopyPipeline | OriginalPipeline | DrawingPipeline | PiecewisePipeline
@@ -289,7 +289,8 @@ class OneLayer(nn.Module):
         pipelines = [pipeline for pipeline in found if isinstance(pipeline, AnySizePipeline)]
         if len(pipelines) == len(images):
             # Numbers are drawn here, in the order of the images.
-            state = torch.default_generator.get_state() if any(pipeline.draws for pipeline in pipelines) else None
+            of_python = any(pipeline.draws_from_python for pipeline in pipelines)
+            state = present_state(of_python=of_python) if any(pipeline.draws for pipeline in pipelines) else None
             moves = [pipeline.moves_for(image) for pipeline, image in zip(pipelines, images, strict=True)]
 
             def compute(number: int) -> None:
@@ -298,7 +299,7 @@ class OneLayer(nn.Module):
             can_share = not torch.is_inference_mode_enabled()
             for_each(compute, len(images), (self.threads or torch.get_num_threads()) if can_share else 1)
             if state is not None and any(result is None for result in results):
-                torch.default_generator.set_state(state)
+                put_back(state)
                 results = [None] * len(images)
         for number, image in enumerate(images):
             if results[number] is None:

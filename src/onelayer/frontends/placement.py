@@ -89,7 +89,7 @@ class Sums:
 
 
 (
-    RESIZE_TO,  # Height, width.
+    RESIZE_TO,  # Height, width; the last number is free for a choice.
     RESIZE_SHORT,  # New length of the shorter side, largest length of the longer side or 0.
     RESIZE_LONG,  # New length of the longer side.
     CROP_MIDDLE,  # Height, width; with a frame where the image is smaller.
@@ -314,6 +314,9 @@ class Step(ABC):
     draws: ClassVar[bool] = False
     """Whether that rule draws random numbers."""
 
+    draws_from_python: ClassVar[bool] = False
+    """Whether it draws them from Python's generator, and not from PyTorch's alone."""
+
     def sums(self, spec: ImageSpec, rounding: RoundingMode) -> Sums | RealSums | None:  # noqa: ARG002 - for steps that resize
         """Return the arithmetic of the resize, or None if it is not known for every size.
 
@@ -322,6 +325,13 @@ class Step(ABC):
             rounding: ``exact`` for :class:`Sums`, of bytes alone; ``fused`` for :class:`RealSums`.
         """
         return None
+
+    def choices(self, spec: ImageSpec, rounding: RoundingMode) -> Sequence[Sums | RealSums | None]:
+        """Return the arithmetic of each resize that one is drawn from; :meth:`sums` where there is nothing to choose.
+
+        The last number of a move is the index of the choice.
+        """
+        return (self.sums(spec, rounding),)
 
     @abstractmethod
     def move(self) -> Move | None:

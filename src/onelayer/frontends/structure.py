@@ -64,6 +64,7 @@ class Structure:
         moves: Moves of the steps, one after the other; see :func:`onelayer.frontends.placement.place`. Of steps by a
             rule, only the kinds count; see :meth:`moves_for`.
         sums: Arithmetic of the resize; None without one.
+        choices: Arithmetic of each resize that one is drawn from; a single one where there is nothing to choose.
         pixels: What happens to each pixel after the resize, as a program for images of 1×1. In real arithmetic what
             comes before the resize may be in it, because weights that add up to one leave affine maps as they are.
         fills: For each step float64 [C'], what lies around the image where the step leaves it, as it comes out.
@@ -76,6 +77,7 @@ class Structure:
     steps: tuple[Step, ...]
     moves: tuple[int, ...]
     sums: Sums | RealSums | None
+    choices: tuple[Sums | RealSums | None, ...]
     pixels: Program
     fills: tuple[FloatArray, ...]
     input_spec: ImageSpec
@@ -103,6 +105,19 @@ class Structure:
     def draws(self) -> bool:
         """Whether those rules draw random numbers."""
         return any(step.draws for step in self.steps)
+
+    @cached_property
+    def draws_from_python(self) -> bool:
+        """Whether some of these come from Python's generator."""
+        return any(step.draws_from_python for step in self.steps)
+
+    @property
+    def place_of_choice(self) -> int | None:
+        """Index in the moves of the number of the choice; None where there is nothing to choose."""
+        if len(self.choices) == 1:
+            return None
+        (resize,) = (number for number, step in enumerate(self.steps) if step.resizes)
+        return MOVE * resize + MOVE - 1
 
     def moves_for(self, height: int, width: int) -> Moves | None:
         """Return the moves for images of a size; None if a step refuses them. It draws what the pipeline draws."""
@@ -210,6 +225,7 @@ class _Draft:
         self.moves: list[Move] = []
         self.stages: list[Stage] = []
         self.sums: Sums | RealSums | None = None
+        self.choices: tuple[Sums | RealSums | None, ...] = (None,)
         self.of_pil = PilResult.SAME
 
     def add(self, transform: Any) -> str | None:
@@ -257,9 +273,12 @@ class _Draft:
                     return "a resize comes after what changes values"
                 if self.spec.is_float and is_exact:
                     return _ROUNDED_FLOATS
-                self.sums = step.sums(self.spec, self.rounding)
-                if self.sums is None:
+                self.choices = tuple(step.choices(self.spec, self.rounding))
+                self.sums = self.choices[0]
+                if self.sums is None or None in self.choices:
                     return f"the sums of {name_of(transform)} are not known for every size"
+                if len(self.choices) > 1 and not is_exact:
+                    return f"{name_of(transform)} draws its interpolation"
                 if isinstance(self.sums, RealSums) and self.sums.saturates:
                     self.stages.append(Clamp(0.0, 255.0))
             is_move = self._add_step(step)
@@ -314,7 +333,16 @@ def structure_of(transforms: Sequence[Any], spec: ImageSpec, rounding: RoundingM
     steps = tuple(step for step, _, _ in draft.steps)
     pixels = Program(spec.shape, tuple(draft.stages))
     structure = Structure(
-        steps, tuple(chain(*draft.moves)), draft.sums, pixels, fills, spec, draft.spec, rounding, draft.of_pil
+        steps,
+        tuple(chain(*draft.moves)),
+        draft.sums,
+        draft.choices,
+        pixels,
+        fills,
+        spec,
+        draft.spec,
+        rounding,
+        draft.of_pil,
     )
     if spec.is_float and rounding == "exact" and not structure.only_copies:
         return _ROUNDED_FLOATS

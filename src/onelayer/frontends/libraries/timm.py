@@ -1,6 +1,7 @@
-"""Front end of timm: the transforms of ``timm.data.create_transform(…, is_training=False)``.
+"""Front end of timm: the transforms of ``timm.data.create_transform``, for evaluation and for training.
 
-``Resize``, ``CenterCrop`` and ``Normalize`` in these pipelines are torchvision's.
+``Resize``, ``CenterCrop``, flips, ``ColorJitter`` and ``Normalize`` in these pipelines are torchvision's. Numbers of
+timm's own transforms come from Python's generator, and are drawn by timm's functions.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from onelayer.errors import OnelayerError
 from onelayer.frontends.base import Derivation, register, register_sequence, register_step
 from onelayer.frontends.derivation import OF_V1
 from onelayer.frontends.placement import Size
-from onelayer.frontends.torchvision.by_rule import Box, CropBy, ResizeBy
+from onelayer.frontends.torchvision.by_rule import Box, ConstantSize, CropBy, ResizeBy, ResizeByOneOf, SizeRule
 from onelayer.frontends.torchvision.dtype import pil_to_tensor_v1, to_tensor_v2
 from onelayer.frontends.torchvision.geometry import CenterCrop
+from onelayer.frontends.torchvision.random_geometry import RandomWindow, image_of_size
 from onelayer.image_spec import ImageSpec
 
 OF_V1.add("timm.data.")
@@ -51,12 +53,71 @@ def _within_border(height: int, width: int, border: int) -> Box:
 
 @register_sequence(f"{_TRANSFORMS}.ResizeKeepRatio")
 def resize_keep_ratio(transform: Any, _: ImageSpec) -> list[Any]:
-    """Resize by one ratio for both axes: that of one of the sides to its new length, or a mean of both."""
-    if transform.random_scale_prob > 0 or transform.random_aspect_prob > 0:
-        raise OnelayerError("its scale or its aspect ratio is random", expected="probabilities of 0")
+    """Resize by one ratio for both axes: that of one of the sides to its new length, or a mean of both.
+
+    Each axis may have its share of a random scale and a random aspect ratio.
+    """
     height, width = transform.size
-    rule = partial(_by_one_ratio, height, width, transform.longest)
-    return [ResizeBy(rule, fixed(transform.interpolation), function=f1.resize)]
+    if transform.random_scale_prob > 0 or transform.random_aspect_prob > 0:
+        return _resizes(transform.interpolation, partial(_by_random_ratios, transform), draws=True)
+    return _resizes(transform.interpolation, partial(_by_one_ratio, height, width, transform.longest), draws=False)
+
+
+def _resizes(interpolation: Any, rule: SizeRule, *, draws: bool) -> list[Any]:
+    """Return a resize by a rule, or one of several that is chosen for each image."""
+    if not isinstance(interpolation, tuple | list):
+        return [ResizeBy(rule, v2.InterpolationMode(interpolation), function=f1.resize, draws=draws)]
+    each = [ResizeBy(rule, v2.InterpolationMode(one), function=f1.resize, draws=draws) for one in interpolation]
+    return [ResizeByOneOf(tuple(each))]
+
+
+def _by_random_ratios(transform: Any, height: int, width: int) -> Size:
+    new_height, new_width = transform.get_params(
+        image_of_size(height, width),
+        transform.size,
+        transform.longest,
+        transform.random_scale_prob,
+        transform.random_scale_range,
+        transform.random_scale_area,
+        transform.random_aspect_prob,
+        transform.random_aspect_range,
+    )
+    return new_height, new_width
+
+
+@register_sequence(f"{_TRANSFORMS}.RandomResizedCropAndInterpolation")
+def random_resized_crop(transform: Any, _: ImageSpec) -> list[Any]:
+    """Take a crop to a window of random size and shape, and a resize whose interpolation may be random too."""
+
+    def draw(height: int, width: int) -> Box:
+        top, left, rows, cols = transform.get_params(image_of_size(height, width), transform.scale, transform.ratio)
+        return top, left, rows, cols
+
+    height, width = transform.size
+    window = RandomWindow(draw, 0, is_padded=False, function=f1.crop, draws_from_python=True)
+    return [window, *_resizes(transform.interpolation, ConstantSize((height, width)), draws=False)]
+
+
+@register_sequence(f"{_TRANSFORMS}.RandomCropOrPad")
+def random_crop_or_pad(transform: Any, spec: ImageSpec) -> list[Any]:
+    """Take a crop to a window that is drawn, beyond the image where that is smaller."""
+    fill = _fill_of(transform, spec)
+    size = tuple(transform.size)
+
+    def draw(height: int, width: int) -> Box:
+        return *transform.get_params(image_of_size(height, width), size), *size
+
+    return [RandomWindow(draw, fill, is_padded=False, function=f1.crop, draws_from_python=True)]
+
+
+def _fill_of(transform: Any, spec: ImageSpec) -> Any:
+    """Return the fill around an image, which has to be constant, and one number for tensors."""
+    mode = getattr(transform, "padding_mode", "constant")
+    if mode != "constant":
+        raise OnelayerError(f"the padding mode {mode!r}", expected="constant")
+    if spec.container != "pil" and isinstance(transform.fill, tuple | list):
+        raise OnelayerError(f"tensors were given the fill {transform.fill}", expected="one number")
+    return transform.fill
 
 
 def _by_one_ratio(new_height: int, new_width: int, longest: float, height: int, width: int) -> Size:
@@ -79,13 +140,9 @@ def fixed(interpolation: Any) -> v2.InterpolationMode:
 @register_step(f"{_TRANSFORMS}.CenterCropOrPad")
 def center_crop_or_pad(transform: Any, spec: ImageSpec) -> CenterCrop:
     """State a crop from the middle with a fill of its own around smaller images, as in "border" mode."""
-    mode = getattr(transform, "padding_mode", "constant")
-    if mode != "constant":
-        raise OnelayerError(f"the padding mode {mode!r}", expected="constant")
-    if spec.container != "pil" and isinstance(transform.fill, tuple | list):
-        raise OnelayerError(f"tensors were given the fill {transform.fill}", expected="one number")
+    fill = _fill_of(transform, spec)
     height, width = transform.size
-    return CenterCrop(height, width, transform.fill)
+    return CenterCrop(height, width, fill)
 
 
 @register_sequence("timm.data.naflex_transforms.ResizeToSequence")

@@ -33,13 +33,17 @@ from onelayer.frontends.base import (
 from onelayer.frontends.drawn_moves import FLIP_OR_NOT, RESIZED_WINDOW, TRIES, WINDOW, Code
 from onelayer.frontends.placement import CROP, FLIP_COLS, FLIP_ROWS, PAD, RESIZE_TO, Move, Step
 from onelayer.frontends.torchvision import geometry, resize
-from onelayer.frontends.torchvision.by_rule import Box, BoxRule
+from onelayer.frontends.torchvision.by_rule import Box, BoxRule, ResizeBy, ResizeByOneOf
 from onelayer.frontends.torchvision.random import acts_now_and_then, happens, is_random
 from onelayer.frontends.torchvision.uniform_range import uniform_range
 from onelayer.image_spec import ImageSpec, RoundingMode
 
 _NOTHING = torch.empty(1, device="cpu")
-"""What stands for an image where only its size is asked for."""
+
+
+def image_of_size(height: int, width: int) -> torch.Tensor:
+    """Return what stands for an image where only its size is asked for."""
+    return _NOTHING.expand(1, height, width)
 
 
 class _OfThread(local):
@@ -73,6 +77,7 @@ class RandomWindow:
         is_padded: Whether the image is padded before, whatever its size.
         function: Torchvision's function for fixed numbers, which are its keywords.
         code: What compiled code draws the window by; None if it cannot.
+        draws_from_python: Whether the rule draws from Python's generator, and not from PyTorch's.
     """
 
     draw: BoxRule
@@ -80,6 +85,7 @@ class RandomWindow:
     is_padded: bool
     function: Callable[..., Any]
     code: Code | None = None
+    draws_from_python: bool = False
 
     def fixed(self, height: int, width: int) -> list[Any]:
         """Return transforms that do what this does for one image of a size; it draws."""
@@ -132,7 +138,7 @@ class RandomSize:
 
     def draw(self, height: int, width: int) -> list[int]:
         """Draw the height and the width, or the length of the shorter side, of what becomes of an image."""
-        return list(self.original.make_params([_NOTHING.expand(height, width)])["size"])
+        return list(self.original.make_params([image_of_size(height, width)])["size"])
 
     def fixed(self, height: int, width: int) -> list[Any]:
         """Return transforms that do what this does for one image of a size; it draws."""
@@ -154,7 +160,7 @@ class RandomBorder:
         """Draw columns and rows at the left, the top, the right and the bottom; or that there is no border."""
         if torch.rand(1) >= self.original.p:
             return None
-        left, top, right, bottom = self.original.make_params([_NOTHING.expand(height, width)])["padding"]
+        left, top, right, bottom = self.original.make_params([image_of_size(height, width)])["padding"]
         return left, top, right, bottom
 
     def fixed(self, height: int, width: int) -> list[Any]:
@@ -188,6 +194,11 @@ class _Window(_Drawn, geometry.WindowCrop):
 
     def code(self) -> Code | None:
         return self.window.code
+
+
+@dataclass(frozen=True)
+class _PythonsWindow(_Window):
+    draws_from_python = True
 
 
 @dataclass(frozen=True)
@@ -262,7 +273,8 @@ def border(transform: Any, _: ImageSpec) -> list[Any]:
 @register_step(RandomWindow)
 def random_window(transform: RandomWindow, _: ImageSpec) -> _Window:
     """State a crop to a window that is drawn."""
-    return _Window(0, 0, 1, 1, transform)
+    kind = _PythonsWindow if transform.draws_from_python else _Window
+    return kind(0, 0, 1, 1, transform)
 
 
 @register_step(RandomFlip)
@@ -453,8 +465,10 @@ def numbers_drawn(transforms: Sequence[Any], spec: ImageSpec, rounding: Rounding
 
 def _with_numbers(transform: Any, spec: ImageSpec, rounding: RoundingMode) -> list[Any] | None:
     """Return what a transform does with numbers that are drawn now; None if there is nothing to draw."""
-    if isinstance(transform, RandomWindow | RandomFlip | RandomSize | RandomBorder):
-        return transform.fixed(*spec.shape[1:])
+    is_drawn = isinstance(transform, RandomWindow | RandomFlip | RandomSize | RandomBorder | ResizeByOneOf)
+    if is_drawn or (isinstance(transform, ResizeBy) and transform.draws):
+        fixed: list[Any] = transform.fixed(*spec.shape[1:])
+        return fixed
     kind = kind_of(transform)
     if kind not in SEQUENCES:
         return None
