@@ -117,6 +117,37 @@ def test_a_list_fills_a_batch() -> None:
         compile_(pipeline, fullgraph=True).batch([images[0], "no image", images[1]])
 
 
+def test_each_image_of_a_tensor_has_its_own_numbers() -> None:
+    pipeline = v2.Compose([v2.RandomResizedCrop(9), v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32, scale=True)])
+    layer = compile_(pipeline, threads=2)
+    images = random_image(30, 40, torch.uint8, (8,))
+    for batch in (images, tv_tensors.Image(images), images.contiguous(memory_format=torch.channels_last), images[:1]):
+        torch.manual_seed(4)
+        is_wrapped = isinstance(batch, tv_tensors.TVTensor)
+        one_by_one = [pipeline(tv_tensors.wrap(each, like=batch) if is_wrapped else each) for each in batch.unbind()]
+        after = torch.get_rng_state()
+        torch.manual_seed(4)
+        found = layer.batch(batch)
+        assert torch.equal(found, torch.stack(one_by_one))
+        assert type(found) is type(one_by_one[0])
+        assert torch.equal(torch.get_rng_state(), after)
+        torch.manual_seed(4)
+        memory = torch.empty(len(batch), 3, 9, 9)
+        assert layer.batch(batch, out=memory) is memory
+        assert torch.equal(memory, found)
+        assert torch.equal(torch.get_rng_state(), after)
+    state = torch.get_rng_state()
+    assert layer.batch(images[:0]).shape == (0, 3, 9, 9)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(layer(images), layer.batch(images)), "the layer itself draws once"
+    with pytest.raises(OnelayerError, match="was given as a batch"):
+        layer.batch(images[0])
+    with pytest.raises(OnelayerError, match="its results cannot be one"):
+        compile_(v2.RandomResize(5, 30)).batch(images)
+    with pytest.raises(OnelayerError, match="its results cannot be one"):
+        compile_(v2.ToPILImage()).batch(images)
+
+
 @pytest.mark.parametrize(
     "dtype", [torch.bfloat16, torch.float64, pytest.param(torch.float16, marks=pytest.mark.exhaustive)]
 )

@@ -13,6 +13,7 @@ from torch import nn
 from torch._C import _len_torch_function_stack as number_of_modes
 from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
 from torchvision import transforms as v1
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from onelayer.algebra import Simplified
@@ -259,21 +260,27 @@ class OneLayer(nn.Module):
                 theirs.add_note(f"onelayer called it as it is: {why(error, error.stage)}")
                 raise
 
-    def batch(self, images: Sequence[Any], *, out: torch.Tensor | list[torch.Tensor] | None = None) -> Any:
+    def batch(
+        self, images: Sequence[Any] | torch.Tensor, *, out: torch.Tensor | list[torch.Tensor] | None = None
+    ) -> Any:
         """Apply the pipeline to each of several images, which may differ in size, spread over the threads.
 
-        That is what a collate function and a server do.
+        That is what a collate function and a server do. Random numbers are drawn for each image, in order, as if the
+        images came one after the other; a call of the layer itself draws once for a batch, as torchvision does.
 
         Args:
-            images: The images.
+            images: The images; or a tensor [N, C, H, W].
             out: Batch [N, C', H', W'] that is filled with the results of N images, or a list of N tensors; or None.
 
         Returns:
-            A list of the results; ``out``, if that was given.
+            A list of the results, or their batch [N, C', H', W'] if a tensor was given; ``out``, if that was given.
 
         Raises:
-            OnelayerError: As in :meth:`forward`, and if ``out`` is no batch of as many results.
+            OnelayerError: As in :meth:`forward`, if ``out`` is no batch of as many results, and if the results of a
+                tensor are no tensors of one shape.
         """
+        if isinstance(images, torch.Tensor):
+            return self._of_each(images, out)
         is_batch = isinstance(out, list) or (isinstance(out, torch.Tensor) and out.ndim > 0)
         if out is not None and (not is_batch or len(out) != len(images)):
             given = f"a tensor {list(out.shape)}" if isinstance(out, torch.Tensor) else type(out).__name__
@@ -305,6 +312,28 @@ class OneLayer(nn.Module):
             if results[number] is None:
                 results[number] = self(image) if out is None else self(image, out=parts[number])
         return results if out is None else out
+
+    def _of_each(self, images: torch.Tensor, out: torch.Tensor | list[torch.Tensor] | None) -> Any:
+        """Apply the pipeline to each image of a tensor, and make one of the results."""
+        if images.ndim < 4:
+            raise OnelayerError(f"a tensor {list(images.shape)} was given as a batch", expected="[N, C, H, W]")
+        if not len(images) and out is None:
+            with unchanged_random_state():
+                return self(images)
+        is_wrapped = isinstance(images, tv_tensors.TVTensor)
+        each = [tv_tensors.wrap(image, like=images) if is_wrapped else image for image in images.unbind()]
+        results = self.batch(each, out=out)
+        if out is not None:
+            return out
+        first = results[0]
+        if not all(isinstance(result, torch.Tensor) and result.shape == first.shape for result in results):
+            raise OnelayerError(
+                "a batch was given as a tensor, and its results cannot be one",
+                expected="results that are tensors of one shape",
+                hint="Give a list: layer.batch([*images]).",
+            )
+        stacked = torch.stack(results)
+        return tv_tensors.wrap(stacked, like=first) if isinstance(first, tv_tensors.TVTensor) else stacked
 
     def apply_program(self, image: Any, *, out: torch.Tensor | None = None) -> Any:
         """Apply the pipeline through the program for images of this size, of which a plan is made and kept.
