@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal
@@ -146,14 +147,16 @@ def _compared_in_pieces(case: Case) -> str | None:
         is_alike = our_tree == their_tree
         found = (_difference_of_parts(*pair) for pair in zip(our_parts, their_parts, strict=False))
         difference = next((each for each in found if each is not None), None) if is_alike else f"a {our_tree}"
-        if difference is None and not torch.equal(our_state, their_state):
-            difference = "another state of the generator"
+        if difference is None and our_state != their_state:
+            difference = "another state of a generator"
     return None if difference is None else f"{_described(case)}: {difference}"
 
 
-def _outcome(function: Callable[..., Any], inputs: tuple[Any, ...], seed: int) -> tuple[Any, torch.Tensor]:
+def _outcome(function: Callable[..., Any], inputs: tuple[Any, ...], seed: int) -> tuple[Any, object]:
+    """Return what a function gives or raises with a seed, and the states of the generators after it."""
     with unchanged_random_state():
         torch.manual_seed(seed)
+        random.seed(seed)
         try:
             with warnings.catch_warnings():
                 # torchvision's, which the original and the layer give alike.
@@ -161,7 +164,7 @@ def _outcome(function: Callable[..., Any], inputs: tuple[Any, ...], seed: int) -
                 result = function(*inputs)
         except Exception as error:  # noqa: BLE001 - whatever the original raises, the layer has to raise
             result = error
-        return result, torch.get_rng_state()
+        return result, (torch.get_rng_state().tolist(), random.getstate())
 
 
 def _difference_of_parts(our: Any, their: Any) -> str | None:

@@ -20,6 +20,7 @@ from onelayer.algebra import AxisMap
 from onelayer.frontends.torchvision.resize import resizes_bytes
 from onelayer.frontends.torchvision.rounding_rules import TORCH_BYTES, tensors_have_lanczos
 from onelayer.image_spec import RoundingMode
+from onelayer.pipelines.training import RECIPES
 from onelayer.selfcheck.contents import Bytes, Size, as_pil, as_tensor, length, pixels, size
 from onelayer.selfcheck.thresholds import lines_at_thresholds
 
@@ -312,3 +313,10 @@ def _random_geometry(rng: Generator, library: Any) -> Any:
             lambda: v2.RandomZoomOut(fill, (1.0, 1 + 2 * high)),
         ]
     return drawn[rng.integers(len(drawn))]()
+
+
+def recipe(rng: Generator) -> Case:
+    """Draw a whole recipe for training, for a PIL image."""
+    name = str(rng.choice(list(RECIPES)))
+    transform = RECIPES[name](int(rng.integers(8, 49)))
+    return Case(transform, as_pil(_image(rng, 3)), is_whole=False, seed=int(rng.integers(1 << 31)))

@@ -118,6 +118,7 @@ FAMILIES: dict[str, tuple[Family, int]] = {
     "thresholds of PyTorch's sums of bytes": (families.torch_threshold, 1),
     "weights of PyTorch's sums in float32": (families.float32_weights, 1),
     "random crops, flips, resizes and borders": (families.augmentation, 4),
+    "training recipes": (families.recipe, 4),
     "pieces, samples, dtypes, states": (in_pieces, 4),
 }
 """Name of each family → how to draw a case, and its share of the cases."""
