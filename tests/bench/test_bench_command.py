@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from onelayer.bench import measure
+from onelayer.bench import loader, measure
 from onelayer.bench.record import BenchmarkRecord
 
 Run = Callable[..., tuple[int, str]]
@@ -108,3 +108,21 @@ def test_an_interrupt_keeps_what_was_measured(bench: Run, tmp_path: Path, monkey
     assert code == 130
     assert "1 case measured, kept in bench" in output
     assert len(BenchmarkRecord.read(tmp_path / "bench" / "peers.json").cases) == 1
+
+
+def test_a_loader_with_random_transforms(bench: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    name, pipeline = next(iter(loader.training_pipelines().items()))
+    assert len(loader.training_pipelines()) == 2
+    monkeypatch.setattr(loader, "training_pipelines", lambda: {name: pipeline})
+    code, output = bench("training", "--images", 8, "--repeats", 3, "--out", tmp_path)
+    assert code == 0, output
+    assert "decoding alone / s" in output
+    record = loader.LoaderRecord.read(tmp_path / "training-loader.json")
+    assert [(row.images, row.workers) for row in record.rows] == [("PIL images", 2), ("tensors", 2)]
+    assert all(len(rates) == 3 for row in record.rows for rates in row.images_per_second.values())
+    code, output = bench("training", "clip-stream")
+    assert code == 2, output
+    assert "training and clip-stream were given" in output
+    code, output = bench("training", "--threads", "1")
+    assert code == 2, output
+    assert "training and --threads were given" in output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from onelayer.bench.names import PEER_NAMES, WORKLOAD_NAMES
 from onelayer.cli.app import app, check_installed, examples
 from onelayer.cli.pipeline_source import check_pipeline
 from onelayer.cli.run_options import Device, check_data, pipeline_of_run
-from onelayer.console import results
+from onelayer.console import progress, results
 from onelayer.errors import Interrupted, OnelayerError
 from onelayer.reproduction.learn_request import DeviceChoice
 from onelayer.reproduction.run_folder import RunFolder
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from onelayer.bench.measure import Request
     from onelayer.bench.workloads import Work
 
-ALL = "all"
+ALL, TRAINING = "all", "training"
+
+_TRAINING_FILES = 400
 
 
 @app.command(
@@ -32,6 +35,7 @@ ALL = "all"
         "onelayer bench imagenet-375x500 clip-375x500 --threads 1",
         "onelayer bench report-float32 --batch-size 256,all --data cifar10",
         "onelayer bench imagenet-stream --peers onelayer,torchvision,opencv --repeats 15 --out bench/stream",
+        "onelayer bench training --images 400 --out bench/training",
         "onelayer bench runs/sample --device cuda --repeats 20",
     )
 )
@@ -40,8 +44,9 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="WORKLOAD",
-            help="Workloads to time; [bold]all[/bold] of them; or the folder of a run, to time its layer against the "
-            "original transforms (and behind it the run's PIPELINE, if that is not built in).",
+            help="Workloads to time; [bold]all[/bold] of them; [bold]training[/bold], a loader of JPEG files with "
+            "random transforms and two workers; or the folder of a run, to time its layer against the original "
+            "transforms (and behind it the run's PIPELINE, if that is not built in).",
             show_default="a list of all workloads and peers",
         ),
     ] = None,
@@ -91,6 +96,10 @@ def bench(
         return
     if not what:
         _list()
+        return
+    if TRAINING in what:
+        others = {"--threads": threads, "--peers": peers, "--batch-size": batch_size, "--data": data}
+        _bench_training(what, images or _TRAINING_FILES, repeats, out or Path("bench"), others)
         return
     if what != [ALL]:
         WORKLOAD_NAMES.check(what)
@@ -160,6 +169,32 @@ def _bench_run(
     results.print(f"Onto the page with: onelayer report {shlex.quote(str(folder.path))}", soft_wrap=True)
 
 
+def _bench_training(what: list[str], files: int, repeats: int | None, out: Path, others: dict[str, Any]) -> None:
+    given = [name for name, value in others.items() if value is not None]
+    if len(what) > 1 or given:
+        raise OnelayerError(
+            f"training and {', '.join([*what[1:], *given])} were given",
+            expected="training alone, with --images, --repeats and --out only",
+        )
+    check_installed("skimage", extra="bench", purpose="onelayer bench")
+
+    from onelayer.bench import loader, measure
+
+    rounds = repeats or measure.REPEATS
+    rows = []
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place, progress() as display:
+        loader.write_photographs(Path(place) / "files", files)
+        cases = [(name, each, at) for name, each in loader.training_pipelines().items() for at in (False, True)]
+        for name, transform, as_tensors in display.track(cases, description="Pipelines"):
+            folder = Path(place) / "files"
+            row = loader.measure(folder, name, transform, as_tensors=as_tensors, workers=2, rounds=rounds)
+            rows.append(row)
+    results.print(loader.table_of(rows))
+    loader.record_of(rows, files, rounds).write(out / "training-loader.json")
+    results.print(f"Record: [bold]{escape(str(out / 'training-loader.json'))}[/bold]", soft_wrap=True)
+
+
 def _bench_peers(request: Request[Work], out: Path, command: str) -> None:
     from onelayer.bench.measure import measure
     from onelayer.bench.page import write_results
@@ -186,6 +221,7 @@ def _list() -> None:
     results.print(workloads_table())
     results.print(peers_table())
     results.print("Time them with: onelayer bench WORKLOAD …, or onelayer bench all", markup=False)
+    results.print("A loader with random transforms: onelayer bench training")
 
 
 def _names(text: str, option: str) -> list[str]:

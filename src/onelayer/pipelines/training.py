@@ -88,7 +88,7 @@ def _simclr(side: int, blur: bool = True) -> v1.Compose:
 
 def _mae(side: int) -> v1.Compose:
     # 3 is bicubic.
-    crop = v1.RandomResizedCrop(side, scale=(0.2, 1.0), interpolation=3)  # type: ignore[arg-type]
+    crop = v1.RandomResizedCrop(side, scale=(0.2, 1.0), interpolation=3)
     return v1.Compose([crop, v1.RandomHorizontalFlip(), *_normalised()])
 
 
