@@ -201,7 +201,8 @@ def size_of(image: Any) -> tuple[int, int]:
     if isinstance(image, torch.Tensor):
         return image.shape[-2], image.shape[-1]
     if isinstance(image, PIL.Image.Image):
-        return image.height, image.width
+        width, height = image.size
+        return height, width
     height, width = image.shape if image.ndim == 2 else image.shape[-3:-1]
     return height, width
 
@@ -210,6 +211,10 @@ def _refuse_impossible(placed: Placed, spec: ImageSpec) -> None:
     if placed.height * placed.width > _SUSPICIOUS:
         shape = spec.shape[0], placed.height, placed.width
         refuse_impossible("a result", shape, TORCH_DTYPES[spec.dtype].itemsize)
+
+
+_Read = Callable[[Any, torch.Tensor | None, int, Moves | None], Any]
+"""Computes the result of an image, with memory for it or None, in at most so many threads, by moves or None."""
 
 
 class AnySizePipeline:
@@ -250,7 +255,12 @@ class AnySizePipeline:
         self.draws_from_python = structure.draws_from_python
         self._draw = lower_drawing(structure) if structure.draws else None
         self._itemsize = TORCH_DTYPES[structure.input_spec.dtype].itemsize
-        self._reads_arrays = self._container == "numpy" and structure.input_spec.dtype == "uint8"
+        self._read: _Read = self._of_tensor
+        if not self._in_real_numbers and self._container == "pil":
+            self._read = self._of_pillow
+        elif not self._in_real_numbers and self._container == "numpy" and structure.input_spec.dtype == "uint8":
+            self._read = self._of_array_or_tensor
+        self._writes_result = written == target.result_dtype
         self._writes_arrays = compute.writes_pixels and written == TORCH_DTYPES[self._output.dtype]
 
     def moves_for(self, image: Any) -> Moves | None:
@@ -288,7 +298,7 @@ class AnySizePipeline:
         """
         threads = threads or self._target.threads or torch.get_num_threads()
         if not self._by_rule or moves is not None:
-            return self._result(image, out, threads, moves)
+            return self._read(image, out, threads, moves)
         height, width = size_of(image)
         state: State | None = None
         if self._draw is not None and (drawn := self._draw(height, width)) is not None:
@@ -296,22 +306,15 @@ class AnySizePipeline:
         else:
             state = present_state(of_python=self.draws_from_python) if self.draws else None
             moves = self._structure.moves_for(height, width)
-        result = None if moves is None else self._result(image, out, threads, moves)
+        result = None if moves is None else self._read(image, out, threads, moves)
         if result is None and state is not None:
             # Whoever computes it draws the same numbers once more.
             put_back(state)
         return result
 
-    def _result(self, image: Any, out: torch.Tensor | None, threads: int, moves: Moves | None) -> Any:
-        return self._reader_of(image)(image, out, threads, moves)
-
-    def _reader_of(self, image: Any) -> Callable[..., Any]:
-        """Return the method that reads an image."""
-        if self._in_real_numbers:
-            return self._of_tensor
-        if self._reads_arrays and image.ndim == 3 and image.size and min(image.strides) >= 0:
-            return self._of_array
-        return self._of_pillow if self._container == "pil" else self._of_tensor
+    def _of_array_or_tensor(self, image: Any, out: torch.Tensor | None, threads: int, moves: Moves | None) -> Any:
+        is_readable = image.ndim == 3 and image.size and min(image.strides) >= 0
+        return (self._of_array if is_readable else self._of_tensor)(image, out, threads, moves)
 
     def _of_array(self, image: NDArray[np.uint8], out: torch.Tensor | None, threads: int, moves: Moves | None) -> Any:
         height, width, _ = image.shape
@@ -420,7 +423,7 @@ class AnySizePipeline:
         results = ResultMemory(written.data_ptr(), 0, written)
         if images.images and not self._compute(images, height, width, results, threads, numbers):
             return None
-        result = delivered(written, out, self._target)
+        result = written if out is None and self._writes_result else delivered(written, out, self._target)
         if out is None and self._container == "tensor" and len(shape) == 4:
             result = result.contiguous(memory_format=format_of(image))
         return result if self._output.container == "tensor" else image_of(result, self._output)
@@ -437,12 +440,13 @@ class ChoosingPipeline(AnySizePipeline):
     def __init__(self, each: Sequence[AnySizePipeline], structure: Structure) -> None:
         # All but the sums is that of any of them.
         self.__dict__.update(each[0].__dict__)
+        self._read = self._of_choice
         assert structure.place_of_choice is not None, "there are several resizes"
         self._each, self._place_of_choice = each, structure.place_of_choice
 
-    def _result(self, image: Any, out: torch.Tensor | None, threads: int, moves: Moves | None) -> Any:
+    def _of_choice(self, image: Any, out: torch.Tensor | None, threads: int, moves: Moves | None) -> Any:
         assert moves is not None, "the choice is one of them"
-        return self._each[moves.numbers[self._place_of_choice]]._result(image, out, threads, moves)
+        return self._each[moves.numbers[self._place_of_choice]]._read(image, out, threads, moves)
 
 
 _NO_PIXELS = torch.empty(0, device="cpu")

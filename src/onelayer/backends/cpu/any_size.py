@@ -252,7 +252,9 @@ class PlacedKernel:
             place: Numbers that place the images in the result; None for those that follow from the moves.
             moves: Moves for this call; None for those of the pipeline.
         """
-        workspace = self._workspace()
+        workspace = _OF_THREAD.workspaces[self._number]
+        if workspace.kernel is not self:
+            workspace = self._workspace()
         address, of_image, of_channel, of_row, of_column, structure, count, _ = images
         # Of a tensor with a gap behind each pixel, the last gap may lie outside of its memory.
         is_whole = of_column == 3 or (of_column == 4 and structure != 0)

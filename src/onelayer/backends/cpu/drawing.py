@@ -74,8 +74,8 @@ class Drawing:
                 return None
             # As many words are left behind.
             here.words[words].random_()
-        new_height, new_width, *moves = self._unpack(here.moves)
-        return Moves(tuple(moves), (new_height, new_width)), state
+        numbers = self._unpack(here.moves)
+        return Moves(numbers[2:], numbers[:2]), state
 
 
 def lower_drawing(structure: Structure) -> Drawing | None:
