@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import types
 from collections.abc import Callable
 from typing import Any
@@ -123,3 +124,34 @@ def test_training_is_left_to_open_clip() -> None:
         torch.manual_seed(3)
         results.append(function(image))
     assert torch.equal(*results)
+
+
+TRAINING: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "larger crops": {"aug_cfg": {"scale": (0.2, 1.0)}, "mean": (0.5,), "std": 0.5},
+    "colors": {"aug_cfg": {"color_jitter": (0.3, 0.3, 0.3, 0.1), "color_jitter_prob": 0.6, "gray_scale_prob": 0.4}},
+    "of timm": {"aug_cfg": {"use_timm": True, "re_prob": 0.5}, "interpolation": "random"},
+}
+
+
+@pytest.mark.filterwarnings("ignore:Unused augmentation cfg items")
+@pytest.mark.parametrize("name", TRAINING)
+def test_training(name: str) -> None:
+    if name == "of timm":
+        pytest.importorskip("timm")
+    original = image_transform(44, is_train=True, **TRAINING[name])
+    layer = onelayer.compile(original)
+    for size in SIZES:
+        for mode in ("RGB", "L") if name == "plain" else ("RGB",):
+            image = PIL.Image.effect_noise(size, 80).convert(mode)
+            for seed in range(6):
+                found = []
+                for call in (layer, original):
+                    torch.manual_seed(seed)
+                    random.seed(seed)
+                    found.append((call(image), torch.get_rng_state().tolist(), random.getstate()))
+                (ours, *our_states), (theirs, *states) = found
+                assert torch.equal(ours, theirs), (size, mode, seed)
+                assert our_states == states, (size, mode, seed)
+    is_whole = isinstance(layer._of_any_size(PIL.Image.new("RGB", (40, 40))), AnySizePipeline)
+    assert is_whole == (name in ("plain", "larger crops"))
