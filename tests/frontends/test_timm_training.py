@@ -20,7 +20,7 @@ from onelayer.selfcheck.checking import difference_of
 
 pytest.importorskip("timm")
 
-from timm.data import create_transform
+from timm.data import create_transform, naflex_transforms
 from timm.data import transforms as of_timm
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
@@ -47,6 +47,7 @@ OTHERS: dict[str, list[Any]] = {
         of_timm.CenterCropOrPad(36, fill=9), v1.RandomHorizontalFlip(),
     ],
     "crop or pad": [of_timm.RandomCropOrPad((40, 60), fill=(1, 2, 3)), v1.RandomHorizontalFlip(), v1.ToTensor()],
+    "a sequence": [naflex_transforms.ResizeToSequence(8, 30, interpolation="random"), v1.RandomHorizontalFlip()],
     "tall boxes": [of_timm.RandomResizedCropAndInterpolation(20, (0.5, 2), (0.05, 0.3), "random"), v1.ToTensor()],
     "boxes of nothing": [of_timm.RandomResizedCropAndInterpolation(9, (1e-5, 1e-3), (0.3, 3), "bilinear")],
 }  # fmt: skip

@@ -126,17 +126,6 @@ def _by_one_ratio(new_height: int, new_width: int, longest: float, height: int, 
     return round(height / ratio), round(width / ratio)
 
 
-def fixed(interpolation: Any) -> v2.InterpolationMode:
-    """Return the interpolation of a resize.
-
-    Raises:
-        OnelayerError: If it is drawn from several at each call.
-    """
-    if isinstance(interpolation, tuple | list):
-        raise OnelayerError("its interpolation is random", expected="one interpolation")
-    return v2.InterpolationMode(interpolation)
-
-
 @register_step(f"{_TRANSFORMS}.CenterCropOrPad")
 def center_crop_or_pad(transform: Any, spec: ImageSpec) -> CenterCrop:
     """State a crop from the middle with a fill of its own around smaller images, as in "border" mode."""
@@ -167,4 +156,4 @@ def resize_to_sequence(transform: Any, _: ImageSpec) -> list[Any]:
             raise OnelayerError(f"timm refuses the size: {error}", expected="another size") from error
         return new_height, new_width
 
-    return [ResizeBy(rule, fixed(transform.interpolation), function=f1.resize)]
+    return _resizes(transform.interpolation, rule, draws=False)
