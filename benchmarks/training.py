@@ -1,7 +1,8 @@
 """Compare layers with the random transforms that they replace, for training: one image at a time, in one thread.
 
 Photographs of 300 to 640 pixels a side, no two of one size, and patches of 32×32. Each goes through the original and
-the layer in turn; the first quarter does not count. Results are compared first, bit for bit, for equal seeds.
+the layer in turn; the first quarter does not count. Results are compared first, bit for bit, for equal seeds. The extra
+`front-ends` has timm and open_clip.
 
     python benchmarks/training.py --json docs/results/training.json
 """
@@ -9,15 +10,19 @@ the layer in turn; the first quarter does not count. Results are compared first,
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import open_clip
 import torch
 import typer
 from rich.table import Table
+from timm.data import create_transform
+from torch.utils._pytree import tree_flatten
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
@@ -27,10 +32,13 @@ from onelayer.bench.timing import medians_in_turn
 from onelayer.console import progress, results
 from onelayer.data.photographs import bundled
 from onelayer.environment import current_environment
+from onelayer.pipelines.training import RECIPES, MultiCrop
 
 TITLE = "Random transforms for training, one image at a time, one thread; no two photographs of a pass are of one size"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 IMAGES = 48
+PUBLISHED = ("ImageNet, TrivialAugment", "ImageNet, RandAugment", "SimCLR", "SimCLR without its blur", "MAE", "CLIP")
+"""Names of recipes of published code that are not spelled out here."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,20 @@ def recipes() -> Iterator[Recipe]:
     segmentation = [v2.RandomResize(200, 600), v2.RandomCrop(192), v2.RandomHorizontalFlip(), *of_v2]
     yield Recipe("RandomResize, RandomCrop, flip, to float, Normalize", v2.Compose(segmentation), "PIL")
     jitter = [v2.RandomResizedCrop(224), v2.RandomHorizontalFlip(), v2.ColorJitter(0.4, 0.4, 0.4), *of_v2]
-    yield Recipe("RandomResizedCrop, flip, ColorJitter (as it is), to float, Normalize", v2.Compose(jitter), "PIL")
+    yield Recipe("RandomResizedCrop, flip, ColorJitter, to float, Normalize", v2.Compose(jitter), "PIL")
+    for name in PUBLISHED:
+        yield Recipe(name, RECIPES[name](224), "PIL")
+    yield Recipe("DINO, ten views", MultiCrop(), "PIL")
+    for interpolation in ("bicubic", "random"):
+        transform = create_transform((3, 224, 224), is_training=True, color_jitter=None, interpolation=interpolation)
+        yield Recipe(f"timm, {interpolation}, without jitter", transform, "PIL")
+    yield Recipe("open_clip", open_clip.image_transform(224, is_train=True), "PIL")
+
+
+def compiled(recipe: Recipe) -> Callable[[Any], Any]:
+    """Compile a recipe, or each view of one that makes several."""
+    transform = recipe.transform
+    return transform.compiled(onelayer.compile) if isinstance(transform, MultiCrop) else onelayer.compile(transform)
 
 
 def images_of(recipe: Recipe) -> list[Any]:
@@ -84,14 +105,15 @@ def measure(recipe: Recipe, seconds: float) -> dict[str, Any]:
     images = images_of(recipe)
     functions: dict[str, Callable[[Any], Any]] = {
         "original": recipe.transform,
-        "onelayer": onelayer.compile(recipe.transform),
+        "onelayer": compiled(recipe),
     }
     for seed, image in enumerate(images):
         made = []
         for who in ("onelayer", "original"):
             torch.manual_seed(seed)
-            made.append(functions[who](image))
-        if not torch.equal(*made):
+            random.seed(seed)
+            made.append(tree_flatten(functions[who](image))[0])
+        if not all(map(torch.equal, *made)):
             raise SystemExit(f"{recipe.name} of {recipe.container}: the pixels differ")
     in_turn = medians_in_turn(functions, images, seconds=seconds, turns=len(images))
     medians = {who: 1e6 * median for who, median in in_turn.items()}
