@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import types
 from collections.abc import Callable
 from typing import Any
@@ -155,3 +156,6 @@ def test_training(name: str) -> None:
                 assert our_states == states, (size, mode, seed)
     is_whole = isinstance(layer._of_any_size(PIL.Image.new("RGB", (40, 40))), AnySizePipeline)
     assert is_whole == (name in ("plain", "larger crops"))
+    if name == "colors":
+        shown = str(onelayer.explain(layer, PIL.Image.effect_noise((60, 50), 80).convert("RGB")))
+        assert re.findall(r"(\w+) {2,}kernel ", shown) == ["color_jitter", "gray_scale"]

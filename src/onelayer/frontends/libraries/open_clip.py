@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from onelayer.errors import OnelayerError
-from onelayer.frontends.base import Derivation, register, register_sequence, register_step, stages_of
+from onelayer.frontends.base import (
+    CompileParts,
+    Derivation,
+    Function,
+    register,
+    register_function,
+    register_sequence,
+    register_step,
+    stages_of,
+)
 from onelayer.frontends.derivation import OF_V1
 from onelayer.frontends.libraries.timm import center_crop_or_pad, resize_keep_ratio
 from onelayer.frontends.torchvision.dtype import to_tensor_v2
@@ -51,3 +61,14 @@ def _converted(mode: str, spec: ImageSpec, rounding: RoundingMode) -> Derivation
 def _refuse_all_but_pil(spec: ImageSpec) -> None:
     if spec.container != "pil":
         raise OnelayerError(f"it does not take {CONTAINER_NAMES[spec.container]}", expected="a PIL image")
+
+
+@register_function("open_clip.transform.color_jitter", "open_clip.transform.gray_scale")
+def now_and_then(transform: Any, _: ImageSpec, compile_parts: CompileParts) -> Function:
+    """Apply torchvision's transform with a probability that Python's generator decides on."""
+    layer = compile_parts([transform.transf])
+
+    def apply(image: Any) -> Any:
+        return layer(image) if random.random() < transform.p else image  # noqa: S311 - as the original draws
+
+    return apply
