@@ -10,6 +10,7 @@ from onelayer.frontends.torchvision import (  # noqa: F401
     dtype,
     geometry,
     multicrop,
+    random_color,
     random_geometry,
     resize,
     unsupported,

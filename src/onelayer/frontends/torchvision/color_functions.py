@@ -87,35 +87,35 @@ class Adjustment:
 
 def adjust_brightness(image: Any, factor: float, functional: ModuleType = f2) -> Any:
     """Blend an image with black; see torchvision's ``adjust_brightness``."""
-    if _is_known(image, functional) and _is_factor(image, factor):
+    if is_known(image, functional) and _is_factor(image, factor):
         return adjusted(image, [Adjustment.blend(BRIGHTNESS, factor)], functional)
     return functional.adjust_brightness(image, factor)
 
 
 def adjust_contrast(image: Any, factor: float, functional: ModuleType = f2) -> Any:
     """Blend an image with its mean luma; see torchvision's ``adjust_contrast``."""
-    if _is_known(image, functional) and _is_factor(image, factor) and has_exact_mean(image):
+    if is_known(image, functional) and _is_factor(image, factor) and has_exact_mean(image):
         return adjusted(image, [Adjustment.blend(CONTRAST, factor)], functional)
     return functional.adjust_contrast(image, factor)
 
 
 def adjust_saturation(image: Any, factor: float, functional: ModuleType = f2) -> Any:
     """Blend an image with its luma; see torchvision's ``adjust_saturation``."""
-    if _is_known(image, functional) and _is_factor(image, factor) and channels_of(image) == 3:
+    if is_known(image, functional) and _is_factor(image, factor) and channels_of(image) == 3:
         return adjusted(image, [Adjustment.blend(SATURATION, factor)], functional)
     return functional.adjust_saturation(image, factor)
 
 
 def adjust_hue(image: Any, factor: float, functional: ModuleType = f2) -> Any:
     """Turn the hue of an image; see torchvision's ``adjust_hue``."""
-    if _is_known(image, functional) and -0.5 <= factor <= 0.5 and channels_of(image) == 3:
+    if is_known(image, functional) and -0.5 <= factor <= 0.5 and channels_of(image) == 3:
         return adjusted(image, [Adjustment.turn(image, factor)], functional)
     return functional.adjust_hue(image, factor)
 
 
 def adjust_sharpness(image: Any, factor: float, functional: ModuleType = f2) -> Any:
     """Blend an image with its smoothed one; see torchvision's ``adjust_sharpness``."""
-    if not (_is_known(image, functional) and _is_factor(image, factor)):
+    if not (is_known(image, functional) and _is_factor(image, factor)):
         return functional.adjust_sharpness(image, factor)
     is_pil = isinstance(image, PIL.Image.Image)
     if not is_pil and (min(image.shape[-2:]) < 3 or not _convolves_in_float32()):
@@ -127,7 +127,7 @@ def adjust_sharpness(image: Any, factor: float, functional: ModuleType = f2) -> 
 def to_luma(image: Any, functional: ModuleType = f2) -> Any:
     """Convert an image to luma in as many channels as it has; see torchvision's ``rgb_to_grayscale``."""
     channels = channels_of(image)
-    if not (_is_known(image, functional) and channels == 3):
+    if not (is_known(image, functional) and channels == 3):
         return functional.rgb_to_grayscale(image, num_output_channels=channels)
     if isinstance(image, PIL.Image.Image):
         return adjusted(image, [Adjustment(LUMA)], functional)
@@ -139,7 +139,7 @@ def to_luma(image: Any, functional: ModuleType = f2) -> Any:
 def invert(image: Any, functional: ModuleType = f2) -> Any:
     """Invert all values; see torchvision's ``invert``."""
     # PyTorch's own is as quick.
-    if not (isinstance(image, PIL.Image.Image) and _is_known(image, functional)):
+    if not (isinstance(image, PIL.Image.Image) and is_known(image, functional)):
         return functional.invert(image)
     return _made(image, functional, lambda call: _kernels().inverted_and_masked(call, 0, 255))
 
@@ -147,7 +147,7 @@ def invert(image: Any, functional: ModuleType = f2) -> Any:
 def posterize(image: Any, bits: int, functional: ModuleType = f2) -> Any:
     """Keep the highest bits of all values; see torchvision's ``posterize``."""
     is_pil = isinstance(image, PIL.Image.Image)
-    if not (is_pil and type(bits) is int and 1 <= bits <= 8 and _is_known(image, functional)):
+    if not (is_pil and type(bits) is int and 1 <= bits <= 8 and is_known(image, functional)):
         return functional.posterize(image, bits)
     mask = 256 - (1 << (8 - bits))
     return _made(image, functional, lambda call: _kernels().inverted_and_masked(call, 256, mask))
@@ -156,7 +156,7 @@ def posterize(image: Any, bits: int, functional: ModuleType = f2) -> Any:
 def solarize(image: Any, threshold: float, functional: ModuleType = f2) -> Any:
     """Invert the values from a threshold on; see torchvision's ``solarize``."""
     is_pil = isinstance(image, PIL.Image.Image)
-    if not (_is_known(image, functional) and type(threshold) in (int, float) and 0 <= threshold <= 255):
+    if not (is_known(image, functional) and type(threshold) in (int, float) and 0 <= threshold <= 255):
         return functional.solarize(image, threshold)
     # PyTorch compares in float32.
     smallest = math.ceil(threshold if is_pil else float(np.float32(threshold)))
@@ -165,7 +165,7 @@ def solarize(image: Any, threshold: float, functional: ModuleType = f2) -> Any:
 
 def autocontrast(image: Any, functional: ModuleType = f2) -> Any:
     """Spread the values of each channel over all that there are; see torchvision's ``autocontrast``."""
-    if not _is_known(image, functional):
+    if not is_known(image, functional):
         return functional.autocontrast(image)
     kernels = _kernels()
     is_pil = isinstance(image, PIL.Image.Image)
@@ -175,7 +175,7 @@ def autocontrast(image: Any, functional: ModuleType = f2) -> Any:
 
 def equalize(image: Any, functional: ModuleType = f2) -> Any:
     """Make the values of each channel as frequent as each other; see torchvision's ``equalize``."""
-    if not _is_known(image, functional):
+    if not is_known(image, functional):
         return functional.equalize(image)
     kernels = _kernels()
     made = _made(image, functional, lambda call: kernels.looked_up(call, kernels.EQUALIZED, np.empty(768, np.uint8)))
@@ -204,7 +204,7 @@ def _convolves_in_float32() -> bool:
     return torch.get_float32_matmul_precision() == "highest"
 
 
-def _is_known(image: Any, functional: ModuleType) -> bool:
+def is_known(image: Any, functional: ModuleType) -> bool:
     """Whether the kernels take an image, and give torchvision's bits."""
     if isinstance(image, PIL.Image.Image):
         is_known = image.mode in BYTES_PER_PIXEL and layout() is not None and min(image.size) > 0
