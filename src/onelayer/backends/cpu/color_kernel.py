@@ -12,9 +12,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from onelayer.backends.cpu.compilation import inlined_table, table_kernel
-from onelayer.backends.cpu.float32_sums import fused
+from onelayer.backends.cpu.compilation import inlined_table, table_kernel, table_part
 from onelayer.backends.cpu.simd import bytes_at, doubles_at, ints_at, longs_at
+from onelayer.backends.cpu.vectors import (
+    COUNT,
+    bytes_loaded,
+    bytes_stored,
+    doubles,
+    every,
+    floats,
+    floored,
+    fused,
+    ints,
+    lanes,
+    larger,
+    multiplied_and_added,
+    pixels_of_3_loaded,
+    pixels_of_3_stored,
+    pixels_of_4_loaded,
+    pixels_of_4_stored,
+    smaller,
+    smoothed,
+    total_of,
+    where,
+)
 
 # Fields of a call, uint64.
 HEIGHT, WIDTH, CHANNELS, RESULT_CHANNELS, STEPS, ARITHMETIC = range(6)
@@ -39,12 +60,8 @@ factor and one less the factor. The number of the hue is what is added to it, of
 PILLOW, TENSORS_V1, TENSORS_V2, TENSORS_V2_UNFUSED = range(4)
 """Whose arithmetic: Pillow's, or that of torchvision's v1 or v2 for tensors, with fused multiply-add or without."""
 
-BLOCK = 256
-"""Pixels of a row that go together."""
-
 _f32, _f64, _i32, _u8, _uint = np.float32, np.float64, np.int32, np.uint8, np.uint64
-_BLOCK, _2_BLOCKS = np.uint64(BLOCK), np.uint64(2 * BLOCK)
-_0, _1, _2, _3, _4, _255 = (np.uint64(number) for number in (0, 1, 2, 3, 4, 255))
+_0, _1, _2, _3, _4, _COUNT = (np.uint64(number) for number in (0, 1, 2, 3, 4, COUNT))
 
 
 @inlined_table
@@ -57,225 +74,225 @@ def _row_of(call, image, row):
 
 
 @inlined_table
-def _loaded(address, of_column, of_channel, channels, begin, count, lines):
-    """Set lines to the colors of a part of a row."""
+def _colors_at(address, of_column, of_channel, channels):
+    """Return sixteen pixels as vectors of red, green and blue; of one channel all three are that one."""
     if of_column == _4:
-        pixels = ints_at(address + _4 * begin)
-        for i in range(count):
-            pixel = pixels[i]
-            lines[i] = _f32(pixel & _i32(255))
-            lines[_BLOCK + i] = _f32((pixel >> _i32(8)) & _i32(255))
-            lines[_2_BLOCKS + i] = _f32((pixel >> _i32(16)) & _i32(255))
-    elif of_column == _3:
-        values = bytes_at(address + _3 * begin)
-        for i in range(count):
-            lines[i] = _f32(values[_3 * i])
-            lines[_BLOCK + i] = _f32(values[_3 * i + _1])
-            lines[_2_BLOCKS + i] = _f32(values[_3 * i + _2])
-    else:
-        for c in range(channels):
-            values = bytes_at(address + c * of_channel + begin)
-            for i in range(count):
-                lines[c * _BLOCK + i] = _f32(values[i])
+        return pixels_of_4_loaded(address)
+    if of_column == _3:
+        return pixels_of_3_loaded(address)
+    red = bytes_loaded(address)
+    if channels == _1:
+        return red, red, red
+    return red, bytes_loaded(address + of_channel), bytes_loaded(address + _2 * of_channel)
 
 
 @inlined_table
-def _stored(lines, address, of_column, of_channel, channels, begin, count):
-    """Set the colors of a part of a row to lines."""
+def _store_colors(red, green, blue, address, of_column, of_channel, channels):
+    """Write sixteen pixels."""
     if of_column == _4:
-        pixels = ints_at(address + _4 * begin)
-        for i in range(count):
-            green, blue = _i32(lines[_BLOCK + i]) << _i32(8), _i32(lines[_2_BLOCKS + i]) << _i32(16)
-            pixels[i] = _i32(lines[i]) | green | blue | _i32(-1 << 24)
+        pixels_of_4_stored(red, green, blue, address)
     elif of_column == _3:
-        values = bytes_at(address + _3 * begin)
-        for i in range(count):
-            values[_3 * i] = _u8(_i32(lines[i]))
-            values[_3 * i + _1] = _u8(_i32(lines[_BLOCK + i]))
-            values[_3 * i + _2] = _u8(_i32(lines[_2_BLOCKS + i]))
+        pixels_of_3_stored(red, green, blue, address)
     else:
-        for c in range(channels):
-            values = bytes_at(address + c * of_channel + begin)
-            for i in range(count):
-                values[i] = _u8(_i32(lines[c * _BLOCK + i]))
+        bytes_stored(red, address)
+        if channels == _3:
+            bytes_stored(green, address + of_channel)
+            bytes_stored(blue, address + _2 * of_channel)
 
 
 @inlined_table
-def _whole(value):
-    """Return what is left of a number as a byte: bounded, and its fraction cut off."""
-    value = min(max(value, _f32(0)), _f32(255))
-    return _f32(_i32(value))
+def _copy_pixels(source, of_source, result, of_result, of_column, channels, count):
+    """Copy less than sixteen pixels; the channels of planes are some bytes apart."""
+    for plane in range(channels if of_column == _1 else _1):
+        values, copied = bytes_at(source + plane * of_source), bytes_at(result + plane * of_result)
+        for i in range(count * of_column):
+            copied[i] = values[i]
+
+
+@inlined_table
+def _whole_numbers(values):
+    """Return what is left of numbers as bytes: bounded, and the fraction cut off."""
+    return floored(smaller(larger(values, every(_f32(0))), every(_f32(255))))
 
 
 @inlined_table
 def _luma(arithmetic, red, green, blue):
-    """Return the luma of whole numbers, a whole number."""
+    """Return the luma of whole numbers, whole numbers."""
     if arithmetic == PILLOW:
-        # Every sum is a whole number below 2²⁴.
-        total = _f32(19595) * red + _f32(38470) * green + _f32(7471) * blue + _f32(32768)
-        return _f32(_i32(total) >> _i32(16))
+        # Every product and every sum is a whole number below 2²⁴.
+        total = multiplied_and_added(red, every(_f32(19595)), every(_f32(32768)))
+        total = multiplied_and_added(green, every(_f32(38470)), total)
+        return floored(multiplied_and_added(blue, every(_f32(7471)), total) * every(_f32(1 / 65536)))
     if arithmetic == TENSORS_V2:
-        total = fused(blue, _f32(0.114), fused(green, _f32(0.587), red * _f32(0.2989)))
-    else:
-        total = red * _f32(0.2989) + green * _f32(0.587) + blue * _f32(0.114)
-    return _f32(_i32(total))
+        total = fused(green, every(_f32(0.587)), red * every(_f32(0.2989)))
+        return floored(fused(blue, every(_f32(0.114)), total))
+    return floored(red * every(_f32(0.2989)) + green * every(_f32(0.587)) + blue * every(_f32(0.114)))
 
 
 @inlined_table
-def _blended(arithmetic, degenerate, value, factor, rest):
-    """Return a blend of two numbers: of the value as much as the factor says."""
+def _blend(arithmetic, degenerate, values, factor, rest):
+    """Return blends of numbers: of the values as much as the factor says."""
     if arithmetic == PILLOW:
-        return _whole(degenerate + factor * (value - degenerate))
+        return _whole_numbers(degenerate + factor * (values - degenerate))
     if arithmetic == TENSORS_V2:
-        return _whole(fused(degenerate, rest, value * factor))
-    return _whole(factor * value + rest * degenerate)
+        return _whole_numbers(fused(degenerate, rest, values * factor))
+    return _whole_numbers(factor * values + rest * degenerate)
 
 
 @inlined_table
-def _blend_with_one(arithmetic, lines, channels, count, degenerate, factor, rest):
-    """Blend all colors with the same number."""
-    for c in range(channels):
-        for i in range(count):
-            at = c * _BLOCK + i
-            lines[at] = _blended(arithmetic, degenerate, lines[at], factor, rest)
+def _by_sixth(sixth, value, middle, least):
+    """Return red, green and blue of a hue in a sixth of the turn, between red, yellow, green, cyan, blue, magenta."""
+    is_0, is_1, is_2 = sixth == every(_i32(0)), sixth == every(_i32(1)), sixth == every(_i32(2))
+    is_3, is_4, is_5 = sixth == every(_i32(3)), sixth == every(_i32(4)), sixth == every(_i32(5))
+    return (
+        where(is_0 | is_5, value, where(is_1 | is_4, middle, least)),
+        where(is_1 | is_2, value, where(is_0 | is_3, middle, least)),
+        where(is_3 | is_4, value, where(is_2 | is_5, middle, least)),
+    )
 
 
 @inlined_table
-def _blend_with_luma(arithmetic, lines, count, factor, rest):
-    for i in range(count):
-        red, green, blue = lines[i], lines[_BLOCK + i], lines[_2_BLOCKS + i]
-        luma = _luma(arithmetic, red, green, blue)
-        lines[i] = _blended(arithmetic, luma, red, factor, rest)
-        lines[_BLOCK + i] = _blended(arithmetic, luma, green, factor, rest)
-        lines[_2_BLOCKS + i] = _blended(arithmetic, luma, blue, factor, rest)
-
-
-@inlined_table
-def _to_luma(arithmetic, lines, count):
-    for i in range(count):
-        luma = _luma(arithmetic, lines[i], lines[_BLOCK + i], lines[_2_BLOCKS + i])
-        lines[i], lines[_BLOCK + i], lines[_2_BLOCKS + i] = luma, luma, luma
-
-
-@inlined_table
-def _sum_of_luma(arithmetic, lines, channels, count):
-    total = _i32(0)
-    for i in range(count):
-        red = lines[i]
-        if channels == _3:
-            total += _i32(_luma(arithmetic, red, lines[_BLOCK + i], lines[_2_BLOCKS + i]))
-        else:
-            total += _i32(red)
-    return total
-
-
-@inlined_table
-def _turn_hue_as_pillow(lines, count, turn):
+def _turned_as_pillow(red, green, blue, turn):
     """Convert colors to hue, saturation and value, each a byte; add to the hue, which goes round; convert them back."""
-    for i in range(count):
-        red, green, blue = lines[i], lines[_BLOCK + i], lines[_2_BLOCKS + i]
-        high, low = max(red, max(green, blue)), min(red, min(green, blue))
-        span = high - low
-        # Of gray all numbers are zero, whatever they are divided by.
-        divisor = max(span, _f32(1))
-        saturation = _i32(_f64(span / max(high, _f32(1))) * 255.0)
-        # The two colors that the hue lies between, and where it begins.
-        is_red, is_green = red == high, green == high
-        first = (high - (blue if is_red else red if is_green else green)) / divisor
-        second = (high - (green if is_red else blue if is_green else red)) / divisor
-        sixths = _f32((0.0 if is_red else 2.0 if is_green else 4.0) + _f64(first) - _f64(second))
-        whole_turns = _f64(sixths) / 6.0 + 1.0
-        part = _f32(whole_turns - 1.0 if whole_turns >= 1.0 else whole_turns)
-        hue = _i32(_f64(part) * 255.0)
-        hue = (hue + turn) & _i32(255)
-        # And back: which sixth of the turn, and how far in it.
-        six = _i32(6) * hue
-        sixth = (six * _i32(257) + _i32(257)) >> _i32(16)
-        within = _f32(six - _i32(255) * sixth) / _f32(255)
-        strength = _f32(saturation) / _f32(255)
-        is_odd = sixth & _i32(1)
-        lessened = _f64(strength * within) if is_odd else _f64(strength) * (1.0 - _f64(within))
-        middle = _f32(_i32(_f64(high) * (1.0 - lessened) + 0.5))
-        least = _f32(_i32(_f64(high) * (1.0 - _f64(strength)) + 0.5))
-        # value, t, p | q, value, p | p, value, t | p, q, value | t, p, value | value, p, q
-        sixth = sixth if sixth < _i32(6) else _i32(0)
-        lines[i] = high if sixth == 0 or sixth == 5 else middle if sixth == 1 or sixth == 4 else least
-        lines[_BLOCK + i] = high if sixth == 1 or sixth == 2 else middle if sixth == 0 or sixth == 3 else least
-        lines[_2_BLOCKS + i] = high if sixth == 3 or sixth == 4 else middle if sixth == 2 or sixth == 5 else least
+    high, low = larger(red, larger(green, blue)), smaller(red, smaller(green, blue))
+    span, one = high - low, every(_f32(1))
+    # Of gray all numbers are zero, whatever they are divided by.
+    divisor = larger(span, one)
+    saturation = ints(doubles(span / larger(high, one)) * every(255.0))
+    # The two colors that the hue lies between, and the sixth where it begins.
+    is_red, is_green = red == high, green == high
+    first = (high - where(is_red, blue, where(is_green, red, green))) / divisor
+    second = (high - where(is_red, green, where(is_green, blue, red))) / divisor
+    begin = where(is_red, every(_f32(0)), where(is_green, every(_f32(2)), every(_f32(4))))
+    sixths = floats(doubles(begin) + doubles(first) - doubles(second))
+    turns = doubles(sixths) / every(6.0) + every(1.0)
+    part = floats(where(turns >= every(1.0), turns - every(1.0), turns))
+    hue = (ints(doubles(part) * every(255.0)) + turn) & every(_i32(255))
+    # And back: which sixth of the turn, and how far in it.
+    six = hue * every(_i32(6))
+    sixth = (six * every(_i32(257)) + every(_i32(257))) >> every(_i32(16))
+    within = floats(six - sixth * every(_i32(255))) / every(_f32(255))
+    strength = floats(saturation) / every(_f32(255))
+    is_odd = (sixth & every(_i32(1))) == every(_i32(1))
+    rising = doubles(strength) * (every(1.0) - doubles(within))
+    lessened = where(is_odd, doubles(strength * within), rising)
+    middle = floats(ints(doubles(high) * (every(1.0) - lessened) + every(0.5)))
+    least = floats(ints(doubles(high) * (every(1.0) - doubles(strength)) + every(0.5)))
+    return _by_sixth(where(sixth == every(_i32(6)), every(_i32(0)), sixth), high, middle, least)
 
 
 @inlined_table
-def _turn_hue_as_tensors(arithmetic, lines, count, turn):
+def _turned_as_tensors(arithmetic, red, green, blue, turn):
     """Turn the hue in float32, as torchvision does, whose every operation rounds."""
-    for i in range(count):
-        red, green, blue = lines[i], lines[_BLOCK + i], lines[_2_BLOCKS + i]
-        if arithmetic == TENSORS_V1:
-            red, green, blue = red / _f32(255), green / _f32(255), blue / _f32(255)
-        else:
-            scale = _f32(1.0 / 255.0)
-            red, green, blue = red * scale, green * scale, blue * scale
-        high, low = max(red, max(green, blue)), min(red, min(green, blue))
-        is_gray = high == low
-        span = high - low
-        strength = span / (_f32(1) if is_gray else high)
-        divisor = _f32(1) if is_gray else span
-        of_red, of_green, of_blue = (high - red) / divisor, (high - green) / divisor, (high - blue) / divisor
-        if_green = of_red + _f32(2) - of_blue
-        if_blue = of_green + _f32(4) - of_red
-        if arithmetic == TENSORS_V1:
-            if_green, if_blue = _f32(2) + of_red - of_blue, _f32(4) + of_green - of_red
-        hue = of_blue - of_green if high == red else if_green if high == green else if_blue
-        hue = hue / _f32(6) if arithmetic == TENSORS_V1 else hue * _f32(1.0 / 6.0)
-        hue = hue + _f32(1)
-        hue = hue - _f32(1) if hue >= _f32(1) else hue
-        hue = hue + turn
-        hue = hue - _f32(1) if hue >= _f32(1) else hue
-        hue = hue + _f32(1) if hue < _f32(0) else hue
-        six = hue * _f32(6)
-        sixth = _i32(six)
-        within = six - _f32(sixth)
-        product = strength * within
-        falling = (_f32(1) - product) * high
-        if arithmetic == TENSORS_V1:
-            rising = (_f32(1) - strength * (_f32(1) - within)) * high
-        else:
-            rising = (product + (_f32(1) - strength)) * high
-        least = (_f32(1) - strength) * high
-        middle = falling if sixth & _i32(1) else rising
-        least = min(max(least, _f32(0)), _f32(1))
-        middle = min(max(middle, _f32(0)), _f32(1))
-        sixth = sixth if sixth < _i32(6) else _i32(0)
-        red = high if sixth == 0 or sixth == 5 else middle if sixth == 1 or sixth == 4 else least
-        green = high if sixth == 1 or sixth == 2 else middle if sixth == 0 or sixth == 3 else least
-        blue = high if sixth == 3 or sixth == 4 else middle if sixth == 2 or sixth == 5 else least
-        lines[i] = _f32(_i32(red * _f32(255.999)))
-        lines[_BLOCK + i] = _f32(_i32(green * _f32(255.999)))
-        lines[_2_BLOCKS + i] = _f32(_i32(blue * _f32(255.999)))
+    zero, one = every(_f32(0)), every(_f32(1))
+    if arithmetic == TENSORS_V1:
+        white = every(_f32(255))
+        red, green, blue = red / white, green / white, blue / white
+    else:
+        scale = every(_f32(1.0 / 255.0))
+        red, green, blue = red * scale, green * scale, blue * scale
+    high, low = larger(red, larger(green, blue)), smaller(red, smaller(green, blue))
+    is_gray, span = high == low, high - low
+    strength = span / where(is_gray, one, high)
+    divisor = where(is_gray, one, span)
+    is_red, is_green = red == high, green == high
+    first = (high - where(is_red, blue, where(is_green, red, green))) / divisor
+    second = (high - where(is_red, green, where(is_green, blue, red))) / divisor
+    # v1 adds the other way round, which gives the same.
+    sixths = first + where(is_red, zero, where(is_green, every(_f32(2)), every(_f32(4)))) - second
+    hue = sixths / every(_f32(6)) if arithmetic == TENSORS_V1 else sixths * every(_f32(1.0 / 6.0))
+    hue = hue + one
+    hue = where(hue >= one, hue - one, hue)
+    hue = hue + turn
+    hue = where(hue >= one, hue - one, hue)
+    hue = where(hue < zero, hue + one, hue)
+    six = hue * every(_f32(6))
+    sixth = ints(six)
+    within = six - floats(sixth)
+    product, weakness = strength * within, one - strength
+    rising = (one - strength * (one - within)) if arithmetic == TENSORS_V1 else product + weakness
+    is_odd = (sixth & every(_i32(1))) == every(_i32(1))
+    middle = smaller(larger(where(is_odd, one - product, rising) * high, zero), one)
+    least = smaller(larger(weakness * high, zero), one)
+    sixth = where(sixth == every(_i32(6)), every(_i32(0)), sixth)
+    red, green, blue = _by_sixth(sixth, high, middle, least)
+    white = every(_f32(255.999))
+    return floored(red * white), floored(green * white), floored(blue * white)
 
 
 @inlined_table
-def _adjust(arithmetic, step, factor, rest, lines, channels, count, mean):
+def _adjusted(arithmetic, step, factor, rest, mean, red, green, blue):
+    """Return colors after a step."""
     if step == BRIGHTNESS:
-        _blend_with_one(arithmetic, lines, channels, count, _f32(0), _f32(factor), _f32(0))
-    elif step == CONTRAST:
-        _blend_with_one(arithmetic, lines, channels, count, mean, _f32(factor), _f32(rest))
-    elif step == SATURATION:
-        _blend_with_luma(arithmetic, lines, count, _f32(factor), _f32(rest))
+        factor = every(_f32(factor))
+        red, green, blue = _whole_numbers(red * factor), _whole_numbers(green * factor), _whole_numbers(blue * factor)
+    elif step in (CONTRAST, SATURATION):
+        factor, rest = every(_f32(factor)), every(_f32(rest))
+        degenerate = every(mean) if step == CONTRAST else _luma(arithmetic, red, green, blue)
+        red = _blend(arithmetic, degenerate, red, factor, rest)
+        green = _blend(arithmetic, degenerate, green, factor, rest)
+        blue = _blend(arithmetic, degenerate, blue, factor, rest)
     elif step == HUE:
         if arithmetic == PILLOW:
-            _turn_hue_as_pillow(lines, count, _i32(factor))
+            red, green, blue = _turned_as_pillow(red, green, blue, every(_i32(factor)))
         else:
-            _turn_hue_as_tensors(arithmetic, lines, count, _f32(factor))
+            red, green, blue = _turned_as_tensors(arithmetic, red, green, blue, every(_f32(factor)))
     else:
-        _to_luma(arithmetic, lines, count)
+        red = _luma(arithmetic, red, green, blue)
+        green, blue = red, red
+    return red, green, blue
 
 
 @inlined_table
-def _adjust_all(arithmetic, call, steps):
-    """Apply all steps of a call in the arithmetic of a library."""
+def _adjust_line(arithmetic, call, steps, begin, end, mean, image, read, of_channel, written, of_result, count, valid):
+    """Apply some steps to a part of a row, sixteen pixels at a time, and return the sum of the luma after them.
+
+    Args:
+        arithmetic: Whose arithmetic, a constant.
+        call: Fields of the call.
+        steps: The same as float64.
+        begin: First of the steps.
+        end: End of the steps, of which a contrast is the last, or the last of all. Nothing is written without a step.
+        mean: Mean luma for a contrast.
+        image: First field of the image that is read.
+        read: Address of the first pixel.
+        of_channel: Bytes from channel to channel there.
+        written: Address of the first pixel of the result.
+        of_result: Bytes from channel to channel there.
+        count: Number of vectors.
+        valid: Pixels of a vector that count for the sum.
+    """
+    channels, result_channels = call[CHANNELS], call[RESULT_CHANNELS]
+    of_column, result_column = call[image + OF_COLUMN], call[RESULT + OF_COLUMN]
+    has_sum, total = end < call[STEPS], every(_i32(0))
+    for _ in range(count):
+        red, green, blue = _colors_at(read, of_column, of_channel, channels)
+        for step in range(begin, end):
+            at = FIRST_STEP + OF_STEP * step
+            red, green, blue = _adjusted(arithmetic, call[at], steps[at + 1], steps[at + 2], mean, red, green, blue)
+        if has_sum:
+            luma = ints(_luma(arithmetic, red, green, blue) if channels == _3 else red)
+            total = total + where(lanes() < every(_i32(valid)), luma, every(_i32(0)))
+        if end > begin:
+            _store_colors(red, green, blue, written, result_column, of_result, result_channels)
+        read, written = read + _COUNT * of_column, written + _COUNT * result_column
+    return total_of(total)
+
+
+@inlined_table
+def _adjust_all(line, call):
+    """Apply all steps of a call with a function for parts of rows."""
     height, width, channels, count = call[HEIGHT], call[WIDTH], call[CHANNELS], call[STEPS]
-    lines = np.empty(3 * BLOCK, np.float32)
+    result_channels, of_result, result_column = (
+        call[RESULT_CHANNELS],
+        call[RESULT + OF_CHANNEL],
+        call[RESULT + OF_COLUMN],
+    )
+    steps = doubles_at(_uint(call.ctypes.data))
+    buffer = np.zeros(4 * COUNT, np.uint8)
+    buffered = _uint(buffer.ctypes.data)
     image, begin, has_mean, mean = _uint(SOURCE), _0, False, _f32(0)
+    vectors, rest = width // _COUNT, width % _COUNT
     while begin < count:
         # Up to the next contrast, which needs the mean of what comes out before it.
         end = begin + _1 if has_mean or call[FIRST_STEP + OF_STEP * begin] != CONTRAST else begin
@@ -283,26 +300,53 @@ def _adjust_all(arithmetic, call, steps):
             end += _1
         has_mean = end < count
         total = np.int64(0)
+        of_column, of_channel = call[image + OF_COLUMN], call[image + OF_CHANNEL]
         for row in range(height):
             read, written = _row_of(call, image, row), _row_of(call, _uint(RESULT), row)
-            for col in range(_0, width, _BLOCK):
-                pixels = min(_BLOCK, width - col)
-                _loaded(read, call[image + OF_COLUMN], call[image + OF_CHANNEL], channels, col, pixels, lines)
-                for step in range(begin, end):
-                    at = FIRST_STEP + OF_STEP * step
-                    _adjust(arithmetic, call[at], steps[at + 1], steps[at + 2], lines, channels, pixels, mean)
-                if has_mean:
-                    total += _sum_of_luma(arithmetic, lines, channels, pixels)
+            total += line(call, steps, begin, end, mean, image, read, of_channel, written, of_result, vectors, _COUNT)
+            if rest > _0:
+                # What lies behind the last pixel is of others.
+                read += (width - rest) * of_column
+                written += (width - rest) * result_column
+                _copy_pixels(read, of_channel, buffered, _COUNT, of_column, channels, rest)
+                total += line(call, steps, begin, end, mean, image, buffered, _COUNT, buffered, _COUNT, _1, rest)
                 if end > begin:
-                    of_column, of_channel = call[RESULT + OF_COLUMN], call[RESULT + OF_CHANNEL]
-                    _stored(lines, written, of_column, of_channel, call[RESULT_CHANNELS], col, pixels)
+                    _copy_pixels(buffered, _COUNT, written, of_result, result_column, result_channels, rest)
         if end > begin:
             image = _uint(RESULT)
         begin = end
-        if arithmetic == PILLOW:
+        if call[ARITHMETIC] == PILLOW:
             mean = _f32(_i32(_f64(total) / _f64(height * width) + 0.5))
         else:
             mean = _f32(total) / _f32(height * width)
+
+
+@table_part
+def _line_as_pillow(call, steps, begin, end, mean, image, read, of_channel, written, of_result, count, valid):
+    return _adjust_line(
+        PILLOW, call, steps, begin, end, mean, image, read, of_channel, written, of_result, count, valid
+    )
+
+
+@table_part
+def _line_as_v1(call, steps, begin, end, mean, image, read, of_channel, written, of_result, count, valid):
+    return _adjust_line(
+        TENSORS_V1, call, steps, begin, end, mean, image, read, of_channel, written, of_result, count, valid
+    )
+
+
+@table_part
+def _line_as_v2(call, steps, begin, end, mean, image, read, of_channel, written, of_result, count, valid):
+    return _adjust_line(
+        TENSORS_V2, call, steps, begin, end, mean, image, read, of_channel, written, of_result, count, valid
+    )
+
+
+@table_part
+def _line_as_v2_unfused(call, steps, begin, end, mean, image, read, of_channel, written, of_result, count, valid):
+    return _adjust_line(
+        TENSORS_V2_UNFUSED, call, steps, begin, end, mean, image, read, of_channel, written, of_result, count, valid
+    )
 
 
 @table_kernel
@@ -312,7 +356,7 @@ def adjusted_as_pillow(call):
     Args:
         call: Fields of the call, uint64 [FIELDS].
     """
-    _adjust_all(PILLOW, call, doubles_at(_uint(call.ctypes.data)))
+    _adjust_all(_line_as_pillow, call)
 
 
 @table_kernel
@@ -322,19 +366,24 @@ def adjusted_as_tensors(call):
     Args:
         call: Fields of the call, uint64 [FIELDS].
     """
-    steps = doubles_at(_uint(call.ctypes.data))
     if call[ARITHMETIC] == TENSORS_V1:
-        _adjust_all(TENSORS_V1, call, steps)
+        _adjust_all(_line_as_v1, call)
     elif call[ARITHMETIC] == TENSORS_V2:
-        _adjust_all(TENSORS_V2, call, steps)
+        _adjust_all(_line_as_v2, call)
     else:
-        _adjust_all(TENSORS_V2_UNFUSED, call, steps)
+        _adjust_all(_line_as_v2_unfused, call)
+
+
+@inlined_table
+def _line_at(call, image, row, plane):
+    """Return the address of a row; of images in planes, that of one plane."""
+    return _row_of(call, _uint(image), row) + plane * call[image + OF_CHANNEL]
 
 
 @inlined_table
 def _line(call, image, row, plane):
     """Return the bytes of a row; of images in planes, those of one plane."""
-    return bytes_at(_row_of(call, _uint(image), row) + plane * call[image + OF_CHANNEL])
+    return bytes_at(_line_at(call, image, row, plane))
 
 
 @inlined_table
@@ -379,28 +428,13 @@ def looked_up(call, kind, tables):
     """
     height, width, channels = call[HEIGHT], call[WIDTH], call[CHANNELS]
     of_column = call[SOURCE + OF_COLUMN]
-    if kind != TABLES:
-        # Two of each, because a count that was changed just now is waited for.
-        counts = np.zeros(6 * 256, np.int32)
-        for row in range(height):
-            for c in range(channels):
-                source = _line(call, SOURCE, row, c if of_column == _1 else _0)
-                first, step = _0 if of_column == _1 else c, of_column
-                begin = _uint(512) * c
-                for i in range(width >> _1):
-                    at = first + _2 * i * step
-                    counts[begin + _uint(source[at])] += 1
-                    counts[begin + _uint(256) + _uint(source[at + step])] += 1
-                if width & _1:
-                    counts[begin + _uint(source[first + (width - _1) * step])] += 1
-        for c in range(channels):
-            for i in range(256):
-                counts[256 * c + i] = counts[512 * c + i] + counts[512 * c + 256 + i]
-            of_channel, table = counts[256 * c : 256 * c + 256], tables[256 * c : 256 * c + 256]
-            if kind == EQUALIZED:
-                _equalizing_table(of_channel, table)
-            else:
-                _spreading_table(kind, of_channel, table)
+    for c in range(channels):
+        table = tables[_uint(256) * c : _uint(256) * c + _uint(256)]
+        if kind == EQUALIZED:
+            _equalizing_table(_counts(call, c), table)
+        elif kind != TABLES:
+            low, high = _ends(call, c)
+            _spreading_table(kind, low, high, table)
     for row in range(height):
         if of_column == _1:
             for c in range(channels):
@@ -421,12 +455,49 @@ def looked_up(call, kind, tables):
 
 
 @inlined_table
-def _spreading_table(kind, counts, table):
-    low, high = 0, 255
-    while low < 255 and counts[low] == 0:
-        low += 1
-    while high > 0 and counts[high] == 0:
-        high -= 1
+def _whole(value):
+    """Return what is left of a number as a byte: bounded, and its fraction cut off."""
+    return _f32(_i32(min(max(value, _f32(0)), _f32(255))))
+
+
+@inlined_table
+def _counts(call, channel):
+    """Return how often each byte comes in a channel, int32 [256]."""
+    of_column = call[SOURCE + OF_COLUMN]
+    plane, first = (channel, _0) if of_column == _1 else (_0, channel)
+    # Four counts of each, because one that was changed just now is waited for.
+    counts = np.zeros(4 * 256, np.int32)
+    for row in range(call[HEIGHT]):
+        source = _line(call, SOURCE, row, plane)
+        for i in range(call[WIDTH]):
+            counts[(i & _3) << _uint(8) | _uint(source[first + i * of_column])] += 1
+    for i in range(256):
+        counts[i] += counts[256 + i] + counts[512 + i] + counts[768 + i]
+    return counts
+
+
+@inlined_table
+def _ends(call, channel):
+    """Return the smallest and the largest byte of a channel."""
+    of_column = call[SOURCE + OF_COLUMN]
+    low, high = _i32(255), _i32(0)
+    for row in range(call[HEIGHT]):
+        if of_column == _4:
+            pixels, shift = ints_at(_row_of(call, _uint(SOURCE), row)), _i32(8 * channel)
+            for i in range(call[WIDTH]):
+                value = (pixels[i] >> shift) & _i32(255)
+                low, high = min(low, value), max(high, value)
+        else:
+            plane, first = (channel, _0) if of_column == _1 else (_0, channel)
+            source = _line(call, SOURCE, row, plane)
+            for i in range(call[WIDTH]):
+                value = _i32(source[first + i * of_column])
+                low, high = min(low, value), max(high, value)
+    return low, high
+
+
+@inlined_table
+def _spreading_table(kind, low, high, table):
     for i in range(256):
         if high <= low:
             table[i] = i
@@ -458,24 +529,37 @@ def _equalizing_table(counts, table):
 
 
 @inlined_table
-def _sharpen_line(arithmetic, above, here, below, result, begin, end, step, factor, rest):
-    """Blend each byte with the mean of its neighbours, in which it counts five times, from one place to another."""
-    for i in range(begin, end):
-        value = _i32(here[i])
-        total = (
-            _i32(above[i - step]) + _i32(above[i]) + _i32(above[i + step])
-            + _i32(here[i - step]) + _i32(5) * value + _i32(here[i + step])
-            + _i32(below[i - step]) + _i32(below[i]) + _i32(below[i + step])
-        )  # fmt: skip
-        # Thirteenths are never halves, so that however the libraries add up, they round like this, and like division.
-        mean = _f32(((total + _i32(6)) * _i32(5042)) >> _i32(16))
-        if arithmetic == TENSORS_V2:
-            blend = _whole(fused(mean - _f32(value), rest, _f32(value)))
-        elif arithmetic == TENSORS_V2_UNFUSED:
-            blend = _whole(_f32(value) + (mean - _f32(value)) * rest)
-        else:
-            blend = _blended(arithmetic, mean, _f32(value), factor, rest)
-        result[i] = _u8(_i32(blend))
+def _sharpened(arithmetic, mean, value, factor, rest):
+    """Return the blends of bytes with their means."""
+    if arithmetic == PILLOW:
+        return _whole_numbers(mean + factor * (value - mean))
+    if arithmetic == TENSORS_V1:
+        return _whole_numbers(factor * value + rest * mean)
+    if arithmetic == TENSORS_V2:
+        return _whole_numbers(fused(mean - value, rest, value))
+    return _whole_numbers(value + (mean - value) * rest)
+
+
+@inlined_table
+def _sharpen_line(arithmetic, above, here, below, result, count, step, factor, rest):
+    """Blend bytes, at least as many as a vector has, with the means of their neighbours.
+
+    Args:
+        arithmetic: Whose arithmetic, a constant.
+        above: Address of the bytes above.
+        here: Address of the bytes.
+        below: Address of the bytes below.
+        result: Address of the results.
+        count: Number of bytes.
+        step: Bytes to the neighbours in a row.
+        factor: Share of the bytes in the blend, a vector.
+        rest: One less that share, a vector.
+    """
+    for begin in range(_0, count, _COUNT):
+        # The last vector begins earlier, and is computed twice in part.
+        at = min(begin, count - _COUNT)
+        mean = smoothed(above + at, here + at, below + at, step)
+        bytes_stored(_sharpened(arithmetic, mean, bytes_loaded(here + at), factor, rest), result + at)
 
 
 @inlined_table
@@ -489,17 +573,40 @@ def _keep_line(arithmetic, here, result, begin, end, factor, rest):
 @inlined_table
 def _sharpen(arithmetic, call, factor, rest):
     planes, length = _lines_of(call)
-    height, step = call[HEIGHT], call[SOURCE + OF_COLUMN]
+    height, width, step = call[HEIGHT], call[WIDTH], call[SOURCE + OF_COLUMN]
+    factors, rests = every(factor), every(rest)
+    # Short rows are laid side by side here: above, the row, below, and the results.
+    inner = length - _2 * step
+    room = np.zeros(4 * (COUNT + 8), np.uint8)
+    rooms, of_room = _uint(room.ctypes.data), _COUNT + _uint(8)
     for row in range(height):
         for plane in range(planes):
-            here, result = _line(call, SOURCE, row, plane), _line(call, RESULT, row, plane)
-            if row == _0 or row == height - _1 or call[WIDTH] < _3:
-                _keep_line(arithmetic, here, result, _0, length, factor, rest)
+            here, result = _line_at(call, SOURCE, row, plane), _line_at(call, RESULT, row, plane)
+            source, to = bytes_at(here), bytes_at(result)
+            if row == _0 or row == height - _1 or width < _3:
+                _keep_line(arithmetic, source, to, _0, length, factor, rest)
+                continue
+            above, below = _line_at(call, SOURCE, row - _1, plane), _line_at(call, SOURCE, row + _1, plane)
+            if inner >= _COUNT:
+                _sharpen_line(
+                    arithmetic, above + step, here + step, below + step, result + step, inner, step, factors, rests
+                )
             else:
-                above, below = _line(call, SOURCE, row - _1, plane), _line(call, SOURCE, row + _1, plane)
-                _sharpen_line(arithmetic, above, here, below, result, step, length - step, step, factor, rest)
-                _keep_line(arithmetic, here, result, _0, step, factor, rest)
-                _keep_line(arithmetic, here, result, length - step, length, factor, rest)
+                for i in range(length):
+                    room[i], room[of_room + i], room[_2 * of_room + i] = (
+                        bytes_at(above)[i],
+                        source[i],
+                        bytes_at(below)[i],
+                    )
+                first = rooms + step
+                _sharpen_line(
+                    arithmetic, first, first + of_room, first + _2 * of_room, first + _3 * of_room, _COUNT, step,
+                    factors, rests,
+                )  # fmt: skip
+                for i in range(step, length - step):
+                    to[i] = room[_3 * of_room + i]
+            _keep_line(arithmetic, source, to, _0, step, factor, rest)
+            _keep_line(arithmetic, source, to, length - step, length, factor, rest)
 
 
 @table_kernel

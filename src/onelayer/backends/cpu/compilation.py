@@ -57,7 +57,8 @@ WRITE_ERRORS: dict[Path, str] = {}
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 # Called from nowhere but kernels, they need no entries for Python and for C, which LLVM would compile.
-_ONLY_INLINED: Any = {"nogil": True, "forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_ONLY_CALLED: Any = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_ONLY_INLINED: Any = {**_ONLY_CALLED, "forceinline": True}
 
 inlined = numba.njit(fastmath=_FAST, **_ONLY_INLINED)
 """Decorate a part of a kernel. An array is seven arguments, and a call that is not inlined takes longer than the
@@ -69,6 +70,9 @@ exact_inlined = numba.njit(**_ONLY_INLINED)
 
 inlined_table = numba.njit(error_model="numpy", **_ONLY_INLINED)
 """Decorate a part of a table kernel."""
+
+table_part = numba.njit(error_model="numpy", **_ONLY_CALLED)
+"""Decorate a part of a table kernel that is called: there is one copy of its machine code in a kernel."""
 
 table_inline = numba.njit(nogil=True, inline="always", error_model="numpy")
 """Decorate a part of one table kernel, whose source becomes the kernel's: it is not compiled once more by itself."""

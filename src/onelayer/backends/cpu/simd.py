@@ -37,6 +37,13 @@ def has_avx2():
     return bool(binding.get_host_cpu_features().get("avx2"))
 
 
+def has_avx512():
+    """Whether Numba compiles for a processor that has registers of 512 bits."""
+    if config.CPU_FEATURES is not None:
+        return "+avx512f" in config.CPU_FEATURES
+    return bool(binding.get_host_cpu_features().get("avx512f"))
+
+
 def data_of(context, builder, kind, array):
     """Return the memory of an array."""
     return context.make_array(kind)(context, builder, array).data

@@ -26,7 +26,6 @@ from torchvision.transforms import functional as f1
 from torchvision.transforms.v2 import functional as f2
 
 from onelayer.backends.cpu import memory
-from onelayer.backends.kernel_memory import only_for_pytorch
 from onelayer.frontends.torchvision.rounding_rules import torch_float32
 from onelayer.images.pillow_memory import BYTES_PER_PIXEL, layout, load
 
@@ -217,7 +216,7 @@ def is_known(image: Any, functional: ModuleType) -> bool:
         and image.is_cpu
         and torch.get_default_dtype() == torch.float32
         and _lies_as_known(image)
-        and not only_for_pytorch(image.as_subclass(torch.Tensor))
+        and not torch._C._functorch.is_functorch_wrapped_tensor(image)
     )
 
 

@@ -1,7 +1,7 @@
 """Make functions of torchvision's transforms of colors with random numbers: the original's numbers, our kernels.
 
-Every function draws by the calls that the original makes, or by its method that makes the parameters, and hands an image
-that the kernels do not take to the original before it draws.
+Every function draws by the calls that the original makes, or by its method that makes the parameters. An image that the
+kernels do not take goes to the original, before anything is drawn.
 """
 
 from __future__ import annotations
@@ -52,9 +52,8 @@ def color_jitter(transform: Any, spec: ImageSpec, compile_parts: CompileParts) -
     functional = _functions_of(transform)
 
     def jittered(image: Any) -> Any:
-        brightness, contrast, saturation, hue = ranges = (
-            transform.brightness, transform.contrast, transform.saturation, transform.hue
-        )  # fmt: skip
+        ranges = transform.brightness, transform.contrast, transform.saturation, transform.hue
+        brightness, contrast, *_ = ranges
         has_colors = channels_of(image) == 3
         # Gray has no saturation and no hue, but Pillow copies the image for the one.
         is_copied = not has_colors and brightness is None and contrast is None
@@ -174,7 +173,7 @@ def random_choice(transform: Any, spec: ImageSpec, compile_parts: CompileParts) 
         return None
     layers = [compile_parts([part]) for part in transform.transforms]
     if isinstance(transform, v1.RandomChoice):
-        return lambda image: random.choices(layers, weights=transform.p)[0](image)
+        return lambda image: random.choices(layers, weights=transform.p)[0](image)  # noqa: S311 - as the original
     return lambda image: layers[int(torch.multinomial(torch.tensor(transform.p), 1))](image)
 
 
