@@ -17,7 +17,7 @@ from numba.extending import intrinsic, models, register_model
 from onelayer.backends.cpu.simd import BYTE, FLOAT, INT, SHORT, has_avx512, instruction, joined, shuffled, splat
 
 COUNT = 32 if has_avx512() else 16
-"""Numbers of a vector: two registers of float32, of which one is computed while the other waits. With a single one, four
+"""Numbers of a vector: two registers of float32, of which one is computed while the other waits. With a single one,
 blends of saturation took a third longer."""
 
 _DOUBLE, _BIT = ir.DoubleType(), ir.IntType(1)

@@ -35,6 +35,9 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE, LUMA = range(5)
 _EXACT_SUM = (1 << 24) // 255
 """Pixels up to which PyTorch's sum of bytes in float32 is exact, in whatever order it adds."""
 
+_STRIDE, _GRAIN = 32, 32768
+"""Numbers that PyTorch takes at a time at most, in a loop over floats, and numbers from which on it uses threads."""
+
 _PILLOW = 0
 """Pillow's arithmetic, as a number of the kernel's."""
 
@@ -93,14 +96,15 @@ def adjust_brightness(image: Any, factor: float, functional: ModuleType = f2) ->
 
 def adjust_contrast(image: Any, factor: float, functional: ModuleType = f2) -> Any:
     """Blend an image with its mean luma; see torchvision's ``adjust_contrast``."""
-    if is_known(image, functional) and _is_factor(image, factor) and has_exact_mean(image):
+    if is_known(image, functional) and _is_factor(image, factor) and is_exact(CONTRAST, image, functional):
         return adjusted(image, [Adjustment.blend(CONTRAST, factor)], functional)
     return functional.adjust_contrast(image, factor)
 
 
 def adjust_saturation(image: Any, factor: float, functional: ModuleType = f2) -> Any:
     """Blend an image with its luma; see torchvision's ``adjust_saturation``."""
-    if is_known(image, functional) and _is_factor(image, factor) and channels_of(image) == 3:
+    is_known_blend = is_known(image, functional) and _is_factor(image, factor) and channels_of(image) == 3
+    if is_known_blend and is_exact(SATURATION, image, functional):
         return adjusted(image, [Adjustment.blend(SATURATION, factor)], functional)
     return functional.adjust_saturation(image, factor)
 
@@ -117,8 +121,22 @@ def adjust_sharpness(image: Any, factor: float, functional: ModuleType = f2) -> 
     if not (is_known(image, functional) and _is_factor(image, factor)):
         return functional.adjust_sharpness(image, factor)
     is_pil = isinstance(image, PIL.Image.Image)
-    if not is_pil and (min(image.shape[-2:]) < 3 or not _convolves_in_float32()):
+    if not is_pil and (min(image.shape[-2:]) < 3 or torch.get_float32_matmul_precision() != "highest"):
+        # PyTorch may convolve in half precision.
         return functional.adjust_sharpness(image, factor)
+    if is_pil or functional is f1:
+        return _sharpened(image, factor, functional)
+    if not _is_one_part(image[..., 1:-1, 1:-1].numel()):
+        return functional.adjust_sharpness(image, factor)
+    result = _sharpened(image, factor, functional)
+    if rest := (image.shape[-1] - 2) % _STRIDE:
+        # PyTorch rounds the last columns in its own way.
+        last = functional.adjust_sharpness(image[..., -rest - 2 :], factor)
+        result[..., -rest - 1 : -1] = last[..., 1:-1]
+    return result
+
+
+def _sharpened(image: Any, factor: float, functional: ModuleType) -> Any:
     factor = float(factor)
     return _made(image, functional, lambda call: _kernels().sharpened(call, factor, 1.0 - factor))
 
@@ -126,7 +144,7 @@ def adjust_sharpness(image: Any, factor: float, functional: ModuleType = f2) -> 
 def to_luma(image: Any, functional: ModuleType = f2) -> Any:
     """Convert an image to luma in as many channels as it has; see torchvision's ``rgb_to_grayscale``."""
     channels = channels_of(image)
-    if not (is_known(image, functional) and channels == 3):
+    if not (is_known(image, functional) and channels == 3 and is_exact(LUMA, image, functional)):
         return functional.rgb_to_grayscale(image, num_output_channels=channels)
     if isinstance(image, PIL.Image.Image):
         return adjusted(image, [Adjustment(LUMA)], functional)
@@ -188,19 +206,36 @@ def channels_of(image: Any) -> int:
     return len(image.getbands()) if isinstance(image, PIL.Image.Image) else image.shape[-3]
 
 
-def has_exact_mean(image: Any) -> bool:
-    """Whether the mean luma is known: PyTorch's, of a large image, depends on the order in which it adds."""
-    return isinstance(image, PIL.Image.Image) or image.shape[-2] * image.shape[-1] <= _EXACT_SUM
+def is_exact(step: int, image: Any, functional: ModuleType) -> bool:
+    """Whether the bits of a step are known for an image for which :func:`is_known`.
+
+    PyTorch's mean of a large image depends on the order in which it adds. v2 multiplies and adds by an operation that
+    PyTorch does with one rounding for whole groups of numbers, and for the numbers that are left over with one or two.
+    """
+    if isinstance(image, PIL.Image.Image) or step in (BRIGHTNESS, HUE):
+        return True
+    pixels = image.shape[-2] * image.shape[-1]
+    if step == CONTRAST and pixels > _EXACT_SUM:
+        return False
+    return functional is f1 or (
+        pixels % _STRIDE == 0 and _is_even(image.numel() // image.shape[-3]) and _is_even(image.numel())
+    )
+
+
+def _is_even(count: int) -> bool:
+    """Whether each thread of PyTorch's gets whole groups of so many numbers."""
+    threads = min(torch.get_num_threads(), -(-count // _GRAIN))
+    return threads < 2 or -(-count // threads) % _STRIDE == 0
+
+
+def _is_one_part(count: int) -> bool:
+    """Whether one thread of PyTorch's gets all of so many numbers."""
+    return count < _GRAIN or torch.get_num_threads() == 1
 
 
 def _is_factor(image: Any, factor: float) -> bool:
     """Whether a factor of a blend is one that torchvision takes."""
     return math.isfinite(factor) and (factor >= 0 or isinstance(image, PIL.Image.Image))
-
-
-def _convolves_in_float32() -> bool:
-    """Whether PyTorch may not convolve in half precision."""
-    return torch.get_float32_matmul_precision() == "highest"
 
 
 def is_known(image: Any, functional: ModuleType) -> bool:

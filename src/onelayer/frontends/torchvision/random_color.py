@@ -28,7 +28,7 @@ from onelayer.frontends.torchvision.color_functions import (
     Adjustment,
     adjusted,
     channels_of,
-    has_exact_mean,
+    is_exact,
     is_known,
 )
 from onelayer.image_spec import ImageSpec
@@ -53,11 +53,11 @@ def color_jitter(transform: Any, spec: ImageSpec, compile_parts: CompileParts) -
 
     def jittered(image: Any) -> Any:
         ranges = transform.brightness, transform.contrast, transform.saturation, transform.hue
-        brightness, contrast, *_ = ranges
         has_colors = channels_of(image) == 3
         # Gray has no saturation and no hue, but Pillow copies the image for the one.
-        is_copied = not has_colors and brightness is None and contrast is None
-        if not is_known(image, functional) or is_copied or (contrast is not None and not has_exact_mean(image)):
+        is_copied = not has_colors and ranges[BRIGHTNESS] is None and ranges[CONTRAST] is None
+        steps = [step for step, each in enumerate(ranges) if each is not None]
+        if is_copied or not is_known(image, functional) or not all(is_exact(step, image, functional) for step in steps):
             return transform(image)
         order, factors = _drawn(transform, ranges, image)
         adjustments = []
