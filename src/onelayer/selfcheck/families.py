@@ -292,6 +292,39 @@ def augmentation(rng: Generator) -> Case:
     return Case(library.Compose(steps), made, is_whole=False, seed=int(rng.integers(1 << 31)))
 
 
+def random_colors(rng: Generator) -> Case:
+    """Draw random changes of colors, among crops and flips."""
+    image = _image(rng, 3 if rng.random() < 0.8 else 1)
+    is_pil = rng.random() < 0.6
+    library: Any = v1 if rng.random() < 0.5 else v2
+    steps = [_random_color(rng, library) for _ in range(int(rng.integers(1, 4)))]
+    if rng.random() < 0.3:
+        steps.insert(0, _random_geometry(rng, library))
+    tensor = as_tensor(rng, image)
+    made = as_pil(image) if is_pil else tensor.as_subclass(torch.Tensor) if library is v1 else tensor
+    return Case(library.Compose(steps), made, is_whole=False, seed=int(rng.integers(1 << 31)))
+
+
+def _random_color(rng: Generator, library: Any) -> Any:
+    widths = [float(number) for number in rng.choice([0, 0.1, 0.4, 1.5], 3)]
+    hue, p = float(rng.choice([0, 0.1, 0.5])), float(rng.choice([0, 0.5, 1]))
+    number = float(rng.choice([0, 1, 0.3, 2.5]))
+    drawn: list[Callable[[], Any]] = [
+        lambda: library.ColorJitter(*widths, hue),
+        lambda: library.ColorJitter(*widths),
+        lambda: library.RandomGrayscale(p),
+        lambda: library.RandomInvert(p),
+        lambda: library.RandomPosterize(int(rng.integers(1, 9)), p),
+        lambda: library.RandomSolarize(int(rng.integers(0, 256)), p),
+        lambda: library.RandomAutocontrast(p),
+        lambda: library.RandomEqualize(p),
+        lambda: library.RandomAdjustSharpness(number, p),
+        lambda: library.RandomApply([library.ColorJitter(*widths, hue)], p),
+        lambda: library.RandomOrder([library.RandomEqualize(p), library.ColorJitter(*widths)]),
+    ]
+    return drawn[rng.integers(len(drawn))]()
+
+
 def _random_geometry(rng: Generator, library: Any) -> Any:
     kind = _mode(str(rng.choice(_ANTIALIASED[:2])))
     low, high = sorted(float(number) for number in rng.uniform(0.01, 1, 2))

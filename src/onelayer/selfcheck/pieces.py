@@ -119,6 +119,7 @@ FAMILIES: dict[str, tuple[Family, int]] = {
     "weights of PyTorch's sums in float32": (families.float32_weights, 1),
     "random crops, flips, resizes and borders": (families.augmentation, 4),
     "training recipes": (families.recipe, 4),
+    "color jitter and other random colors": (families.random_colors, 3),
     "pieces, samples, dtypes, states": (in_pieces, 4),
 }
 """Name of each family → how to draw a case, and its share of the cases."""

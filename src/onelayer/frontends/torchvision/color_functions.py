@@ -8,6 +8,7 @@ in different ways.
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +38,9 @@ _EXACT_SUM = (1 << 24) // 255
 
 _STRIDE, _GRAIN = 32, 32768
 """Numbers that PyTorch takes at a time at most, in a loop over floats, and numbers from which on it uses threads."""
+
+_IS_X86 = platform.machine() in ("x86_64", "AMD64")
+"""Whether the libraries round as they were seen to: compilers for others multiply and add with one rounding."""
 
 _PILLOW = 0
 """Pillow's arithmetic, as a number of the kernel's."""
@@ -240,6 +244,8 @@ def _is_factor(image: Any, factor: float) -> bool:
 
 def is_known(image: Any, functional: ModuleType) -> bool:
     """Whether the kernels take an image, and give torchvision's bits."""
+    if not _IS_X86:
+        return False
     if isinstance(image, PIL.Image.Image):
         is_known = image.mode in BYTES_PER_PIXEL and layout() is not None and min(image.size) > 0
         # Pillow converts the color that is transparent too.
