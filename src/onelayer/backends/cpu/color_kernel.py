@@ -26,12 +26,14 @@ from onelayer.backends.cpu.vectors import (
     ints,
     lanes,
     larger,
+    largest_of,
     multiplied_and_added,
     pixels_of_3_loaded,
     pixels_of_3_stored,
     pixels_of_4_loaded,
     pixels_of_4_stored,
     smaller,
+    smallest_of,
     smoothed,
     total_of,
     where,
@@ -428,6 +430,10 @@ def looked_up(call, kind, tables):
     """
     height, width, channels = call[HEIGHT], call[WIDTH], call[CHANNELS]
     of_column = call[SOURCE + OF_COLUMN]
+    if kind in (SPREAD_AS_PILLOW, SPREAD_AS_V1, SPREAD_AS_V2) and width >= _COUNT:
+        # A vector each time, and no table.
+        _spread_all(kind, call)
+        return
     for c in range(channels):
         table = tables[_uint(256) * c : _uint(256) * c + _uint(256)]
         if kind == EQUALIZED:
@@ -494,6 +500,59 @@ def _ends(call, channel):
                 value = _i32(source[first + i * of_column])
                 low, high = min(low, value), max(high, value)
     return low, high
+
+
+@inlined_table
+def _spread_all(kind, call):
+    """Spread the values of an image that is at least as wide as a vector, whose last vector begins earlier."""
+    height, width, channels = call[HEIGHT], call[WIDTH], call[CHANNELS]
+    of_column, of_channel, of_result = call[SOURCE + OF_COLUMN], call[SOURCE + OF_CHANNEL], call[RESULT + OF_CHANNEL]
+    last = width - _COUNT
+    low_red, high_red = every(_f32(255)), every(_f32(0))
+    low_green, high_green, low_blue, high_blue = low_red, high_red, low_red, high_red
+    for row in range(height):
+        read = _row_of(call, _uint(SOURCE), row)
+        for col in range(_0, width, _COUNT):
+            red, green, blue = _colors_at(read + min(col, last) * of_column, of_column, of_channel, channels)
+            low_red, high_red = smaller(low_red, red), larger(high_red, red)
+            low_green, high_green = smaller(low_green, green), larger(high_green, green)
+            low_blue, high_blue = smaller(low_blue, blue), larger(high_blue, blue)
+    scale_red, begin_red = _scale_and_begin(kind, smallest_of(low_red), largest_of(high_red))
+    scale_green, begin_green = _scale_and_begin(kind, smallest_of(low_green), largest_of(high_green))
+    scale_blue, begin_blue = _scale_and_begin(kind, smallest_of(low_blue), largest_of(high_blue))
+    for row in range(height):
+        read, written = _row_of(call, _uint(SOURCE), row), _row_of(call, _uint(RESULT), row)
+        for col in range(_0, width, _COUNT):
+            at = min(col, last) * of_column
+            red, green, blue = _colors_at(read + at, of_column, of_channel, channels)
+            red = _spread(kind, red, scale_red, begin_red)
+            green = _spread(kind, green, scale_green, begin_green)
+            blue = _spread(kind, blue, scale_blue, begin_blue)
+            _store_colors(red, green, blue, written + at, of_column, of_result, channels)
+
+
+@inlined_table
+def _scale_and_begin(kind, low, high):
+    """Return what values are multiplied with or divided by, and what is added or taken away, float64."""
+    if high <= low:
+        return 1.0, 0.0
+    if kind == SPREAD_AS_PILLOW:
+        scale = 255.0 / _f64(high - low)
+        return scale, -_f64(low) * scale
+    if kind == SPREAD_AS_V1:
+        # PyTorch divides a number by a tensor so.
+        return _f64(_f32(1) / (high - low) * _f32(255)), _f64(low)
+    return _f64((high - low) * _f32(1.0 / 255.0)), _f64(low)
+
+
+@inlined_table
+def _spread(kind, values, scale, begin):
+    if kind == SPREAD_AS_PILLOW:
+        # Cut off toward zero, as Python's int() does.
+        return _whole_numbers(floats(ints(doubles(values) * every(scale) + every(begin))))
+    if kind == SPREAD_AS_V1:
+        return _whole_numbers((values - every(_f32(begin))) * every(_f32(scale)))
+    return _whole_numbers((values - every(_f32(begin))) / every(_f32(scale)))
 
 
 @inlined_table

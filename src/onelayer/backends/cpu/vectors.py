@@ -201,6 +201,27 @@ def total_of(_typing, x):
     return types.int32(x), generate
 
 
+def _extreme(sign):
+    @intrinsic
+    def extreme_of(_typing, x):
+        def generate(_context, builder, _signature, arguments):
+            (values,) = arguments
+            half = COUNT
+            while half > 1:
+                half //= 2
+                both = [shuffled(builder, values, values, range(first, first + half)) for first in (0, half)]
+                values = builder.select(builder.fcmp_ordered(sign, *both), *both)
+            return builder.extract_element(values, ir.Constant(INT, 0))
+
+        return types.float32(x), generate
+
+    return extreme_of
+
+
+largest_of, smallest_of = _extreme(">"), _extreme("<")
+"""Return the largest, or the smallest, of float32 numbers."""
+
+
 def _memory(builder, address, kind):
     return builder.inttoptr(address, kind.as_pointer())
 

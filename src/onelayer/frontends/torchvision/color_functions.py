@@ -93,7 +93,8 @@ class Adjustment:
 
 def adjust_brightness(image: Any, factor: float, functional: ModuleType = f2) -> Any:
     """Blend an image with black; see torchvision's ``adjust_brightness``."""
-    if is_known(image, functional) and _is_factor(image, factor):
+    # Of a small tensor v2's two operations are as quick as what is around a kernel.
+    if is_known(image, functional) and _is_factor(image, factor) and not _is_small(image, 64, functional):
         return adjusted(image, [Adjustment.blend(BRIGHTNESS, factor)], functional)
     return functional.adjust_brightness(image, factor)
 
@@ -130,10 +131,11 @@ def adjust_sharpness(image: Any, factor: float, functional: ModuleType = f2) -> 
         return functional.adjust_sharpness(image, factor)
     if is_pil or functional is f1:
         return _sharpened(image, factor, functional)
-    if not _is_one_part(image[..., 1:-1, 1:-1].numel()):
+    rest = (image.shape[-1] - 2) % _STRIDE
+    if not _is_one_part(image[..., 1:-1, 1:-1].numel()) or (rest and _is_small(image, 128, functional)):
         return functional.adjust_sharpness(image, factor)
     result = _sharpened(image, factor, functional)
-    if rest := (image.shape[-1] - 2) % _STRIDE:
+    if rest:
         # PyTorch rounds the last columns in its own way.
         last = functional.adjust_sharpness(image[..., -rest - 2 :], factor)
         result[..., -rest - 1 : -1] = last[..., 1:-1]
@@ -177,7 +179,9 @@ def posterize(image: Any, bits: int, functional: ModuleType = f2) -> Any:
 def solarize(image: Any, threshold: float, functional: ModuleType = f2) -> Any:
     """Invert the values from a threshold on; see torchvision's ``solarize``."""
     is_pil = isinstance(image, PIL.Image.Image)
-    if not (is_known(image, functional) and type(threshold) in (int, float) and 0 <= threshold <= 255):
+    if _is_small(image, 40, functional) or not (
+        is_known(image, functional) and type(threshold) in (int, float) and 0 <= threshold <= 255
+    ):
         return functional.solarize(image, threshold)
     # PyTorch compares in float32.
     smallest = math.ceil(threshold if is_pil else float(np.float32(threshold)))
@@ -237,6 +241,12 @@ def _is_one_part(count: int) -> bool:
     return count < _GRAIN or torch.get_num_threads() == 1
 
 
+def _is_small(image: Any, side: int, functional: ModuleType) -> bool:
+    """Whether an image is a tensor for v2 with less pixels than a square."""
+    is_tensor = functional is f2 and isinstance(image, torch.Tensor) and image.ndim > 2
+    return is_tensor and image.shape[-1] * image.shape[-2] < side * side
+
+
 def _is_factor(image: Any, factor: float) -> bool:
     """Whether a factor of a blend is one that torchvision takes."""
     return math.isfinite(factor) and (factor >= 0 or isinstance(image, PIL.Image.Image))
@@ -277,7 +287,8 @@ def _lies_as_known(image: torch.Tensor) -> bool:
     size = channels * of_channel if in_planes else height * of_row
     if not (in_planes or in_pixels) or (batch and (batch[0] < 2 or of_batch[0] < size)):
         return False
-    last = sum((length - 1) * stride for length, stride in zip(image.shape, image.stride(), strict=True))
+    last = (channels - 1) * of_channel + (height - 1) * of_row + (width - 1) * of_column
+    last += (batch[0] - 1) * of_batch[0] if batch else 0
     return image.untyped_storage().nbytes() > image.storage_offset() + last
 
 
