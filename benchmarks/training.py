@@ -33,6 +33,7 @@ from onelayer.console import progress, results
 from onelayer.data.photographs import bundled
 from onelayer.environment import current_environment
 from onelayer.pipelines.training import RECIPES, MultiCrop
+from onelayer.selfcheck.checking import difference_of
 
 TITLE = "Random transforms for training, one image at a time, one thread; no two photographs of a pass are of one size"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -85,6 +86,28 @@ def compiled(recipe: Recipe) -> Callable[[Any], Any]:
     """Compile a recipe, or each view of one that makes several."""
     transform = recipe.transform
     return transform.compiled(onelayer.compile) if isinstance(transform, MultiCrop) else onelayer.compile(transform)
+    crop = [v2.RandomResizedCrop(224), v2.RandomHorizontalFlip()]
+    jitters = {
+        "ColorJitter without hue": v2.ColorJitter(0.4, 0.4, 0.4),
+        "ColorJitter": v2.ColorJitter(0.4, 0.4, 0.4, 0.1),
+    }
+    for name, jitter in jitters.items():
+        for container in ("PIL", "tensor, planes"):
+            steps = [*crop, jitter, *of_v2]
+            yield Recipe(f"RandomResizedCrop, flip, {name}, to float, Normalize", v2.Compose(steps), container)
+    simclr = [
+        v1.RandomResizedCrop(224), v1.RandomHorizontalFlip(),
+        v1.RandomApply([v1.ColorJitter(0.8, 0.8, 0.8, 0.2)], p=0.8), v1.RandomGrayscale(0.2), v1.ToTensor(),
+    ]  # fmt: skip
+    yield Recipe("SimCLR without its blur (v1)", v1.Compose(simclr), "PIL")
+    colors: list[Any] = [
+        v2.RandomAdjustSharpness(2, p=1), v2.RandomAutocontrast(p=1), v2.RandomEqualize(p=1),
+        v2.RandomGrayscale(p=0.999), v2.RandomPosterize(3, p=0.999), v2.RandomSolarize(128, p=0.999),
+        v2.ColorJitter(brightness=0.4), v2.ColorJitter(contrast=0.4), v2.ColorJitter(saturation=0.4),
+        v2.ColorJitter(hue=0.3),
+    ]  # fmt: skip
+    for color in colors:
+        yield Recipe(f"{color} alone", color, "PIL")
 
 
 def images_of(recipe: Recipe) -> list[Any]:
@@ -114,6 +137,8 @@ def measure(recipe: Recipe, seconds: float) -> dict[str, Any]:
             random.seed(seed)
             made.append(tree_flatten(functions[who](image))[0])
         if not all(map(torch.equal, *made)):
+            made.append(functions[who](image))
+        if difference_of(*made) is not None:
             raise SystemExit(f"{recipe.name} of {recipe.container}: the pixels differ")
     in_turn = medians_in_turn(functions, images, seconds=seconds, turns=len(images))
     medians = {who: 1e6 * median for who, median in in_turn.items()}

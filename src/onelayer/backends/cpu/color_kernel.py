@@ -434,13 +434,19 @@ def looked_up(call, kind, tables):
         # A vector each time, and no table.
         _spread_all(kind, call)
         return
+    counts = _counts(call) if kind == EQUALIZED else np.empty(0, np.int32)
     for c in range(channels):
         table = tables[_uint(256) * c : _uint(256) * c + _uint(256)]
         if kind == EQUALIZED:
-            _equalizing_table(_counts(call, c), table)
+            _equalizing_table(counts[_uint(256) * c : _uint(256) * c + _uint(256)], table)
         elif kind != TABLES:
             low, high = _ends(call, c)
             _spreading_table(kind, low, high, table)
+    # Of pixels of four bytes each color's byte is where it goes in the pixel.
+    moved = np.empty(3 * 256, np.int32)
+    for c in range(channels if of_column == _4 else _0):
+        for i in range(256):
+            moved[_uint(256) * c + _uint(i)] = _i32(tables[_uint(256) * c + _uint(i)]) << _i32(8 * c)
     for row in range(height):
         if of_column == _1:
             for c in range(channels):
@@ -450,9 +456,9 @@ def looked_up(call, kind, tables):
         elif of_column == _4:
             source, result = _line(call, SOURCE, row, _0), ints_at(_row_of(call, _uint(RESULT), row))
             for i in range(width):
-                red, green = tables[source[_4 * i]], tables[_uint(256) + _uint(source[_4 * i + _1])]
-                blue = tables[_uint(512) + _uint(source[_4 * i + _2])]
-                result[i] = _i32(red) | _i32(green) << _i32(8) | _i32(blue) << _i32(16) | _i32(-1 << 24)
+                red, green = moved[_uint(source[_4 * i])], moved[_uint(256) + _uint(source[_4 * i + _1])]
+                blue = moved[_uint(512) + _uint(source[_4 * i + _2])]
+                result[i] = red | green | blue | _i32(-1 << 24)
         else:
             source, result = _line(call, SOURCE, row, _0), _line(call, RESULT, row, _0)
             for i in range(width):
@@ -467,18 +473,26 @@ def _whole(value):
 
 
 @inlined_table
-def _counts(call, channel):
-    """Return how often each byte comes in a channel, int32 [256]."""
-    of_column = call[SOURCE + OF_COLUMN]
-    plane, first = (channel, _0) if of_column == _1 else (_0, channel)
-    # Four counts of each, because one that was changed just now is waited for.
-    counts = np.zeros(4 * 256, np.int32)
+def _counts(call):
+    """Return how often each byte comes in each channel, int32 [3 · 256]."""
+    channels, of_column = call[CHANNELS], call[SOURCE + OF_COLUMN]
+    # Two of each, because a count that was changed just now is waited for.
+    counts = np.zeros(6 * 256, np.int32)
     for row in range(call[HEIGHT]):
-        source = _line(call, SOURCE, row, plane)
-        for i in range(call[WIDTH]):
-            counts[(i & _3) << _uint(8) | _uint(source[first + i * of_column])] += 1
-    for i in range(256):
-        counts[i] += counts[256 + i] + counts[512 + i] + counts[768 + i]
+        if of_column == _1:
+            for c in range(channels):
+                source, begin = _line(call, SOURCE, row, c), _uint(256) * c
+                for i in range(call[WIDTH]):
+                    counts[begin + (i & _1) * _uint(768) + _uint(source[i])] += 1
+        else:
+            source = _line(call, SOURCE, row, _0)
+            for i in range(call[WIDTH]):
+                begin, at = (i & _1) * _uint(768), i * of_column
+                counts[begin + _uint(source[at])] += 1
+                counts[begin + _uint(256) + _uint(source[at + _1])] += 1
+                counts[begin + _uint(512) + _uint(source[at + _2])] += 1
+    for i in range(768):
+        counts[i] += counts[768 + i]
     return counts
 
 
