@@ -298,8 +298,8 @@ def adjusted(
     """Apply several adjustments, one after another, without an image in between.
 
     Args:
-        image: An image for which :func:`is_known`.
-        adjustments: The adjustments, four at most. None is of colors where there are none.
+        image: An image for which :func:`is_known` and, for each step, :func:`is_exact` hold.
+        adjustments: The adjustments, four at most; of an image of one channel no saturation, hue or luma.
         functional: Torchvision's module of functions.
         out: Memory for the result; None for memory that lies as torchvision's.
     """
