@@ -27,6 +27,7 @@ from onelayer.backends import LoweringTarget
 from onelayer.backends.cpu.any_size import lower_any_size
 from onelayer.backends.cpu.draw_kernel import draw
 from onelayer.backends.cpu.program import prepare
+from onelayer.backends.cpu.warp_kernel import WARPED, warped_bilinear
 from onelayer.backends.target import PixelMemory, ResultMemory
 from onelayer.frontends import transforms_of
 from onelayer.frontends.drawn_moves import CODE
@@ -226,6 +227,43 @@ def check_draws(rng: np.random.Generator) -> int:
     return count
 
 
+def check_warps(height: int, width: int, rng: np.random.Generator) -> int:
+    """Warp images that lie as Pillow's do; the result is as wide as the image, or has one more pixel."""
+    found, count = layout(), 0
+    assert found is not None
+    if width == 1:
+        return 0
+    matrices = [
+        [0.9, 0.3, -1.5, -0.3, 0.9, 1.5],
+        [1, 0.3, -1, 0, 1, 0],
+        [1, 0, 1, 0.3, 1, 0],
+        [-1, 0, width, 0, 1, 0.25],
+    ]
+    for step in (4, 1):
+        values = torch.from_numpy(rng.integers(0, 256, (height, width * step), dtype=np.uint8))
+        for matrix in (*matrices, [*matrices[0], 0.01, -0.02]):
+            for to in (width, width + 1):
+                expected = None
+                for end in ENDS:
+                    report(f"warps of {step} bytes a pixel: {height}×{width}, {matrix}, at the {end}")
+                    image = IMAGES.tensor(values, (width * step, 1), end)
+                    result = RESULTS.flat(height * to * step, torch.uint8, end)
+                    addresses = [
+                        StructureLikePillows(memory.data_ptr(), height, pitch)
+                        for memory, pitch in ((image, width * step), (result, to * step))
+                    ]
+                    numbers = [*(each.address for each in addresses), found.rows_at, height, width, height, to, step]
+                    outcome = warped_bilinear(
+                        *(np.uint64(number) for number in numbers),
+                        np.array([*matrix, 0.0, 0.0][:8], float), len(matrix) == 8, np.uint32(7),
+                    )  # fmt: skip
+                    assert outcome == WARPED
+                    expected = result.clone() if expected is None else expected
+                    assert torch.equal(result, expected), "another result"
+                    count += 1
+    return count
+
+
 def report(case: str) -> None:
     """Write down what runs next."""
     _REPORT.seek(0)
@@ -243,6 +281,7 @@ def main() -> None:
         for name, apply, dtype in cases(height, width):
             count += check(name, apply, pixels if dtype == torch.uint8 else (pixels / 255).to(dtype))
         count += check_rows(height, width, rng)
+        count += check_warps(height, width, rng)
     count += check_draws(rng)
     sys.stdout.write(str(count))
 

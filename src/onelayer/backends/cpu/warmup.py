@@ -53,6 +53,7 @@ def compilations() -> list[Compilation]:
     from onelayer.backends.cpu.launch import SAMPLE
     from onelayer.backends.cpu.patch_kernel import patches_of
     from onelayer.backends.cpu.patch_layout import lay_one_pixel_out
+    from onelayer.backends.cpu.warp_kernel import warped_bilinear
 
     launches: list[tuple[KernelLaunch, tuple[torch.dtype, ...]]] = [
         (_byte_launch(), (torch.uint8,)),
@@ -93,6 +94,14 @@ def compilations() -> list[Compilation]:
     found.append(Compilation("draw", "random numbers", draw_nothing))
     found.append(Compilation("filled", "tables of a size, float32", fill_tables_of_one_pixel))
     found.append(Compilation(patches_of.__name__, "uint8 → float32", lay_one_pixel_out))
+    # Its own address stands for a structure, its rows, and a row. The result has none.
+    itself = np.zeros(1, np.uint64)
+    itself[0] = address = np.uint64(itself.ctypes.data)
+    none, one, two = np.arange(3, dtype=np.uint64)
+    run = partial(
+        warped_bilinear, address, address, none, one, two, none, none, one, np.zeros(8), False, np.uint32(0)
+    )  # fmt: skip
+    found.append(Compilation(warped_bilinear.__name__, "uint8 → uint8", lambda: run() if itself.any() else None))
     return found
 
 

@@ -1,0 +1,214 @@
+"""The kernel for warps gives what Pillow gives, and what Pillow's formula gives, written out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL.Image import Resampling, Transform
+
+from onelayer.backends.cpu import warp_kernel as kernel
+from onelayer.images.pillow_memory import BYTES_PER_PIXEL, layout, load
+
+Pixels = NDArray[np.uint8]
+
+
+def stated(pixels: Pixels, matrix: Sequence[float], size: tuple[int, int], fill: Sequence[int]) -> Pixels:
+    """Warp pixels [H, W, C] as Pillow's ``Geometry.c`` does, with one operation in float64 after another."""
+    height, width, _ = pixels.shape
+    x, y = np.arange(size[0])[None, :] + 0.5, np.arange(size[1])[:, None] + 0.5
+    numbers = [*matrix, 0.0, 0.0][:8]
+    across = numbers[0] * x + numbers[1] * y + numbers[2]
+    down = numbers[3] * x + numbers[4] * y + numbers[5]
+    if len(matrix) == 8:
+        divisor = numbers[6] * x + numbers[7] * y + 1.0
+        across, down = across / divisor, down / divisor
+    inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
+    across, down = np.where(inside, across, 0.5) - 0.5, np.where(inside, down, 0.5) - 0.5
+    left, top = np.floor(across).astype(int), np.floor(down).astype(int)
+    share_x, share_y = (across - left)[..., None], (down - top)[..., None]
+    cols, rows = (
+        (each.clip(0, last), (each + 1).clip(0, last)) for each, last in ((left, width - 1), (top, height - 1))
+    )
+    values = pixels.astype(float)
+    upper, lower = (values[row, cols[0]] + (values[row, cols[1]] - values[row, cols[0]]) * share_x for row in rows)
+    total = upper + (lower - upper) * share_y
+    return np.where(inside[..., None], total.astype(np.uint8), np.array(fill, np.uint8))
+
+
+def by_kernel(
+    image: PIL.Image.Image, matrix: Sequence[float], size: tuple[int, int], fill: Sequence[int]
+) -> tuple[int, PIL.Image.Image]:
+    """Warp an image with the kernel; return the outcome too."""
+    found = layout()
+    assert found is not None
+    made = PIL.Image.new(image.mode, size, tuple(255 - each for each in fill))
+    source, result = load(image), load(made)
+    numbers = np.zeros(8)
+    numbers[: len(matrix)] = matrix
+    color = int.from_bytes(bytes((*fill, 255)[: BYTES_PER_PIXEL[image.mode]]), "little")
+    addresses = (id(source) + found.structure_at, id(result) + found.structure_at, found.rows_at)
+    of_call = (*addresses, image.height, image.width, size[1], size[0], BYTES_PER_PIXEL[image.mode])
+    outcome = kernel.warped_bilinear(
+        *(np.uint64(number) for number in of_call), numbers, len(matrix) == 8, np.uint32(color)
+    )
+    return outcome, made
+
+
+def by_pillow(
+    image: PIL.Image.Image, matrix: Sequence[float], size: tuple[int, int], fill: Sequence[int]
+) -> PIL.Image.Image:
+    method = Transform.PERSPECTIVE if len(matrix) == 8 else Transform.AFFINE
+    return image.transform(size, method, matrix, Resampling.BILINEAR, fillcolor=tuple(fill))
+
+
+def all_bytes(image: PIL.Image.Image) -> bytes:
+    """Return the bytes of all pixels, the fourth one of colors too."""
+    return image.tobytes("raw", "RGBX") if image.mode == "RGB" else image.tobytes()
+
+
+def picture(rng: Generator, mode: str, height: int, width: int, kind: str = "noise") -> PIL.Image.Image:
+    shape = (height, width, 3) if mode == "RGB" else (height, width)
+    pixels = rng.integers(0, 256, shape)
+    if kind == "flat":
+        pixels = pixels // 128 * 255
+    elif kind == "smooth":
+        pixels = (np.cumsum(pixels % 5 - 2, axis=1) + 128).clip(0, 255)
+    return PIL.Image.fromarray(pixels.astype(np.uint8))
+
+
+def rotation(rng: Generator, height: int, width: int) -> list[float]:
+    angle, zoom = rng.uniform(0, 2 * math.pi), math.exp(rng.uniform(-1.5, 1.5))
+    cos, sin = zoom * math.cos(angle), zoom * math.sin(angle)
+    x, y = width / 2 + rng.normal(), height / 2 + rng.normal()
+    return [cos, sin, x - cos * width / 2 - sin * height / 2, -sin, cos, y + sin * width / 2 - cos * height / 2]
+
+
+def matrices(rng: Generator, height: int, width: int) -> dict[str, list[float]]:
+    """Matrices of every kind that the kernel has a way of its own for, and of those that nothing is special about."""
+    shear, move = float(rng.integers(-30, 31)) / 100, float(rng.integers(-3, 4))
+    turned = rotation(rng, height, width)
+    return {
+        "rotation": turned,
+        "rotation of rational numbers": [0.6, 0.8, 1.25, -0.8, 0.6, height / 2],
+        "shear of columns": [1.0, shear, move, 0.0, 1.0, 0.0],
+        "shear of columns between rows": [1.0, shear, move, -0.0, 1.0, 0.375],
+        "shear of rows": [1.0, 0.0, move, shear, 1.0, -0.0],
+        "shear of rows between columns": [1.0, 0.0, move + 0.25, shear, 1.0, 0.0],
+        "zoom": [0.7, 0.0, 0.1, 0.0, 1.3, -0.2],
+        "mirror": [-1.0, 0.0, width, 0.0, -1.0, height],
+        "quarter turn": [0.0, 1.0, 0.0, -1.0, 0.0, height],
+        "whole pixels": [1.0, 0.0, move, 0.0, 1.0, -move],
+        "half pixels": [1.0, 0.0, 0.5, 0.0, 1.0, 0.5],
+        "a single place": [0.0, 0.0, width / 3, 0.0, 0.0, height / 3],
+        "all outside": [1.0, 0.0, 1e6, 0.0, 1.0, 0.0],
+        "steep": [300.0, 0.0, -3.0, 0.0, 300.0, -3.0],
+        "large numbers that cancel": [1.0, 1e12, -5e11, 0.0, 1.0, 0.0],
+        "barely inside": [1.0, 0.0, -0.5 + 2.0**-16, 0.0, 1.0, -0.5 + 2.0**-17],
+        "perspective": [*turned, *rng.normal(size=2) * 0.5 / max(height, width)],
+        "perspective that turns over": [*turned, -1.0 / width, 0.01],
+        "perspective that is none": [*turned, 0.0, 0.0],
+    }
+
+
+def assert_equal(image: PIL.Image.Image, matrix: Sequence[float], size: tuple[int, int], fill: Sequence[int]) -> None:
+    outcome, made = by_kernel(image, matrix, size, fill)
+    theirs = by_pillow(image, matrix, size, fill)
+    case = image.mode, image.size, size, list(matrix)
+    assert outcome == kernel.WARPED, case
+    assert all_bytes(made) == all_bytes(theirs), case
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    assert (stated(pixels, matrix, size, fill).reshape(np.asarray(made).shape) == np.asarray(made)).all(), case
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_kernel_equals_pillow_and_its_formula(mode: str) -> None:
+    rng = np.random.default_rng(0)
+    for height, width in ((1, 2), (2, 2), (1, 9), (30, 2), (17, 11), (41, 150), (60, 300)):
+        for matrix in matrices(rng, height, width).values():
+            for kind in ("noise", "flat", "smooth"):
+                image = picture(rng, mode, height, width, kind)
+                fill = [int(each) for each in rng.integers(0, 256, len(mode))]
+                size = (width, height) if kind != "flat" else (int(rng.integers(1, 300)), int(rng.integers(1, 40)))
+                assert_equal(image, matrix, size, fill)
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    mode=st.sampled_from(["RGB", "L"]),
+    height=st.integers(1, 70),
+    width=st.integers(2, 200),
+    size=st.tuples(st.integers(1, 200), st.integers(1, 70)),
+)
+def test_any_matrix(seed: int, mode: str, height: int, width: int, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(seed)
+    image = picture(rng, mode, height, width, str(rng.choice(["noise", "flat", "smooth"])))
+    turned = rotation(rng, height, width)
+    free = list(rng.normal(size=6) * [2, 2, width, 2, 2, height])
+    for matrix in (turned, free, [*turned, *rng.normal(size=2) / width], [round(each, 2) for each in turned]):
+        assert_equal(image, matrix, size, [7] * len(mode))
+
+
+def test_photograph_size() -> None:
+    """At 224×224 most pixels are computed in float32, some of them again."""
+    rng = np.random.default_rng(1)
+    for kind in ("noise", "smooth"):
+        image = picture(rng, "RGB", 224, 224, kind)
+        for matrix in matrices(rng, 224, 224).values():
+            assert_equal(image, matrix, (224, 224), (1, 2, 3))
+
+
+@pytest.mark.exhaustive
+def test_many_photographs() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        mode, kind = str(rng.choice(["RGB", "L"])), str(rng.choice(["noise", "smooth", "flat"]))
+        height, width = (int(each) for each in rng.integers(2, 700, 2))
+        image = picture(rng, mode, height, width, kind)
+        for matrix in matrices(rng, height, width).values():
+            assert_equal(image, matrix, (width, height), [9] * len(mode))
+
+
+def test_more_than_32_bits_hold() -> None:
+    """Images longer than 2047 are computed as Pillow does."""
+    rng = np.random.default_rng(3)
+    for height, width in ((2, 2047), (2, 2048), (2, 5000), (3000, 3)):
+        image = picture(rng, "L", height, width)
+        for matrix in ([1.0, 0.25, 0.3, 0.0, 0.5, 0.4], [0.99, 0.01, 3.3, 0.0001, 1.0, 0.1]):
+            assert_equal(image, matrix, (width, height), [3])
+
+
+def test_what_is_left_to_pillow() -> None:
+    rng = np.random.default_rng(4)
+    # In several blocks of memory, which may lie as if they were one.
+    large, matrix = PIL.Image.linear_gradient("L").resize((2200, 2000)).convert("RGB"), [9.0, 0.1, 0.3, 0.2, 8.0, 0.7]
+    outcome, made = by_kernel(large, matrix, (200, 200), (0, 0, 0))
+    expected = all_bytes(by_pillow(large, matrix, (200, 200), (0, 0, 0)))
+    assert outcome == kernel.UNKNOWN_MEMORY or (outcome == kernel.WARPED and all_bytes(made) == expected)
+    # 0/0 at the pixel in the middle.
+    image = picture(rng, "RGB", 9, 9)
+    outcome, _ = by_kernel(image, [1.0, 0, -4.5, 0, 1.0, -4.5, -1 / 4.5, 0], (9, 9), (0, 0, 0))
+    assert outcome == kernel.NO_NUMBER
+
+
+def test_sums_that_are_nearly_integers() -> None:
+    """Shares of whole percents make sums of whole numbers, which float64 may have just below."""
+    rng = np.random.default_rng(5)
+    image = picture(rng, "RGB", 40, 200)
+    for percent in range(1, 31):
+        for matrix in (
+            [1.0, percent / 100, 0.0, -0.0, 1.0, 0.0],
+            [1.0, 0.0, 0.0, percent / 100, 1.0, 0.0],
+            [1.0, 0.0, percent / 100, 0.0, 1.0, percent / 50],
+            [percent / 100, 0.5, 0.25, 0.0, 1.0, 0.5],
+        ):
+            outcome, made = by_kernel(image, matrix, image.size, (0, 0, 0))
+            assert outcome == kernel.WARPED
+            assert all_bytes(made) == all_bytes(by_pillow(image, matrix, image.size, (0, 0, 0))), matrix
