@@ -108,6 +108,18 @@ def compiled(recipe: Recipe) -> Callable[[Any], Any]:
     ]  # fmt: skip
     for color in colors:
         yield Recipe(f"{color} alone", color, "PIL")
+    kind = v1.InterpolationMode.BILINEAR
+    for policy in (v1.TrivialAugmentWide, v1.RandAugment, v1.AutoAugment, v1.AugMix):
+        augmented = [
+            v1.RandomResizedCrop(224), v1.RandomHorizontalFlip(), policy(interpolation=kind), *of_v1,
+            v1.RandomErasing(0.1),
+        ]  # fmt: skip
+        yield Recipe(f"ClassificationPresetTrain with {policy.__name__} (v1)", v1.Compose(augmented), "PIL")
+    warps: list[Any] = [
+        v2.RandomRotation(15, kind), v2.RandomAffine(0, shear=15, interpolation=kind), v2.RandomPerspective(p=1),
+    ]  # fmt: skip
+    for warp in warps:
+        yield Recipe(f"{warp} alone", warp, "PIL")
 
 
 def images_of(recipe: Recipe) -> list[Any]:

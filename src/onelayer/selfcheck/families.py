@@ -353,3 +353,43 @@ def recipe(rng: Generator) -> Case:
     name = str(rng.choice(list(RECIPES)))
     transform = RECIPES[name](int(rng.integers(8, 49)))
     return Case(transform, as_pil(_image(rng, 3)), is_whole=False, seed=int(rng.integers(1 << 31)))
+
+
+def policy(rng: Generator) -> Case:
+    """Draw a policy, a bilinear rotation or another warp, or an erased rectangle."""
+    image = _image(rng)
+    is_pil = rng.random() < 0.7
+    library: Any = v1 if rng.random() < 0.5 else v2
+    made = as_pil(image) if is_pil else as_tensor(rng, image).as_subclass(torch.Tensor)
+    steps = [_policy_step(rng, library, is_pil)]
+    if rng.random() < 0.3:
+        steps.insert(0, library.RandomResizedCrop([length(rng, 60) + 1, length(rng, 60) + 1], antialias=True))
+    if rng.random() < 0.3:
+        steps += [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+        if library is v2:
+            steps.append(v2.RandomErasing(float(rng.random()), value=[0, "random", 0.5][rng.integers(3)]))
+    return Case(v2.Compose(steps), made, is_whole=False, seed=int(rng.integers(1 << 31)))
+
+
+def _policy_step(rng: Generator, library: Any, is_pil: bool) -> Any:
+    kind = _mode("bilinear" if rng.random() < 0.7 else "nearest")
+    fill = int(rng.integers(0, 256))
+    angle, share = float(rng.uniform(0, 180)), float(rng.uniform(0, 1))
+    bins = int(rng.integers(2, 40))
+    drawn: list[Callable[[], Any]] = [
+        lambda: library.TrivialAugmentWide(bins, kind, fill),
+        lambda: library.RandAugment(int(rng.integers(0, 4)), int(rng.integers(bins)), bins, kind, fill),
+        lambda: library.AutoAugment(list(v2.AutoAugmentPolicy)[rng.integers(3)], kind, fill),
+    ]
+    if is_pil:
+        drawn += [
+            lambda: library.RandomRotation(angle, kind, bool(rng.random() < 0.3), fill=fill),
+            lambda: library.RandomAffine(angle, (share, share), (0.3, 2), angle / 4, kind, fill),
+            lambda: library.RandomAffine(0, shear=angle / 3, interpolation=kind, fill=fill),
+            lambda: library.RandomPerspective(share, 0.8, kind, fill),
+        ]
+    else:
+        drawn.append(
+            lambda: library.RandomErasing(share, (0.02, share + 0.02), value=[fill, "random"][rng.integers(2)])
+        )
+    return drawn[rng.integers(len(drawn))]()

@@ -120,6 +120,7 @@ FAMILIES: dict[str, tuple[Family, int]] = {
     "random crops, flips, resizes and borders": (families.augmentation, 4),
     "training recipes": (families.recipe, 4),
     "color jitter and other random colors": (families.random_colors, 3),
+    "policies, rotations and erasing": (families.policy, 4),
     "pieces, samples, dtypes, states": (in_pieces, 4),
 }
 """Name of each family → how to draw a case, and its share of the cases."""

@@ -10,9 +10,12 @@ from onelayer.frontends.torchvision import (  # noqa: F401
     dtype,
     geometry,
     multicrop,
+    policies,
     random_color,
+    random_erasing,
     random_geometry,
     resize,
     unsupported,
     warp,
+    warp_functions,
 )

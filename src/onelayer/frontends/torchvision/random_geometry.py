@@ -62,9 +62,36 @@ class _OfThread(local):
 _OF_THREAD = _OfThread()
 
 
-def _place_below(count: int) -> int:
+def place_below(count: int) -> int:
     """Draw a whole number from 0 to below ``count``, as ``torch.randint`` does."""
     return int(_OF_THREAD.place.random_(0, count).item())
+
+
+def number_between(low: float = 0.0, high: float = 1.0) -> float:
+    """Draw a number in PyTorch's default precision, as ``torch.rand`` and ``torch.empty(1).uniform_`` do."""
+    return _OF_THREAD.numbers[torch.get_default_dtype()].uniform_(low, high).item()
+
+
+def in_default_precision(value: float) -> float:
+    """Round a number to PyTorch's default precision, in which a tensor is compared with it."""
+    return _rounded(value, torch.get_default_dtype())
+
+
+def sides_of_window(area: float, scale: Sequence[float], log_ratio: Sequence[float]) -> tuple[int, int]:
+    """Draw the sides of a window of random size and shape.
+
+    Args:
+        area: Pixels of the image.
+        scale: Smallest and largest part of these in the window.
+        log_ratio: Smallest and largest logarithm of the quotient of its sides.
+
+    Returns:
+        The two sides; the first is the longer one where the quotient is above 1.
+    """
+    number = _OF_THREAD.numbers[torch.get_default_dtype()]
+    target = area * number.uniform_(scale[0], scale[1]).item()
+    aspect = number.uniform_(log_ratio[0], log_ratio[1]).exp_().item()
+    return round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
 
 
 @dataclass(frozen=True)
@@ -112,9 +139,7 @@ class RandomFlip:
 
     def happens(self) -> bool:
         """Draw whether it does."""
-        # Compared in the precision of what is drawn, as a tensor with a number is.
-        dtype = torch.get_default_dtype()
-        return bool(_OF_THREAD.numbers[dtype].uniform_().item() < _rounded(self.p, dtype))
+        return number_between() < in_default_precision(self.p)
 
     def fixed(self, _height: int, _width: int) -> list[Any]:
         """Return transforms that do what this does for one image; it draws."""
@@ -333,15 +358,11 @@ def _resized_window(
     height: int, width: int, scale: tuple[float, ...], ratio: tuple[float, ...], log_ratio: Sequence[float]
 ) -> Box:
     """Draw the window of a ``RandomResizedCrop``."""
-    area = height * width
-    number = _OF_THREAD.numbers[torch.get_default_dtype()]
     for _ in range(TRIES):
-        target = area * number.uniform_(scale[0], scale[1]).item()
-        aspect = number.uniform_(log_ratio[0], log_ratio[1]).exp_().item()
-        cols, rows = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
+        cols, rows = sides_of_window(height * width, scale, log_ratio)
         if 0 < cols <= width and 0 < rows <= height:
-            top = _place_below(height - rows + 1)
-            return top, _place_below(width - cols + 1), rows, cols
+            top = place_below(height - rows + 1)
+            return top, place_below(width - cols + 1), rows, cols
     shape = float(width) / float(height)
     rows, cols = height, width
     if shape < min(ratio):
@@ -360,7 +381,7 @@ def random_crop_v1(transform: Any, spec: ImageSpec) -> list[Any]:
 
     def draw(height: int, width: int) -> tuple[int, int]:
         draws = (height, width) != (1, 1)
-        return (_place_below(height), _place_below(width)) if draws else (0, 0)
+        return (place_below(height), place_below(width)) if draws else (0, 0)
 
     refused = "Required crop size {} is larger than input image size {}"
     rule = partial(_padded_window, transform, sides, draw, refused)
@@ -375,7 +396,7 @@ def random_crop_v2(transform: Any, _: ImageSpec) -> list[Any]:
     sides = _sides(transform, [left, top, right, bottom])
 
     def draw(height: int, width: int) -> tuple[int, int]:
-        return _place_below(height) if height > 1 else 0, _place_below(width) if width > 1 else 0
+        return place_below(height) if height > 1 else 0, place_below(width) if width > 1 else 0
 
     what = "input" if transform.padding is None else "padded input"
     refused = f"Required crop size {{}} is larger than {what} image size {{}}."
