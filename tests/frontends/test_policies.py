@@ -169,6 +169,9 @@ WARPS = {
     "perspective": of_both(lambda library: library.RandomPerspective(0.7, 0.6, BILINEAR, 3)),
     "functions": [
         *(partial(functional.rotate, angle=33.3, interpolation=BILINEAR) for functional in (f1, f2)),
+        partial(
+            f1.affine, angle=0.0, translate=[0, 0], scale=2.0, shear=[0.0, 0.0], center=[0, 0], interpolation=BILINEAR
+        ),
         partial(f1.affine, angle=5.0, translate=[1, 2], scale=1.2, shear=[3.0, 0.0], interpolation=BILINEAR),
         partial(
             f2.perspective,
@@ -186,6 +189,15 @@ def test_warps(name: str) -> None:
             function = function_of(transform, image)
             for seed in range(8):
                 assert_same(transform, function, image, seed)
+
+
+def test_the_fourth_byte() -> None:
+    """What means nothing of a pixel is as Pillow leaves it, too."""
+    image = picture(20, 30)
+    for angle in (30.0, 90.0, 180.0):
+        ours = as_recorded(image, f1.rotate, angle, BILINEAR, fill=[1, 2, 3])
+        theirs = f1.rotate(image, angle, BILINEAR, fill=[1, 2, 3])
+        assert ours.tobytes("raw", "RGBX") == theirs.tobytes("raw", "RGBX")
 
 
 @given(
