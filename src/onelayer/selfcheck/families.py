@@ -390,6 +390,6 @@ def _policy_step(rng: Generator, library: Any, is_pil: bool) -> Any:
         ]
     else:
         drawn.append(
-            lambda: library.RandomErasing(share, (0.02, share + 0.02), value=[fill, "random"][rng.integers(2)])
+            lambda: library.RandomErasing(share, (0.01, 0.01 + 0.9 * share), value=[fill, "random"][rng.integers(2)])
         )
     return drawn[rng.integers(len(drawn))]()
