@@ -71,8 +71,35 @@ def recipes() -> Iterator[Recipe]:
     yield Recipe("flip, RandomShortestSize, to float, Normalize", v2.Compose(detection), "PIL")
     segmentation = [v2.RandomResize(200, 600), v2.RandomCrop(192), v2.RandomHorizontalFlip(), *of_v2]
     yield Recipe("RandomResize, RandomCrop, flip, to float, Normalize", v2.Compose(segmentation), "PIL")
-    jitter = [v2.RandomResizedCrop(224), v2.RandomHorizontalFlip(), v2.ColorJitter(0.4, 0.4, 0.4), *of_v2]
-    yield Recipe("RandomResizedCrop, flip, ColorJitter, to float, Normalize", v2.Compose(jitter), "PIL")
+    crop = [v2.RandomResizedCrop(224), v2.RandomHorizontalFlip()]
+    jitters = {
+        "ColorJitter without hue": v2.ColorJitter(0.4, 0.4, 0.4),
+        "ColorJitter": v2.ColorJitter(0.4, 0.4, 0.4, 0.1),
+    }
+    for name, jitter in jitters.items():
+        for container in ("PIL", "tensor, planes"):
+            steps = [*crop, jitter, *of_v2]
+            yield Recipe(f"RandomResizedCrop, flip, {name}, to float, Normalize", v2.Compose(steps), container)
+    colors: list[Any] = [
+        v2.RandomAdjustSharpness(2, p=1), v2.RandomAutocontrast(p=1), v2.RandomEqualize(p=1),
+        v2.RandomGrayscale(p=0.999), v2.RandomPosterize(3, p=0.999), v2.RandomSolarize(128, p=0.999),
+        v2.ColorJitter(brightness=0.4), v2.ColorJitter(contrast=0.4), v2.ColorJitter(saturation=0.4),
+        v2.ColorJitter(hue=0.3),
+    ]  # fmt: skip
+    for color in colors:
+        yield Recipe(f"{color} alone", color, "PIL")
+    kind = v1.InterpolationMode.BILINEAR
+    for policy in (v1.AutoAugment, v1.AugMix):
+        augmented = [
+            v1.RandomResizedCrop(224), v1.RandomHorizontalFlip(), policy(interpolation=kind), *of_v1,
+            v1.RandomErasing(0.1),
+        ]  # fmt: skip
+        yield Recipe(f"ClassificationPresetTrain with {policy.__name__} (v1)", v1.Compose(augmented), "PIL")
+    warps: list[Any] = [
+        v2.RandomRotation(15, kind), v2.RandomAffine(0, shear=15, interpolation=kind), v2.RandomPerspective(p=1),
+    ]  # fmt: skip
+    for warp in warps:
+        yield Recipe(f"{warp} alone", warp, "PIL")
     for name in PUBLISHED:
         yield Recipe(name, RECIPES[name](224), "PIL")
     yield Recipe("DINO, ten views", MultiCrop(), "PIL")
@@ -86,40 +113,6 @@ def compiled(recipe: Recipe) -> Callable[[Any], Any]:
     """Compile a recipe, or each view of one that makes several."""
     transform = recipe.transform
     return transform.compiled(onelayer.compile) if isinstance(transform, MultiCrop) else onelayer.compile(transform)
-    crop = [v2.RandomResizedCrop(224), v2.RandomHorizontalFlip()]
-    jitters = {
-        "ColorJitter without hue": v2.ColorJitter(0.4, 0.4, 0.4),
-        "ColorJitter": v2.ColorJitter(0.4, 0.4, 0.4, 0.1),
-    }
-    for name, jitter in jitters.items():
-        for container in ("PIL", "tensor, planes"):
-            steps = [*crop, jitter, *of_v2]
-            yield Recipe(f"RandomResizedCrop, flip, {name}, to float, Normalize", v2.Compose(steps), container)
-    simclr = [
-        v1.RandomResizedCrop(224), v1.RandomHorizontalFlip(),
-        v1.RandomApply([v1.ColorJitter(0.8, 0.8, 0.8, 0.2)], p=0.8), v1.RandomGrayscale(0.2), v1.ToTensor(),
-    ]  # fmt: skip
-    yield Recipe("SimCLR without its blur (v1)", v1.Compose(simclr), "PIL")
-    colors: list[Any] = [
-        v2.RandomAdjustSharpness(2, p=1), v2.RandomAutocontrast(p=1), v2.RandomEqualize(p=1),
-        v2.RandomGrayscale(p=0.999), v2.RandomPosterize(3, p=0.999), v2.RandomSolarize(128, p=0.999),
-        v2.ColorJitter(brightness=0.4), v2.ColorJitter(contrast=0.4), v2.ColorJitter(saturation=0.4),
-        v2.ColorJitter(hue=0.3),
-    ]  # fmt: skip
-    for color in colors:
-        yield Recipe(f"{color} alone", color, "PIL")
-    kind = v1.InterpolationMode.BILINEAR
-    for policy in (v1.TrivialAugmentWide, v1.RandAugment, v1.AutoAugment, v1.AugMix):
-        augmented = [
-            v1.RandomResizedCrop(224), v1.RandomHorizontalFlip(), policy(interpolation=kind), *of_v1,
-            v1.RandomErasing(0.1),
-        ]  # fmt: skip
-        yield Recipe(f"ClassificationPresetTrain with {policy.__name__} (v1)", v1.Compose(augmented), "PIL")
-    warps: list[Any] = [
-        v2.RandomRotation(15, kind), v2.RandomAffine(0, shear=15, interpolation=kind), v2.RandomPerspective(p=1),
-    ]  # fmt: skip
-    for warp in warps:
-        yield Recipe(f"{warp} alone", warp, "PIL")
 
 
 def images_of(recipe: Recipe) -> list[Any]:
