@@ -105,7 +105,7 @@ def assert_same(pipeline: Any, layer: Any, image: Any, seed: int, *where: Any) -
         assert our.info == their.info, (where, seed)
 
 
-@pytest.mark.parametrize("seeds", [range(4), pytest.param(range(4, 60), marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 60), marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("name", RECIPES)
 def test_same_pixels_for_the_same_seed(name: str, seeds: range) -> None:
     pipeline = v2.Compose(RECIPES[name]) if "v2" in name else v1.Compose(RECIPES[name])
