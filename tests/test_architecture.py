@@ -27,6 +27,7 @@ ORDER = [
     {"dense_layer"},
     {"serialize"},
     {"verification"},
+    {"exports"},
     {"recognition"},
     {"identification"},
     {"selfcheck"},

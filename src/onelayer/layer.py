@@ -20,6 +20,7 @@ from onelayer.algebra import Simplified
 from onelayer.any_size import AnySizePipeline, CopyPipeline, OriginalPipeline, any_size_pipeline, kind_of_image
 from onelayer.backends import BackendName, check_name
 from onelayer.backends.cpu.threads import ENDING, for_each, stay
+from onelayer.backends.portable.module import PlainModule
 from onelayer.breaks import PiecewisePipeline, first_break, raise_impossible, why
 from onelayer.errors import OnelayerError
 from onelayer.frontends import (
@@ -33,9 +34,9 @@ from onelayer.frontends import (
 from onelayer.frontends.base import Function, has_function, quicker_function, refuse_class
 from onelayer.frontends.placement import PilResult
 from onelayer.frontends.probing import pil_results
-from onelayer.images.containers import NoImageError, is_image, pixels_of, refuse_missing_storage, spec_of
+from onelayer.images.containers import Image, NoImageError, is_image, pixels_of, refuse_missing_storage, spec_of
 from onelayer.memory_limits import BoundedCache
-from onelayer.plans import PLAN_BYTES, PLANS, DrawingPipeline, Plan, new_plan
+from onelayer.plans import PLAN_BYTES, PLANS, DrawingPipeline, Plan, new_plan, portable_output
 from onelayer.programs import Source, Transforms
 from onelayer.random_state import present_state, put_back, unchanged_random_state
 from onelayer.samples import CONTAINERS, image_and_others, lone_image, no_lone_image, takes_samples
@@ -435,6 +436,26 @@ class OneLayer(nn.Module):
                 hint="Their programs are in layer.source.outputs(spec).each.",
             )
         return outputs.each[0].simplified
+
+    def to_module(self, like: Image | ImageSpec, *, rounding: RoundingMode | None = None) -> nn.Module:
+        """Make a module of the same arithmetic for images of one size, in plain tensor operations.
+
+        It takes tensors [..., C, H, W] and gives tensors, and goes through ``torch.export``, ``torch.compile``,
+        ``torch.jit.trace``, ``torch.func.vmap``, the meta device and whatever takes their graphs; on the CPU this layer
+        itself is many times faster. Float32 products have to be of full precision: TF32, bfloat16 and autocast make
+        exact sums inexact.
+
+        Args:
+            like: Image, or its spec: the size, the dtype, and whose rounding is meant, Pillow's or a tensor's.
+            rounding: ``exact`` or ``fused``; None for the layer's.
+
+        Raises:
+            OnelayerError: If the pipeline cannot be compiled as a whole for such images, several images come out, or
+                plain operations cannot compute it.
+        """
+        spec = like if isinstance(like, ImageSpec) else spec_of(like)
+        output, steps = portable_output(self.source, spec, rounding)
+        return PlainModule(steps, spec, output.spec)
 
     def _new_plan(self, spec: ImageSpec, device: torch.device) -> tuple[Plan, int]:
         return new_plan(self.source, spec, device, self.backend, self.threads)

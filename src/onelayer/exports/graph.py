@@ -1,0 +1,104 @@
+"""ONNX graphs, node by node, with constants that are kept once."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from onelayer.errors import OnelayerError, require
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET, IR_VERSION = 17, 8
+"""Old enough for any runtime that is still in use."""
+
+OLDEST_OPSET = 13
+"""The first whose operators have the inputs that are used here."""
+
+Name = str
+"""Name of a value in a graph."""
+
+
+def require_onnx() -> Any:
+    """Import onnx.
+
+    Raises:
+        OnelayerError: If it is not installed; it names the extra.
+    """
+    return require("onnx", extra="export", purpose="An ONNX file")
+
+
+class Graph:
+    """Nodes and constants of an ONNX graph, in the order in which they run.
+
+    Args:
+        opset: Version of the operators.
+    """
+
+    def __init__(self, opset: int = OPSET) -> None:
+        self.onnx = require_onnx()
+        if opset < OLDEST_OPSET:
+            raise OnelayerError(
+                f"an ONNX model of opset {opset} was given",
+                expected=f"opset {OLDEST_OPSET} or later",
+                hint="Convert it with onnx.version_converter.convert_version.",
+            )
+        self.opset = opset
+        self.nodes: list[onnx.NodeProto] = []
+        self._numbers = itertools.count()
+        self._constants: dict[tuple[Any, ...], tuple[Name, NDArray[Any]]] = {}
+
+    def node(self, operator: str, *inputs: Name, outputs: int = 1, **attributes: Any) -> Any:
+        """Add a node, and return the name of its output; a list of names where it has several."""
+        number = next(self._numbers)
+        names = [f"{operator.lower()}_{number}" + (f"_{place}" if outputs > 1 else "") for place in range(outputs)]
+        self.nodes.append(self.onnx.helper.make_node(operator, list(inputs), names, **attributes))
+        return names if outputs > 1 else names[0]
+
+    def constant(self, values: ArrayLike, dtype: Any = np.float32) -> Name:
+        """Add a constant, or find the same one, and return its name."""
+        array = np.array(values, dtype=dtype, order="C")
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = f"constant_{len(self._constants)}", array
+        return self._constants[key][0]
+
+    def indices(self, values: ArrayLike) -> Name:
+        """Add a constant of int64."""
+        return self.constant(values, np.int64)
+
+    def cast(self, name: Name, dtype: Any) -> Name:
+        """Convert values to a dtype of NumPy."""
+        to = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        result: Name = self.node("Cast", name, to=to)
+        return result
+
+    def model(
+        self, inputs: dict[Name, tuple[Any, tuple[int | str, ...]]], outputs: dict[Name, tuple[Any, Any]], ir: int
+    ) -> onnx.ModelProto:
+        """Finish the graph.
+
+        Args:
+            inputs: NumPy dtype and dimensions of each input, by name.
+            outputs: NumPy dtype and dimensions of each output, by name.
+            ir: Version of the format of the file.
+        """
+        helper = self.onnx.helper
+
+        def info(name: Name, kind: tuple[Any, Any]) -> Any:
+            return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind[0])), kind[1])
+
+        graph = helper.make_graph(
+            self.nodes,
+            "preprocessing",
+            [info(*item) for item in inputs.items()],
+            [info(*item) for item in outputs.items()],
+            [self.onnx.numpy_helper.from_array(array, name) for name, array in self._constants.values()],
+        )
+        return helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=ir, producer_name="onelayer"
+        )
