@@ -18,7 +18,7 @@ ORDER = [
     {"frontends", "backends"},
     {"programs"},
     {"any_size"},
-    {"samples", "plans"},
+    {"samples", "plans", "custom_operator"},
     {"breaks"},
     {"layer"},
     {"explanation"},
