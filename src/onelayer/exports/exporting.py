@@ -15,7 +15,9 @@ import torch
 from onelayer.atomic_write import write_whole
 from onelayer.backends.portable import NotPortableError
 from onelayer.errors import OnelayerError
+from onelayer.exports.dynamic_sizes import add_structure
 from onelayer.exports.graph import IR_VERSION, OPSET, Graph, require_onnx
+from onelayer.exports.lengths import Length
 from onelayer.exports.nodes import Layout, Values, add_steps, check_layout
 from onelayer.exports.provenance import Provenance
 from onelayer.exports.runtimes import RUNTIMES, ExportedLayer, RuntimeName
@@ -23,7 +25,8 @@ from onelayer.image_spec import ImageSpec, PixelType, RoundingMode
 from onelayer.images.containers import Image, image_of, spec_of
 from onelayer.layer import OneLayer
 from onelayer.plans import portable_output
-from onelayer.programs import Output, SavedPrograms, Transforms
+from onelayer.programs import SavedPrograms, Transforms
+from onelayer.records import Shape
 from onelayer.verification import verify
 from onelayer.verification.certificate import Certificate
 
@@ -106,41 +109,37 @@ def export(
             the model does not take the result, or a runtime does not give the original's bits where rounding is exact.
     """
     check_layout(layout)
-    spec = _spec_like(layer, like, height, width, dtype)
-    if spec.dtype not in _NUMPY_DTYPES:
-        raise OnelayerError(f"images of {spec.dtype} were asked for", expected=f"one of {', '.join(_NUMPY_DTYPES)}")
+    taken = _taken(layer, like, height, width, dtype)
     behind = None if model is None else _loaded_model(model)
     opset, ir = (OPSET, IR_VERSION) if behind is None else _versions_of(behind)
     graph = Graph(opset)
     values = Values(graph, "image", layout)
-    output = _fixed_size(layer, spec, rounding, values)
-    if output.spec.dtype not in _NUMPY_DTYPES:
-        raise NotPortableError(f"the pipeline gives {output.spec.dtype}", expected=f"one of {', '.join(_NUMPY_DTYPES)}")
-    output_layout = _output_layout(output.spec, layout)
-    values.finish("result", output_layout, _NUMPY_DTYPES[output.spec.dtype])
+    given = (_any_size if taken.is_dynamic else _one_size)(layer, taken, rounding, values)
+    output_layout = _output_layout(given.spec, layout)
+    values.finish("result", output_layout, _NUMPY_DTYPES[given.spec.dtype])
     made = graph.model(
-        {"image": (_NUMPY_DTYPES[spec.dtype], _dimensions(layout, spec.shape))},
-        {"result": (_NUMPY_DTYPES[output.spec.dtype], _dimensions(output_layout, output.spec.shape))},
+        {"image": (_NUMPY_DTYPES[taken.spec.dtype], _dimensions(layout, taken.shape))},
+        {"result": (_NUMPY_DTYPES[given.spec.dtype], _dimensions(output_layout, given.shape))},
         ir,
     )
     provenance = Provenance(
         pipeline=" ".join(repr(layer.source).split()),
-        rounding=output.rounding,
-        shape=spec.shape,
-        dtype=spec.dtype,
-        container=spec.container,
+        rounding=given.rounding,
+        shape=taken.shape,
+        dtype=taken.spec.dtype,
+        container=taken.spec.container,
         layout=layout,
-        output_dtype=output.spec.dtype,
-        output_container=output.spec.container,
+        output_dtype=given.spec.dtype,
+        output_container=given.spec.container,
         output_layout=output_layout,
         versions={name: version(name) for name in _LIBRARIES},
     )
     provenance.add_to(made)
-    certificates = _certificates(made, layer, provenance, [spec]) if check else {}
+    certificates = _certificates(made, layer, provenance, taken.examples) if check else {}
     records = {f"{name} {version(name)}": certificate.record for name, certificate in certificates.items()}
     provenance = provenance.model_copy(update={"certificates": records})
     if behind is not None:
-        made = _merged(made, behind, output)
+        made = _merged(made, behind)
         name = Path(model).name if isinstance(model, str | Path) else behind.graph.name
         provenance = provenance.model_copy(update={"model": name})
     provenance.add_to(made)
@@ -149,32 +148,122 @@ def export(
     return Exported(Path(path), provenance, certificates)
 
 
-def _spec_like(
+@dataclass(frozen=True)
+class _Taken:
+    """The images that a file takes.
+
+    Args:
+        spec: Their spec, in which the height and the width mean nothing.
+        height: Rows; None for any.
+        width: Columns; None for any.
+    """
+
+    spec: ImageSpec
+    height: int | None
+    width: int | None
+
+    @property
+    def is_dynamic(self) -> bool:
+        return self.height is None or self.width is None
+
+    @property
+    def shape(self) -> Shape:
+        """Channels, height and width, 0 for what is dynamic."""
+        return self.spec.shape[0], self.height or 0, self.width or 0
+
+    @property
+    def examples(self) -> list[ImageSpec]:
+        """Specs of images of one size, or of some of all sizes: upright, lying, a square, and very tall."""
+        sizes = [(self.height or height, self.width or width) for height, width in _EXAMPLE_SIZES]
+        return [replace(self.spec, shape=(self.spec.shape[0], *size)) for size in dict.fromkeys(sizes)]
+
+
+_EXAMPLE_SIZES = (130, 97), (75, 100), (64, 64), (301, 40)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The results that a file gives.
+
+    Args:
+        spec: Their spec, of which the dtype and the container count.
+        shape: Channels, height and width, 0 for what depends on the image.
+        rounding: Rounding of the values.
+    """
+
+    spec: ImageSpec
+    shape: Shape
+    rounding: RoundingMode
+
+
+def _taken(
     layer: OneLayer, like: Image | ImageSpec | None, height: int | None, width: int | None, dtype: PixelType | None
-) -> ImageSpec:
-    if like is None and isinstance(layer.source, SavedPrograms):
-        specs = list(layer.source.programs)
-        if len(specs) > 1:
-            raise OnelayerError(
-                f"the layer was saved for several kinds of images: {layer.source}", expected="like=, one of them"
-            )
-        like, height, width = specs[0], height or specs[0].shape[1], width or specs[0].shape[2]
+) -> _Taken:
+    if isinstance(layer.source, SavedPrograms):
+        like, height, width = _saved_for(layer.source, like, height, width)
     spec = ImageSpec((3, 1, 1), dtype or "uint8", "tensor") if like is None else like
     spec = spec if isinstance(spec, ImageSpec) else spec_of(spec)
     if dtype not in (None, spec.dtype):
         raise OnelayerError(
             f"dtype={dtype!r} was asked for, and like= is an image of {spec.dtype}", expected="the same dtype"
         )
-    if height is None or width is None:
-        raise OnelayerError("no height or no width was given", expected="both")
-    return replace(spec, shape=(spec.shape[0], height, width))
+    if spec.dtype not in _NUMPY_DTYPES:
+        raise OnelayerError(f"images of {spec.dtype} were asked for", expected=f"one of {', '.join(_NUMPY_DTYPES)}")
+    return _Taken(spec, height, width)
 
 
-def _fixed_size(layer: OneLayer, spec: ImageSpec, rounding: RoundingMode | None, values: Values) -> Output:
-    """Add the nodes for images of one size, and return what comes out."""
-    output, steps = portable_output(layer.source, spec, rounding)
+def _saved_for(
+    source: SavedPrograms, like: Image | ImageSpec | None, height: int | None, width: int | None
+) -> tuple[ImageSpec, int, int]:
+    """Choose the images of a layer that has programs for some only."""
+    wanted = like if like is None or isinstance(like, ImageSpec) else spec_of(like)
+    specs = [
+        spec
+        for spec in source.programs
+        if (wanted is None or replace(spec, shape=(spec.shape[0], *wanted.shape[1:])) == wanted)
+        and height in (None, spec.shape[1])
+        and width in (None, spec.shape[2])
+    ]
+    if len(specs) != 1:
+        raise OnelayerError(
+            f"the layer has programs for {len(specs)} such kinds of images",
+            expected=f"one of: {source}",
+            hint="Say which by like=, height= and width=.",
+        )
+    return specs[0], *specs[0].shape[1:]
+
+
+def _one_size(layer: OneLayer, taken: _Taken, rounding: RoundingMode | None, values: Values) -> _Given:
+    """Add the nodes for images of one size."""
+    output, steps = portable_output(layer.source, replace(taken.spec, shape=taken.shape), rounding)
+    _refuse_dtype(output.spec)
     add_steps(values, steps)
-    return output
+    return _Given(output.spec, output.spec.shape, output.rounding)
+
+
+def _any_size(layer: OneLayer, taken: _Taken, rounding: RoundingMode | None, values: Values) -> _Given:
+    """Add the nodes for images of any size."""
+    source = layer.source
+    if rounding is not None and isinstance(source, Transforms):
+        source = Transforms(source.transform, rounding)
+    structure = source.structure(taken.spec)
+    if isinstance(structure, str):
+        raise NotPortableError(
+            f"each size of image takes a program of its own: {structure}",
+            expected="crops, resizes, flips and pads of torchvision, for images of any size",
+            hint="Give height= and width=: a file for one size has all pipelines.",
+        )
+    _refuse_dtype(structure.output_spec)
+    height = Length.known(values.graph, taken.height) if taken.height else values.length("rows")
+    width = Length.known(values.graph, taken.width) if taken.width else values.length("cols")
+    rows, cols = add_structure(structure, values, height, width)
+    shape = structure.output_spec.shape[0], rows.value or 0, cols.value or 0
+    return _Given(structure.output_spec, shape, structure.rounding)
+
+
+def _refuse_dtype(spec: ImageSpec) -> None:
+    if spec.dtype not in _NUMPY_DTYPES:
+        raise NotPortableError(f"the pipeline gives {spec.dtype}", expected=f"one of {', '.join(_NUMPY_DTYPES)}")
 
 
 def _output_layout(spec: ImageSpec, layout: Layout) -> Layout:
@@ -207,7 +296,7 @@ def _versions_of(model: Any) -> tuple[int, int]:
     return (plain or [OPSET])[0], model.ir_version
 
 
-def _merged(preprocessing: Any, model: Any, output: Output) -> Any:
+def _merged(preprocessing: Any, model: Any) -> Any:
     """Put the preprocessing before a model, whose other inputs and whose outputs keep their names."""
     onnx = require_onnx()
     constants = {constant.name for constant in model.graph.initializer}
@@ -225,9 +314,10 @@ def _merged(preprocessing: Any, model: Any, output: Output) -> Any:
     fits = len(lengths) == len(gives) and all(
         a is None or b is None or a == b for a, b in zip(lengths, gives, strict=True)
     )
-    if not fits or taken_dtype != np.dtype(_NUMPY_DTYPES[output.spec.dtype]):
+    given_dtype = onnx.helper.tensor_dtype_to_np_dtype(result.elem_type)
+    if not fits or taken_dtype != given_dtype:
         raise OnelayerError(
-            f"the model takes {taken_dtype} {_shape_text(lengths)}, and the preprocessing gives {output.spec.dtype} "
+            f"the model takes {taken_dtype} {_shape_text(lengths)}, and the preprocessing gives {given_dtype} "
             f"{_shape_text(gives)}",
             expected="a model that takes what the preprocessing gives",
         )
@@ -257,7 +347,9 @@ def _certificates(
             continue
         certificate = verify(ExportedLayer(content, runtime), original, images, adversarial=0, progress=False)
         rate = certificate.record.all.mismatch_rate
-        if provenance.rounding == "exact" and rate > 0:
+        # OpenVINO has no float64, in which the weights for a size are computed.
+        is_promised = runtime == "onnxruntime" or not provenance.is_dynamic
+        if provenance.rounding == "exact" and is_promised and rate > 0:
             raise OnelayerError(
                 f"{runtime} {version(runtime)} gives other values than the original: {rate:.2%} differ",
                 expected="every bit of the original",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,6 +78,23 @@ class Graph:
         to = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         result: Name = self.node("Cast", name, to=to)
         return result
+
+    def either(self, condition: Name, yes: Callable[[Graph], Name], no: Callable[[Graph], Name]) -> Name:
+        """Add a choice between two computations, of which one runs, and return the name of its result.
+
+        Args:
+            condition: Name of a bool.
+            yes: Function that adds the nodes of a branch to a graph, and returns the name of its result.
+            no: Function that adds those of the other.
+        """
+        branches = {}
+        for name, add in (("then_branch", yes), ("else_branch", no)):
+            branch = copy(self)
+            branch.nodes = []
+            result = self.onnx.helper.make_tensor_value_info(add(branch), self.onnx.TensorProto.FLOAT, None)
+            branches[name] = self.onnx.helper.make_graph(branch.nodes, name, [], [result])
+        chosen: Name = self.node("If", condition, **branches)
+        return chosen
 
     def model(
         self, inputs: dict[Name, tuple[Any, tuple[int | str, ...]]], outputs: dict[Name, tuple[Any, Any]], ir: int

@@ -31,6 +31,7 @@ from onelayer.backends.portable.steps import (
 )
 from onelayer.errors import OnelayerError
 from onelayer.exports.graph import Graph, Name
+from onelayer.exports.lengths import Length
 
 Layout = Literal["NHWC", "HWC", "NCHW", "CHW"]
 """Order of the dimensions of an image, or of a batch of N images."""
@@ -87,6 +88,11 @@ class Values:
     def dimension(self, axis: AxisName) -> int:
         """Return the place of an axis among the dimensions."""
         return self.order.index(_LETTERS[axis])
+
+    def length(self, axis: AxisName) -> Length:
+        """Return the length of an axis of the image that comes."""
+        shape = self.graph.node("Shape", self.name)
+        return Length(self.graph, None, self.graph.node("Gather", shape, self.graph.indices(self.dimension(axis))), 1)
 
     def finish(self, name: Name, layout: Layout, dtype: Any) -> None:
         """Give the values a dtype, a layout and a name."""

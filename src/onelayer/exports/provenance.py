@@ -53,6 +53,11 @@ class Provenance(Record):
         return ImageSpec((channels, 1, 1), self.output_dtype, self.output_container)
 
     @property
+    def is_dynamic(self) -> bool:
+        """Whether the file takes images of more than one size."""
+        return 0 in self.shape
+
+    @property
     def shape_text(self) -> str:
         """The shape in words: ``3×375×any``."""
         return "×".join(str(length) if length else "any" for length in self.shape)
