@@ -18,7 +18,7 @@ from onelayer.backends.portable import NotPortableError, portable_steps
 from onelayer.backends.portable.steps import AxisName
 from onelayer.exports.graph import Graph, Name
 from onelayer.exports.lengths import Length
-from onelayer.exports.nodes import Values, add_steps, carried
+from onelayer.exports.nodes import Values, add_steps, carried, rounded_half_up
 from onelayer.frontends.placement import (
     COLUMNS_FIRST,
     CROP,
@@ -340,8 +340,7 @@ def _rounded_pass(graph: Graph, name: Name, weights: _WholeWeights, is_rows: boo
         return graph.node("MatMul", name, digit)  # type: ignore[no-any-return]
 
     sums = carried(graph, product(weights.low), product(weights.high), graph.constant(1.0))
-    rounded = graph.node("Floor", graph.node("Add", graph.node("Mul", sums, weights.scale), graph.constant(0.5)))
-    return graph.node("Clip", rounded, graph.constant(0.0), graph.constant(255.0))  # type: ignore[no-any-return]
+    return rounded_half_up(graph, graph.node("Mul", sums, weights.scale), 0.0, 255.0)
 
 
 def _whole_weights(axis: _Axis, sums: Sums) -> _WholeWeights:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from functools import singledispatch
 from typing import Any, Literal, get_args
 
@@ -11,8 +12,8 @@ import numpy as np
 from onelayer.backends.portable.steps import (
     Add,
     AxisName,
-    Block,
     Clip,
+    Float32Array,
     Frame,
     Luma,
     Matrix,
@@ -58,8 +59,34 @@ class Values:
     def __init__(self, graph: Graph, name: Name, layout: Layout) -> None:
         self.graph = graph
         self.order = layout if "N" in layout else f"N{layout}"
-        self.name: Name = name if "N" in layout else graph.node("Unsqueeze", name, graph.indices([0]))
+        self._name: Name = name if "N" in layout else graph.node("Unsqueeze", name, graph.indices([0]))
+        self._slices: dict[AxisName, tuple[int, int]] = {}
         self.is_float = False
+
+    def copy(self) -> Values:
+        """Make values that go another way from here."""
+        return copy(self)
+
+    def slice(self, axis: AxisName, start: int, end: int) -> None:
+        """Keep a part of an axis; parts of both axes are cut out at once."""
+        self._slices = {**self._slices, axis: (start, end)}
+
+    def _cut(self) -> None:
+        if self._slices:
+            graph, axes = self.graph, [self.dimension(axis) for axis in self._slices]
+            starts, ends = (graph.indices(places) for places in zip(*self._slices.values(), strict=True))
+            self._slices = {}
+            self._name = graph.node("Slice", self._name, starts, ends, graph.indices(axes))
+
+    @property
+    def name(self) -> Name:
+        """Name of the values."""
+        self._cut()
+        return self._name
+
+    @name.setter
+    def name(self, name: Name) -> None:
+        self._name = name
 
     def set(self, operator: str, *inputs: Name, **attributes: Any) -> None:
         """Apply an operator to the values; further inputs follow them."""
@@ -71,14 +98,20 @@ class Values:
 
     def _arrange(self, order: str) -> None:
         if self.order != order:
-            self.set("Transpose", perm=[self.order.index(letter) for letter in order])
+            # Slices come later, together with those of blocks.
+            permutation = [self.order.index(letter) for letter in order]
+            self._name = self.graph.node("Transpose", self._name, perm=permutation)
             self.order = order
 
     def floats(self) -> None:
         """Make float32 planes of bytes."""
         self.planes()
         if not self.is_float:
-            self.name, self.is_float = self.graph.cast(self.name, np.float32), True
+            self.become_floats(self.graph.cast(self.name, np.float32))
+
+    def become_floats(self, name: Name) -> None:
+        """Go on with float32 planes."""
+        self.name, self.is_float, self.order, self._slices = name, True, _PLANES, {}
 
     def integers(self) -> Name:
         """Return the values as int32 planes, which are indices into tables."""
@@ -119,18 +152,10 @@ def add_step(step: Step, values: Values) -> None:
 
 @add_step.register
 def _(step: Take, values: Values) -> None:
-    # Of bytes as they come in, before their channels are put first.
-    axis, graph = values.dimension(step.axis), values.graph
     if step.run is not None and step.run[2] == 1:
-        values.name = sliced(graph, values.name, axis, *step.run[:2])
+        values.slice(step.axis, *step.run[:2])
     else:
-        values.set("Gather", graph.indices(step.places), axis=axis)
-
-
-def sliced(graph: Graph, name: Name, axis: int, start: int, end: int) -> Name:
-    """Slice an axis."""
-    result: Name = graph.node("Slice", name, graph.indices([start]), graph.indices([end]), graph.indices([axis]))
-    return result
+        values.set("Gather", values.graph.indices(step.places), axis=values.dimension(step.axis))
 
 
 @add_step.register
@@ -167,33 +192,36 @@ def _per_channel(graph: Graph, numbers: Any) -> Name:
 
 @add_step.register
 def _(step: Products, values: Values) -> None:
-    values.floats()
-    graph, axis = values.graph, values.dimension(step.axis)
-    parts = [_window(graph, values.name, axis, block, step.n_in) for block in step.blocks]
-
-    def digit(place: int) -> Name:
-        products = [_product(graph, part, axis, block, place) for part, block in zip(parts, step.blocks, strict=True)]
-        return products[0] if len(products) == 1 else graph.node("Concat", *products, axis=axis)
-
-    sums = digit(0)
-    for place, scale in enumerate(step.carries, 1):
-        sums = carried(graph, sums, digit(place), graph.constant(scale))
-    values.name = sums
-
-
-def _window(graph: Graph, name: Name, axis: int, block: Block, n_in: int) -> Name:
-    if (block.start, block.end) == (0, n_in):
-        return name
-    return sliced(graph, name, axis, block.start, block.end)
+    graph, image = values.graph, values.copy()
+    image.planes()
+    axis = image.dimension(step.axis)
+    # Block by block to the end, so that what lies between stays in the nearest caches.
+    results = []
+    for block in step.blocks:
+        part = image.copy()
+        if (block.start, block.end) != (0, step.n_in):
+            part.slice(step.axis, block.start, block.end)
+        part.floats()
+        sums = _product(graph, part.name, axis, block.digits[0])
+        for digit, scale in zip(block.digits[1:], step.carries, strict=True):
+            sums = carried(graph, sums, _product(graph, part.name, axis, digit), graph.constant(scale))
+        results.append(sums if step.clip is None else rounded_half_up(graph, sums, *step.clip))
+    values.become_floats(results[0] if len(results) == 1 else graph.node("Concat", *results, axis=axis))
 
 
-def _product(graph: Graph, part: Name, axis: int, block: Block, place: int) -> Name:
-    matrix = block.digits[place]
+def _product(graph: Graph, part: Name, axis: int, matrix: Float32Array) -> Name:
     result: Name = (
         graph.node("MatMul", part, graph.constant(matrix))
         if axis == 3
         else graph.node("MatMul", graph.constant(matrix.T), part)
     )
+    return result
+
+
+def rounded_half_up(graph: Graph, sums: Name, low: float, high: float) -> Name:
+    """Round halves up, and clip."""
+    floor = graph.node("Floor", graph.node("Add", sums, graph.constant(0.5)))
+    result: Name = graph.node("Clip", floor, graph.constant(low), graph.constant(high))
     return result
 
 
@@ -213,11 +241,9 @@ def _(step: Mix, values: Values) -> None:
 def _(step: Luma, values: Values) -> None:
     graph = values.graph
     channels = graph.node("Split", values.integers(), outputs=len(step.high), axis=1)
-    values.is_float = True
 
-    def product(table: Any, channel: int) -> Name:
-        result: Name = graph.node("Gather", graph.constant(table[channel]), channels[channel], axis=0)
-        return result
+    def product(table: Float32Array, channel: int) -> Name:
+        return looked_up(graph, table[channel], channels[channel])
 
     sums = product(step.high, 0)
     for channel in range(1, len(channels)):
@@ -230,7 +256,7 @@ def _(step: Luma, values: Values) -> None:
             lost = graph.node("Add", of_sums, graph.node("Sub", high, part))
             total = graph.node("Add", total, graph.node("Add", lost, product(step.low, channel)))
         sums = total
-    values.name = sums
+    values.become_floats(sums)
 
 
 @add_step.register
@@ -272,7 +298,15 @@ def _(step: Table, values: Values) -> None:
     if step.values.ndim == 2:
         offsets = np.arange(len(step.values))[:, None, None] * 256
         places = graph.node("Add", places, graph.constant(offsets, np.int32))
-    values.name, values.is_float = graph.node("Gather", graph.constant(step.values.ravel()), places, axis=0), True
+    values.become_floats(looked_up(graph, step.values.ravel(), places))
+
+
+def looked_up(graph: Graph, table: Float32Array, places: Name) -> Name:
+    """Look places up in a table; along one axis, for which runtimes have a quick loop."""
+    flat = graph.node("Reshape", places, graph.indices([-1]))
+    found = graph.node("GatherElements", graph.constant(table), flat, axis=0)
+    result: Name = graph.node("Reshape", found, graph.node("Shape", places))
+    return result
 
 
 @add_step.register

@@ -165,24 +165,28 @@ def _framed(values: torch.Tensor, constants: Tensors) -> torch.Tensor:
 def _(step: Products) -> Lowered:
     matrices = tuple(digit for block in step.blocks for digit in block.digits)
     windows = [(block.start, block.end) for block in step.blocks]
-    return Lowered(_multiplied, matrices, (_DIMENSIONS[step.axis], windows, step.carries))
+    return Lowered(_multiplied, matrices, (_DIMENSIONS[step.axis], windows, step.carries, step.clip))
 
 
 def _multiplied(
-    values: torch.Tensor, constants: Tensors, dim: int, windows: list[tuple[int, int]], carries: tuple[float, ...]
+    values: torch.Tensor,
+    constants: Tensors,
+    dim: int,
+    windows: list[tuple[int, int]],
+    carries: tuple[float, ...],
+    clip: tuple[float, float] | None,
 ) -> torch.Tensor:
     lines = values if dim == -1 else values.transpose(-1, -2)
-    parts = [lines[..., start:end] for start, end in windows]
     number = len(carries) + 1
-
-    def digit(place: int) -> torch.Tensor:
-        products = [part @ matrix for part, matrix in zip(parts, constants[place::number], strict=True)]
-        return torch.cat(products, dim=-1)
-
-    sums = digit(0)
-    for place, scale in enumerate(carries, 1):
-        sums = digit(place) + torch.floor(sums) * scale
-    return sums if dim == -1 else sums.transpose(-1, -2)
+    results = []
+    for place, (start, end) in enumerate(windows):
+        window, digits = lines[..., start:end], constants[place * number : (place + 1) * number]
+        sums = window @ digits[0]
+        for matrix, scale in zip(digits[1:], carries, strict=True):
+            sums = window @ matrix + torch.floor(sums) * scale
+        results.append(sums if clip is None else torch.floor(sums + 0.5).clamp(*clip))
+    joined = torch.cat(results, dim=-1)
+    return joined if dim == -1 else joined.transpose(-1, -2)
 
 
 @lowered.register

@@ -7,7 +7,7 @@ a step stays a whole number over a power of two that float32 holds exactly, what
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Literal
 
@@ -138,12 +138,14 @@ class Products:
         n_in: Its length.
         blocks: Blocks of outputs, in order.
         carries: Factors of the floors of all digits but the last; see :func:`onelayer.backends.portable.digits.split`.
+        clip: Bounds of the results, which are rounded half up before; None for sums as they are.
     """
 
     axis: AxisName
     n_in: int
     blocks: tuple[Block, ...]
     carries: tuple[float, ...] = ()
+    clip: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,7 +331,7 @@ def _exact(stages: Sequence[Stage], values: Range) -> Iterator[Step]:
             yield Clip(stage.low, stage.high)
         elif rounds is not None and isinstance(stage, Separable | Float32Sum):
             yield from _whole_sums(stage, rounds, values) if isinstance(stage, Separable) else _luma(stage, rounds)
-            yield from real_steps(left.pop(0))
+            left.pop(0)
             values = stage.output_range(values)
             stage = rounds
         else:
@@ -348,7 +350,7 @@ def _not_exact(stage: Stage) -> NotPortableError:
 
 
 def _whole_sums(stage: Separable, rounds: Quantize, values: Range) -> Iterator[Step]:
-    """State sums of whole numbers with whole weights over a power of two, which are rounded half up behind it."""
+    """State sums of whole numbers with whole weights over a power of two, rounded half up."""
     axes: dict[AxisName, AxisMap] = {"rows": stage.rows, "cols": stage.cols}
     summed = [name for name, axis in axes.items() if not axis.copies_values]
     mixes = not stage.channel.copies_values
@@ -367,13 +369,14 @@ def _whole_sums(stage: Separable, rounds: Quantize, values: Range) -> Iterator[S
         if digits is None or len(digits) > 1:
             raise _not_exact(stage)
         yield Mix(stage.channel.matrix.astype(np.float32))
+        yield from real_steps(rounds)
         return
     yield from channel_steps(stage.channel)
     for name in summed:
         axis = axes[name]
         if (digits := _digits(axis, most)) is None:
             raise _not_exact(stage)
-        yield products(name, axis, digits)
+        yield replace(products(name, axis, digits), clip=(rounds.low, rounds.high))
 
 
 def _digits(axis: AxisMap, most: int) -> list[Digit] | None:
@@ -550,7 +553,7 @@ def _(stage: Float32Sum) -> Iterator[Step]:
 
 
 def _luma(stage: Float32Sum, rounds: Quantize) -> Iterator[Step]:
-    """State a sum of all channels, the same for each output, of which the fraction is cut off behind it."""
+    """State a sum of all channels, the same for each output, of which the fraction is cut off."""
     taps, unfused = stage.channel, stage.unfused
     if not isinstance(taps, Taps) or rounds.rounding != "truncate" or rounds.low < 0 or not _are_alike(taps):
         raise _not_exact(stage)
@@ -573,6 +576,7 @@ def _luma(stage: Float32Sum, rounds: Quantize) -> Iterator[Step]:
     yield Luma(high, low)
     if taps.n_out > 1:
         yield TakeChannels(np.zeros(taps.n_out, dtype=np.int64))
+    yield from real_steps(rounds)
 
 
 def _are_alike(taps: Taps) -> bool:
