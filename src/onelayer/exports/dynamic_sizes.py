@@ -7,7 +7,7 @@ float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,10 +15,10 @@ import numpy as np
 from onelayer.algebra import Range, simplify
 from onelayer.algebra.filters import ANTIALIASING
 from onelayer.backends.portable import NotPortableError, portable_steps
-from onelayer.backends.portable.steps import AxisName
+from onelayer.backends.portable.steps import BLOCK, AxisName
 from onelayer.exports.graph import Graph, Name
 from onelayer.exports.lengths import Length
-from onelayer.exports.nodes import Values, add_steps, carried, rounded_half_up
+from onelayer.exports.nodes import Values, add_steps, rounded_half_up
 from onelayer.frontends.placement import (
     COLUMNS_FIRST,
     CROP,
@@ -80,8 +80,11 @@ class _Axis:
     def flipped(self) -> _Axis:
         return replace(self, flip=not self.flip, before=self.after, after=self.before)
 
-    def window(self, start: Length, size: Length) -> _Axis:
+    def window(self, start: Length, size: Length, is_inside: bool) -> _Axis:
+        """Keep a window, of which it is known whether it is inside of every axis, or may leave one."""
         end, kept_from = start + size, self.before
+        if is_inside and not self.may_have_frame:
+            return replace(self, low=self.low + ((self.kept - end) if self.flip else start), kept=size, size=size)
         kept_to = kept_from + self.kept
         begin, last = (place.at_least(kept_from).at_most(kept_to) for place in (start, end))
         low = self.low + ((kept_to - last) if self.flip else (begin - kept_from))
@@ -201,8 +204,8 @@ def _new_size(kind: int, numbers: list[int], rows: Length, cols: Length) -> tupl
     return Length.choose(is_upright, new_short, new_long), Length.choose(is_upright, new_long, new_short)
 
 
-def _windows(kind: int, numbers: list[int], rows: Length, cols: Length) -> Iterator[tuple[Length, Length]]:
-    """Yield start and length of a window of rows, and one of columns."""
+def _windows(kind: int, numbers: list[int], rows: Length, cols: Length) -> Iterator[tuple[Length, Length, bool]]:
+    """Yield start and length of a window of rows, and one of columns, and whether it is inside of every axis."""
 
     def known(value: int) -> Length:
         return Length.known(rows.graph, value)
@@ -214,16 +217,16 @@ def _windows(kind: int, numbers: list[int], rows: Length, cols: Length) -> Itera
             half = more // 2
             odd = more - half * 2
             up = odd * (half - (half // 2) * 2)
-            yield half + up - less // 2, known(size)
+            yield half + up - less // 2, known(size), size <= length.least
     elif kind == CROP:
         top, left, height, width = numbers
-        yield known(top), known(height)
-        yield known(left), known(width)
+        yield known(top), known(height), 0 <= top <= rows.least - height
+        yield known(left), known(width), 0 <= left <= cols.least - width
     else:
         assert kind == PAD
         left, top, right, bottom = numbers
-        yield known(-top), rows + (top + bottom)
-        yield known(-left), cols + (left + right)
+        yield known(-top), rows + (top + bottom), False
+        yield known(-left), cols + (left + right), False
 
 
 def _copy(values: Values, name: AxisName, axis: _Axis) -> None:
@@ -277,34 +280,35 @@ def _resampling(structure: Structure, placement: Placement) -> Resample | None:
 
 
 def _real_passes(values: Values, sums: RealSums, rows: _Axis, cols: _Axis) -> None:
-    values.floats()
+    values.planes()
     graph = values.graph
-    of_cols, of_rows = (_weights(axis, _outputs(axis), sums.name, sums.in_float32) for axis in (cols, rows))
-    values.set("MatMul", graph.cast(of_cols, np.float32))
-    transposed = graph.node("Transpose", graph.cast(of_rows, np.float32), perm=[1, 0])
-    values.name = graph.node("MatMul", transposed, values.name)
+    for axis, is_rows in ((cols, False), (rows, True)):
+        band = _band(axis, _outputs(axis), sums.name, sums.in_float32)
+        blocks = _blocks(axis, band, [graph.cast(band.weights, np.float32)])
+        are_bytes = not values.is_float
+        values.become_floats(_multiplied(graph, values.name, are_bytes, blocks, is_rows, lambda digits: digits[0]))
 
 
 def _rounded_passes(values: Values, sums: Sums, rows: _Axis, cols: _Axis) -> None:
     """Add two passes, each of whole weights, rounded half up and saturated."""
-    values.floats()
-    graph = values.graph
+    values.planes()
     of_cols, of_rows = (_whole_weights(axis, sums) for axis in (cols, rows))
 
     def passes(branch: Graph, name: Name, rows_come_first: bool) -> Name:
         for is_rows in (rows_come_first, not rows_come_first):
-            name = _rounded_pass(branch, name, of_rows if is_rows else of_cols, is_rows)
+            is_first = is_rows == rows_come_first
+            name = _rounded_pass(branch, name, is_first, of_rows if is_rows else of_cols, is_rows)
         return name
 
     condition = _rows_first(sums.first, rows, cols)
     if isinstance(condition, bool):
-        values.name = passes(graph, values.name, condition)
+        values.become_floats(passes(values.graph, values.name, condition))
         return
-    values.name = graph.either(
-        condition,
-        lambda branch: passes(branch, values.name, True),
-        lambda branch: passes(branch, values.name, False),
+    image = values.name
+    chosen = values.graph.either(
+        condition, lambda branch: passes(branch, image, True), lambda branch: passes(branch, image, False)
     )
+    values.become_floats(chosen)
 
 
 def _rows_first(choice: FirstPass, rows: _Axis, cols: _Axis) -> bool | Name:
@@ -325,22 +329,107 @@ def _rows_first(choice: FirstPass, rows: _Axis, cols: _Axis) -> bool | Name:
 
 
 @dataclass(frozen=True)
-class _WholeWeights:
-    """Weights of an axis as whole numbers: two digits, float32 [n_in, kept], and what the sums are multiplied by."""
+class _Band:
+    """Weights of outputs of an axis.
 
-    low: Name
-    high: Name
+    Args:
+        starts: First sample that each output reads, int64 [outputs].
+        weights: Weights from there on, float64 [taps, outputs].
+        taps: Numbers of the taps, int64 [taps].
+    """
+
+    starts: Name
+    weights: Name
+    taps: Name
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Neighbouring outputs, and the window that they read.
+
+    Args:
+        window: Start and end of the window, int64 [1] each; None for the whole axis.
+        digits: Weights of each digit, float32 [window, outputs].
+    """
+
+    window: tuple[Name, Name] | None
+    digits: tuple[Name, ...]
+
+
+@dataclass(frozen=True)
+class _WholeWeights:
+    """Weights as whole numbers in two digits, the lower one over its base, and what their sums are multiplied by."""
+
+    blocks: tuple[_Block, ...]
     scale: Name
 
 
-def _rounded_pass(graph: Graph, name: Name, weights: _WholeWeights, is_rows: bool) -> Name:
-    def product(digit: Name) -> Name:
-        if is_rows:
-            return graph.node("MatMul", graph.node("Transpose", digit, perm=[1, 0]), name)  # type: ignore[no-any-return]
-        return graph.node("MatMul", name, digit)  # type: ignore[no-any-return]
+def _rounded_pass(graph: Graph, name: Name, are_bytes: bool, weights: _WholeWeights, is_rows: bool) -> Name:
+    def finish(digits: list[Name]) -> Name:
+        sums = graph.node("Add", digits[1], graph.node("Floor", digits[0]))
+        return rounded_half_up(graph, graph.node("Mul", sums, weights.scale), 0.0, 255.0)
 
-    sums = carried(graph, product(weights.low), product(weights.high), graph.constant(1.0))
-    return rounded_half_up(graph, graph.node("Mul", sums, weights.scale), 0.0, 255.0)
+    return _multiplied(graph, name, are_bytes, weights.blocks, is_rows, finish)
+
+
+def _multiplied(
+    graph: Graph,
+    name: Name,
+    are_bytes: bool,
+    blocks: Sequence[_Block],
+    is_rows: bool,
+    finish: Callable[[list[Name]], Name],
+) -> Name:
+    """Multiply an axis of planes, of bytes or of float32, by blocks, each of which is finished by itself."""
+    axis = 2 if is_rows else 3
+    results = []
+    for block in blocks:
+        part = name if block.window is None else graph.node("Slice", name, *block.window, graph.indices([axis]))
+        part = graph.cast(part, np.float32) if are_bytes else part
+        pairs = [
+            (graph.node("Transpose", digit, perm=[1, 0]), part) if is_rows else (part, digit) for digit in block.digits
+        ]
+        results.append(finish([graph.node("MatMul", *pair) for pair in pairs]))
+    return results[0] if len(results) == 1 else graph.node("Concat", *results, axis=axis)
+
+
+def _blocks(axis: _Axis, band: _Band, digits: Sequence[Name]) -> tuple[_Block, ...]:
+    """Write weights as matrices: of blocks of outputs if their number is known, or else of all at once.
+
+    Args:
+        axis: The axis.
+        band: Starts and taps of its outputs.
+        digits: Weights, float32 [taps, outputs], for each digit.
+    """
+    graph, kept = axis.kept.graph, axis.kept.value
+    if kept is None or kept <= BLOCK:
+        rows = graph.node("Unsqueeze", band.taps, graph.indices([1]))
+        places = graph.node("Add", band.starts, rows)
+        size = graph.node("Concat", axis.length.vector, axis.kept.vector, axis=0)
+        return (_Block(None, tuple(_scattered(graph, size, places, digit) for digit in digits)),)
+    return tuple(_block(graph, band, digits, first, min(first + BLOCK, kept)) for first in range(0, kept, BLOCK))
+
+
+def _block(graph: Graph, band: _Band, digits: Sequence[Name], first: int, end: int) -> _Block:
+    rows = graph.node("Unsqueeze", band.taps, graph.indices([1]))
+    starts = _sliced(graph, band.starts, 0, first, end)
+    begin = graph.node("ReduceMin", starts, keepdims=1)
+    last = graph.node("Add", graph.node("ReduceMax", starts, keepdims=1), graph.node("Size", band.taps))
+    size = graph.node("Concat", graph.node("Sub", last, begin), graph.indices([end - first]), axis=0)
+    places = graph.node("Add", graph.node("Sub", starts, begin), rows)
+    matrices = (_scattered(graph, size, places, _sliced(graph, digit, 1, first, end)) for digit in digits)
+    return _Block((begin, last), tuple(matrices))
+
+
+def _sliced(graph: Graph, name: Name, axis: int, start: int, end: int) -> Name:
+    places = graph.indices([start]), graph.indices([end]), graph.indices([axis])
+    return graph.node("Slice", name, *places)  # type: ignore[no-any-return]
+
+
+def _scattered(graph: Graph, size: Name, places: Name, weights: Name) -> Name:
+    """Put weights in their places in a matrix of zeros."""
+    zeros = graph.node("ConstantOfShape", size)
+    return graph.node("ScatterElements", zeros, places, weights, axis=0)  # type: ignore[no-any-return]
 
 
 def _whole_weights(axis: _Axis, sums: Sums) -> _WholeWeights:
@@ -354,32 +443,35 @@ def _whole_weights(axis: _Axis, sums: Sums) -> _WholeWeights:
 
     if sums.limit:
         # The bits of the fraction follow from the largest of all weights, whether it is kept or not.
-        every = _weights(axis, axis.resized.range(), sums.name, False)
-        largest = node("ReduceMax", every, keepdims=0)
+        every = _band(axis, axis.resized.range(), sums.name, False)
+        largest = node("ReduceMax", every.weights, keepdims=0)
         doubled = node("Mul", largest, graph.constant(2.0 ** np.arange(1, _LARGEST_BITS + 1), np.float64))
         fits = node("Less", node("Floor", node("Add", doubled, double(0.5))), double(sums.limit))
         bits = node("ReduceSum", graph.cast(fits, np.int64), keepdims=0)
         powers = graph.constant(2.0 ** np.arange(_LARGEST_BITS + 1), np.float64)
         factor = node("Gather", powers, bits, axis=0)
-        weights = node("Gather", every, _outputs(axis), axis=1)
+        starts, weights = (
+            node("Gather", name, _outputs(axis), axis=dimension)
+            for name, dimension in ((every.starts, 0), (every.weights, 1))
+        )
+        band = _Band(starts, weights, every.taps)
     else:
-        weights, factor = _weights(axis, _outputs(axis), sums.name, False), double(2.0**_LARGEST_BITS)
-    scaled = node("Mul", weights, factor)
+        band, factor = _band(axis, _outputs(axis), sums.name, False), double(2.0**_LARGEST_BITS)
+    scaled = node("Mul", band.weights, factor)
     half = double(0.5)
     # Halves away from zero.
     down, up = node("Ceil", node("Sub", scaled, half)), node("Floor", node("Add", scaled, half))
     whole = node("Where", node("Less", scaled, double(0.0)), down, up)
     base = float(1 << LOW_BITS)
     high = node("Floor", node("Mul", node("Add", whole, double(base / 2)), double(1 / base)))
-    low = node("Sub", whole, node("Mul", high, double(base)))
-    # Over the power of two at once, so that floors of the sums are what is carried.
-    low = node("Mul", low, double(1 / base))
+    # Over the base at once, so that floors of the sums are what is carried.
+    low = node("Mul", node("Sub", whole, node("Mul", high, double(base))), double(1 / base))
     scale = graph.cast(node("Div", double(base), factor), np.float32)
-    return _WholeWeights(graph.cast(low, np.float32), graph.cast(high, np.float32), scale)
+    return _WholeWeights(_blocks(axis, band, [graph.cast(digit, np.float32) for digit in (low, high)]), scale)
 
 
-def _weights(axis: _Axis, outputs: Name, kind: str, in_float32: bool) -> Name:
-    """Compute the weights that outputs of a resized axis have on all its samples, float64 [n_in, outputs].
+def _band(axis: _Axis, outputs: Name, kind: str, in_float32: bool) -> _Band:
+    """Compute the weights of outputs of a resized axis.
 
     See :func:`onelayer.algebra.filters.widened`, whose every operation this has.
     """
@@ -403,16 +495,19 @@ def _weights(axis: _Axis, outputs: Name, kind: str, in_float32: bool) -> Name:
     # Cut off as the libraries do, which is the floor where it matters.
     first = node("Max", node("Floor", node("Add", real(node("Sub", centre, support)), half)), zero)
     end = node("Min", node("Floor", node("Add", real(node("Add", centre, support)), half)), n_in)
-    taps = node("Unsqueeze", graph.cast(axis.length.range(), np.float64), graph.indices([1]))
+    width = node("ReduceMax", node("Sub", end, first), keepdims=0)
+    starts = node("Min", first, node("Sub", n_in, width))
+    numbers = node("Range", graph.indices(0), graph.cast(width, np.int64), graph.indices(1))
+    rows = node("Unsqueeze", graph.cast(numbers, np.float64), graph.indices([1]))
+    taps = node("Add", starts, rows)
     from_centre = node("Add", real(node("Sub", taps, centre)), half)
     distances = real(node("Mul", from_centre, real(node("Div", one, filter_scale))))
     weights = _WEIGHTS[kind](node, double, distances)
     outside = node("Or", node("Less", taps, first), node("GreaterOrEqual", taps, end))
     weights = node("Where", outside, zero, weights)
     # One after the other, as both libraries add them: the last of the sums so far.
-    sums = node("CumSum", weights, graph.indices(0))
-    total = node("Gather", sums, graph.indices([-1]), axis=0)
-    return node("Div", weights, total)
+    total = node("Gather", node("CumSum", weights, graph.indices(0)), graph.indices([-1]), axis=0)
+    return _Band(graph.cast(starts, np.int64), node("Div", weights, total), numbers)
 
 
 Node = Callable[..., Name]
