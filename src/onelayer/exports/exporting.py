@@ -67,6 +67,10 @@ class Exported:
     __repr__ = __str__
 
 
+_PREFIX = "preprocessing/"
+"""Beginning of the names of the preprocessing's values in front of a model."""
+
+
 def export(
     layer: OneLayer,
     path: str | Path,
@@ -112,14 +116,16 @@ def export(
     taken = _taken(layer, like, height, width, dtype)
     behind = None if model is None else _loaded_model(model)
     opset, ir = (OPSET, IR_VERSION) if behind is None else _versions_of(behind)
-    graph = Graph(opset)
-    values = Values(graph, "image", layout)
+    graph = Graph(opset, "" if behind is None else _PREFIX)
+    image = "image" if behind is None or "image" not in _names_of(behind) else f"{_PREFIX}image"
+    values = Values(graph, image, layout)
     given = (_any_size if taken.is_dynamic else _one_size)(layer, taken, rounding, values)
     output_layout = _output_layout(given.spec, layout)
-    values.finish("result", output_layout, _NUMPY_DTYPES[given.spec.dtype])
+    result = f"{graph.prefix}result"
+    values.finish(result, output_layout, _NUMPY_DTYPES[given.spec.dtype])
     made = graph.model(
-        {"image": (_NUMPY_DTYPES[taken.spec.dtype], _dimensions(layout, taken.shape))},
-        {"result": (_NUMPY_DTYPES[given.spec.dtype], _dimensions(output_layout, given.shape))},
+        {image: (_NUMPY_DTYPES[taken.spec.dtype], _dimensions(layout, taken.shape))},
+        {result: (_NUMPY_DTYPES[given.spec.dtype], _dimensions(output_layout, given.shape))},
         ir,
     )
     provenance = Provenance(
@@ -309,6 +315,9 @@ def _merged(preprocessing: Any, model: Any) -> Any:
     kind = inputs[0].type.tensor_type
     taken_dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
     lengths = [each.dim_value or None for each in kind.shape.dim]
+    if len(lengths) == len(preprocessing.graph.output[0].type.tensor_type.shape.dim) + 1:
+        # Models take batches, and the image may be a single one.
+        _add_batch(preprocessing)
     result = preprocessing.graph.output[0].type.tensor_type
     gives = [each.dim_value or None for each in result.shape.dim]
     fits = len(lengths) == len(gives) and all(
@@ -321,9 +330,27 @@ def _merged(preprocessing: Any, model: Any) -> Any:
             f"{_shape_text(gives)}",
             expected="a model that takes what the preprocessing gives",
         )
-    prefixed = onnx.compose.add_prefix(preprocessing, "preprocessing/", rename_inputs=False)
-    del prefixed.metadata_props[:]
-    return onnx.compose.merge_models(prefixed, model, [(prefixed.graph.output[0].name, inputs[0].name)])
+    del preprocessing.metadata_props[:]
+    return onnx.compose.merge_models(preprocessing, model, [(preprocessing.graph.output[0].name, inputs[0].name)])
+
+
+def _names_of(model: Any) -> set[str]:
+    """Return the names of a model's values."""
+    graph = model.graph
+    values = (value.name for values in (graph.input, graph.output, graph.initializer) for value in values)
+    return {*values, *(name for node in graph.node for name in node.output)}
+
+
+def _add_batch(preprocessing: Any) -> None:
+    """Make a batch of one of the result of one image."""
+    onnx = require_onnx()
+    graph = preprocessing.graph
+    (result,) = graph.output
+    lengths = [each.dim_value or each.dim_param for each in result.type.tensor_type.shape.dim]
+    axis, name = f"{_PREFIX}batch_axis", f"{_PREFIX}batch"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([0]), axis))
+    graph.node.append(onnx.helper.make_node("Unsqueeze", [result.name, axis], [name]))
+    result.CopyFrom(onnx.helper.make_tensor_value_info(name, result.type.tensor_type.elem_type, [1, *lengths]))
 
 
 def _shape_text(lengths: Sequence[int | None]) -> str:

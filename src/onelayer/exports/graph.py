@@ -39,9 +39,10 @@ class Graph:
 
     Args:
         opset: Version of the operators.
+        prefix: Beginning of the names of values.
     """
 
-    def __init__(self, opset: int = OPSET) -> None:
+    def __init__(self, opset: int = OPSET, prefix: str = "") -> None:
         self.onnx = require_onnx()
         if opset < OLDEST_OPSET:
             raise OnelayerError(
@@ -49,7 +50,7 @@ class Graph:
                 expected=f"opset {OLDEST_OPSET} or later",
                 hint="Convert it with onnx.version_converter.convert_version.",
             )
-        self.opset = opset
+        self.opset, self.prefix = opset, prefix
         self.nodes: list[onnx.NodeProto] = []
         self._numbers = itertools.count()
         self._constants: dict[tuple[Any, ...], tuple[Name, NDArray[Any]]] = {}
@@ -57,7 +58,8 @@ class Graph:
     def node(self, operator: str, *inputs: Name, outputs: int = 1, **attributes: Any) -> Any:
         """Add a node, and return the name of its output; a list of names where it has several."""
         number = next(self._numbers)
-        names = [f"{operator.lower()}_{number}" + (f"_{place}" if outputs > 1 else "") for place in range(outputs)]
+        base = f"{self.prefix}{operator.lower()}_{number}"
+        names = [f"{base}_{place}" for place in range(outputs)] if outputs > 1 else [base]
         self.nodes.append(self.onnx.helper.make_node(operator, list(inputs), names, **attributes))
         return names if outputs > 1 else names[0]
 
@@ -66,7 +68,7 @@ class Graph:
         array = np.array(values, dtype=dtype, order="C")
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = f"constant_{len(self._constants)}", array
+            self._constants[key] = f"{self.prefix}constant_{len(self._constants)}", array
         return self._constants[key][0]
 
     def indices(self, values: ArrayLike) -> Name:
