@@ -185,6 +185,14 @@ def test_a_model_behind_the_preprocessing(tmp_path: Path, model: Path) -> None:
         # Its certificates are those of the preprocessing.
         assert written.provenance.model
         assert len(written.certificates) == len(RUNTIMES)
+    # One image at a time, of any size, with a choice of the first pass in the graph.
+    layer = onelayer.compile(transform)
+    path = tmp_path / "any.onnx"
+    onelayer.export(layer, path, like=spec(1, 1, "pil"), layout="HWC", model=model, check=False)
+    for size in ((30, 25), (90, 21)):
+        photograph = images((3, *size), "pil")[0]
+        (logits,) = ort.InferenceSession(path).run(None, {"image": np.asarray(photograph)})
+        assert np.allclose(logits, transform(photograph).mean(dim=(1, 2)), rtol=1e-6)
     with pytest.raises(onelayer.OnelayerError, match="holds a model behind the preprocessing"):
         onelayer.ExportedLayer(tmp_path / "file.onnx")
     larger = v2.Compose([v2.Resize((20, 20)), *transform.transforms[2:]])

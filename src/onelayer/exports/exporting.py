@@ -179,12 +179,12 @@ class _Taken:
 
     @property
     def examples(self) -> list[ImageSpec]:
-        """Specs of images of one size, or of some of all sizes: upright, lying, a square, and very tall."""
+        """Specs of images of one size, or of two of all sizes: lying, and very tall."""
         sizes = [(self.height or height, self.width or width) for height, width in _EXAMPLE_SIZES]
         return [replace(self.spec, shape=(self.spec.shape[0], *size)) for size in dict.fromkeys(sizes)]
 
 
-_EXAMPLE_SIZES = (130, 97), (75, 100), (64, 64), (301, 40)
+_EXAMPLE_SIZES = (75, 100), (301, 40)
 
 
 @dataclass(frozen=True)
