@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from export.export_cases import CASES, NORMALIZE, images
 from torchvision.transforms import InterpolationMode, v2
 
 import onelayer
-from onelayer.backends.portable.steps import Round
+from onelayer.backends.portable.steps import Add, Clip, Products, Round, Take
+from onelayer.exports.graph import Graph
+from onelayer.exports.nodes import Values, add_steps
 from onelayer.images.containers import pixels_of
 from onelayer.plans import portable_output
 
@@ -67,6 +70,21 @@ def test_a_single_pixel_and_a_strong_reduction(tmp_path: Path) -> None:
                 run = onelayer.ExportedLayer(written.path, runtime)
                 for image in images((3, *size), container):
                     assert torch.equal(pixels_of(run(image)), pixels_of(bicubic(image))), (size, container, runtime)
+
+
+def test_parts_of_parts_are_cut_out_at_once() -> None:
+    graph = Graph()
+    values = Values(graph, "image", "HWC")
+    add_steps(
+        values,
+        [Take("rows", np.arange(2, 12)), Take("cols", np.arange(1, 9)), Take("rows", np.arange(3, 7)), Add(np.ones(1))],
+    )
+    values.finish("result", "HWC", np.float32)
+    assert [node.op_type for node in graph.nodes].count("Slice") == 1
+    model = graph.model({"image": (np.uint8, (20, 10, 3))}, {"result": (np.float32, (4, 8, 3))}, 8)
+    image = np.random.default_rng(0).integers(0, 256, (20, 10, 3), dtype=np.uint8)
+    (result,) = ort.InferenceSession(model.SerializeToString()).run(None, {"image": image})
+    assert np.array_equal(result, image[5:9, 1:9] + np.float32(1))
 
 
 def test_layouts_and_batches(tmp_path: Path) -> None:
@@ -136,7 +154,8 @@ def test_a_check_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.Monk
 
     def cut_off(*arguments: Any) -> Any:
         output, steps = portable_output(*arguments)
-        return output, [Round("truncate") if isinstance(step, Round) else step for step in steps]
+        assert all(isinstance(step, Products) for step in steps)
+        return output, [part for step in steps for part in (replace(step, clip=None), Round("truncate"), Clip(0, 255))]
 
     monkeypatch.setattr(exporting, "portable_output", cut_off)
     with pytest.raises(onelayer.OnelayerError, match=r"onnxruntime .* gives other values than the original"):

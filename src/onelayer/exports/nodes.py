@@ -68,8 +68,9 @@ class Values:
         return copy(self)
 
     def slice(self, axis: AxisName, start: int, end: int) -> None:
-        """Keep a part of an axis; parts of both axes are cut out at once."""
-        self._slices = {**self._slices, axis: (start, end)}
+        """Keep a part of an axis; parts of both axes, and parts of parts, are cut out at once."""
+        first, _ = self._slices.get(axis, (0, 0))
+        self._slices = {**self._slices, axis: (first + start, first + end)}
 
     def _cut(self) -> None:
         if self._slices:
