@@ -132,7 +132,7 @@ def test_real_arithmetic_and_openvino(tmp_path: Path) -> None:
     found = {runtime: certificate.record.all for runtime, certificate in exact.certificates.items()}
     assert found["onnxruntime"].mismatch_rate == 0
     assert found["openvino"].max_grey_levels <= 2
-    assert found["openvino"].mismatch_rate < 0.02
+    assert found["openvino"].mismatch_rate < 0.05
 
 
 def test_what_has_no_graph_for_every_size_says_so(tmp_path: Path) -> None:
