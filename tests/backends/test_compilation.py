@@ -20,7 +20,7 @@ import onelayer
 from onelayer import OnelayerError
 from onelayer.backends.cpu import compilation, warmup
 from onelayer.backends.cpu.compilation import WITHOUT_KERNELS, source_hash
-from onelayer.frontends import placement
+from onelayer.frontends import drawn_moves, placement
 
 SOURCES = Path(compilation.__file__).parent
 
@@ -63,11 +63,12 @@ def test_a_change_of_any_source_is_another_key(tmp_path: Path, monkeypatch: pyte
         path.write_bytes(source)
     (copy / "new.py").touch()
     assert source_hash(copy) != original
-    moved = tmp_path / "placement.py"
-    moved.write_bytes(Path(placement.__file__).read_bytes() + b"\n")
-    with monkeypatch.context() as patch:
-        patch.setattr(placement, "__file__", str(moved))
-        assert source_hash() != original
+    for module in (placement, drawn_moves):
+        moved = tmp_path / f"{module.__name__}.py"
+        moved.write_bytes(Path(module.__file__).read_bytes() + b"\n")
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "__file__", str(moved))
+            assert source_hash() != original
     monkeypatch.setattr("numba.__version__", "0.0")
     assert source_hash() != original
 
@@ -83,8 +84,8 @@ def test_kernels_are_made_of_their_sources_alone() -> None:
             assert not {alias.name for node in imports for alias in node.names} & {"kernel", "exact_kernel"}, path.name
         elif path.name not in ("compilation.py", "tables.py"):
             own = {module for module in modules if module.startswith("onelayer.")}
-            # The only one elsewhere; the key covers it, too.
-            own.discard(placement.__name__)
+            # The only ones elsewhere; the key covers them, too.
+            own -= {placement.__name__, drawn_moves.__name__}
             assert all(module.startswith("onelayer.backends.cpu") for module in own), path.name
             assert not {f"{module.rpartition('.')[2]}.py" for module in own} & WITHOUT_KERNELS, path.name
 

@@ -116,7 +116,7 @@ def test_a_loader_with_random_transforms(bench: Run, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(loader, "training_pipelines", lambda: {name: pipeline})
     code, output = bench("training", "--images", 8, "--repeats", 3, "--out", tmp_path)
     assert code == 0, output
-    assert "decoding alone / s" in output
+    assert "decoding" in output
     record = loader.LoaderRecord.read(tmp_path / "training-loader.json")
     assert [(row.images, row.workers) for row in record.rows] == [("PIL images", 2), ("tensors", 2)]
     assert all(len(rates) == 3 for row in record.rows for rates in row.images_per_second.values())

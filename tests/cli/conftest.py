@@ -30,7 +30,7 @@ def turned(image):
     return np.rot90(image).copy()
 
 blurred = v2.GaussianBlur(31, sigma=3.0)
-random = v2.RandomErasing()
+random = v2.RandomPhotometricDistort()
 mirrored = v2.Pad(20, padding_mode="reflect")
 """
 

@@ -44,7 +44,7 @@ def test_what_runs_as_it_is(run: Run, pipelines_file: Path) -> None:
     code, text = run("explain", f"{pipelines_file}:random", "--shape", "3x5x5")
     assert code == 0
     assert "runs in pieces" in text
-    assert re.search("RandomErasing.*as it is.*it is random", text)
+    assert re.search("RandomPhotometricDistort.*as it is.*it is random", text)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_what_is_refused() -> None:
         (v2.FiveCrop(12), "a crop of 12×12.* at most the image's 17×11"),
         (v2.Compose([v2.FiveCrop(5), v2.FiveCrop(3)]), "several images"),
         (v2.Compose([v2.FiveCrop(5), partial(torch.stack, dim=1)]), "several images"),
-        (v2.Compose([v2.FiveCrop(5), v2.RandomErasing()]), "random.*RandomErasing .step 1."),
+        (v2.Compose([v2.FiveCrop(5), v2.ElasticTransform()]), "random.*ElasticTransform .step 1."),
         (v2.Compose([v2.FiveCrop(5), v2.Resize(3)]), "change the first only.*Resize .step 1."),
         (v1.Compose([v1.FiveCrop(5), v1.Resize(3)]), "takes one image, and several.*Resize .step 1."),
     ):
