@@ -94,6 +94,11 @@ def why(reason: OnelayerError, place: int | None) -> str:
     )
 
 
+def _at(reason: OnelayerError, place: int) -> OnelayerError:
+    """Return the reason for a break with the index of the transform in the pipeline."""
+    return type(reason)(**{**vars(reason), "stage": place})
+
+
 def first_break(source: Transforms, spec: ImageSpec) -> OnelayerError | None:
     """Return the reason why a pipeline cannot be compiled as a whole for images of a spec; None if it can be."""
     if not isinstance(source.structure(spec), str):
@@ -217,7 +222,7 @@ class PiecewisePipeline:
                 reason=no_lone_image("Leave out fullgraph=True, and the transforms are called as they are."),
             )
         if self._fullgraph and piece.reason is not None:
-            raise piece.reason
+            raise _at(piece.reason, piece.first)
         transform = self.transforms[place]
         try:
             return piece, transform(*sample) if unpacks else transform(sample)

@@ -88,8 +88,11 @@ def test_what_is_left_to_the_transforms() -> None:
     # Each takes four words at least; a call uses no more than MOST_WORDS.
     many = structure([v2.RandomCrop(9, padding=1), *FLIPS] * 10)
     assert lowered(many)(9, 9) is not None
-    codes = [code for step in structure(PIPELINES["none fits"]).steps if (code := step.code()) is not None]
-    assert Drawing(codes * (MOST_WORDS // 20))(99, 99) is None
+    window = structure(PIPELINES["none fits"]).steps[0].code()
+    assert window is not None
+    assert Drawing([window] * (MOST_WORDS // 20))(99, 99) is None
+    with pytest.raises(AssertionError, match="no more"):
+        Drawing([window] * 33)
 
 
 def test_wrong_moves_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

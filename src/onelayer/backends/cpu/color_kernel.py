@@ -321,6 +321,8 @@ def _adjust_all(line, call):
             mean = _f32(_i32(_f64(total) / _f64(height * width) + 0.5))
         else:
             mean = _f32(total) / _f32(height * width)
+    # Keeps the memory alive until here: addresses do not.
+    buffer[0] = 0
 
 
 @table_part
@@ -680,6 +682,7 @@ def _sharpen(arithmetic, call, factor, rest):
                     to[i] = room[_3 * of_room + i]
             _keep_line(arithmetic, source, to, _0, step, factor, rest)
             _keep_line(arithmetic, source, to, length - step, length, factor, rest)
+    room[0] = 0
 
 
 @table_kernel

@@ -16,6 +16,7 @@ from onelayer.frontends.structure import Structure
 from onelayer.random_state import unchanged_random_state
 
 _MOST_STEPS = 32
+"""Maximum number of steps, whose moves a thread has memory for."""
 
 _PROBES = 12
 _PROBED_SIZES = (32, 32), (53, 37), (300, 400), (641, 480), (90, 1000)
@@ -45,10 +46,11 @@ class Drawing:
     """A function that draws the moves of an image.
 
     Args:
-        codes: Code of each step, see :mod:`onelayer.frontends.drawn_moves`.
+        codes: Code of each step, see :mod:`onelayer.frontends.drawn_moves`; at most :data:`_MOST_STEPS`.
     """
 
     def __init__(self, codes: list[tuple[float, ...]]) -> None:
+        assert len(codes) <= _MOST_STEPS, "a thread has memory for no more"
         self._codes = np.zeros((len(codes), CODE))
         for row, code in zip(self._codes, codes, strict=True):
             row[: len(code)] = code
