@@ -6,6 +6,7 @@ The recipes of published code give the same tensors, in loaders with workers of 
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,8 +99,10 @@ def test_ten_views() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_workers_that_are_kept() -> None:
+def test_workers_that_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where they are kept from one epoch to the next; the losses above come through such as are not."""
+    # Where a spawned worker finds this file.
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     recipe = RECIPES["crops and colors"]
 
     def batches(transform: Any, context: Any) -> list[torch.Tensor]:
