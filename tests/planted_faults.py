@@ -16,6 +16,7 @@ import sys
 import tempfile
 import tomllib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
@@ -32,6 +33,7 @@ class Fault:
         find: Text that occurs exactly once in the file.
         replace: Text to put in its place.
         test: Test that fails then, as pytest names it, relative to ``tests``.
+        needs: Package without which that test is skipped; empty for none.
     """
 
     what: str
@@ -39,6 +41,7 @@ class Fault:
     find: str
     replace: str
     test: str
+    needs: str = ""
 
     def plant(self, source: Path) -> str:
         """Write the fault into a copy of ``src`` and return the text of the file before."""
@@ -49,8 +52,9 @@ class Fault:
 
 
 def faults() -> list[Fault]:
-    """Read the list of faults."""
-    return [Fault(**entry) for entry in tomllib.loads(LIST.read_text(encoding="utf-8"))["fault"]]
+    """Read the list of the faults that can be noticed with the packages that are installed."""
+    every = (Fault(**entry) for entry in tomllib.loads(LIST.read_text(encoding="utf-8"))["fault"])
+    return [fault for fault in every if not fault.needs or find_spec(fault.needs) is not None]
 
 
 def passes(tests: list[str], source: Path, cache: Path) -> bool:
