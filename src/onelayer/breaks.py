@@ -81,22 +81,13 @@ def why(reason: OnelayerError, place: int | None) -> str:
     hint = reason.hint
     if hint is not None and "fullgraph" in hint:
         hint = "Registered with onelayer.register, it could be compiled." if "onelayer.register" in hint else None
-    return str(
-        OnelayerError(
-            reason.problem,
-            expected=reason.expected,
-            hint=hint,
-            transform=reason.transform,
-            stage=place,
-            shape=reason.shape,
-            dtype=reason.dtype,
-        )
-    )
+    return str(_with(reason, hint=hint, stage=place))
 
 
-def _at(reason: OnelayerError, place: int) -> OnelayerError:
-    """Return the reason for a break with the index of the transform in the pipeline."""
-    return type(reason)(**{**vars(reason), "stage": place})
+def _with(reason: OnelayerError, **fields: Any) -> OnelayerError:
+    """Return a reason with other values in some of its fields."""
+    kept = {name: value for name, value in vars(reason).items() if name != "__notes__"}
+    return type(reason)(**{**kept, **fields})
 
 
 def first_break(source: Transforms, spec: ImageSpec) -> OnelayerError | None:
@@ -222,7 +213,7 @@ class PiecewisePipeline:
                 reason=no_lone_image("Leave out fullgraph=True, and the transforms are called as they are."),
             )
         if self._fullgraph and piece.reason is not None:
-            raise _at(piece.reason, piece.first)
+            raise _with(piece.reason, stage=piece.first)
         transform = self.transforms[place]
         try:
             return piece, transform(*sample) if unpacks else transform(sample)
@@ -264,9 +255,9 @@ class PiecewisePipeline:
         made = None
         if place + length < len(self.transforms):
             every = _results(rest[:length], image)
-            # A crop of all of an image is a view, too, of which a larger one shows the gaps.
-            larger = _results(rest[:length], _larger(image))
             if rounding == "exact" and not _reads_any_strides(self.transforms[place + length], image):
+                # A crop of all of an image is a view, too, of which a larger one shows the gaps.
+                larger = _results(rest[:length], _larger(image))
                 while length and not all(_is_dense(made[length - 1]) for made in (every, larger) if made):
                     length -= 1
             if length == 0:

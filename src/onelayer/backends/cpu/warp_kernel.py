@@ -464,7 +464,7 @@ def warped_bilinear(
 
     Args:
         structure: Address of the address of the image's structure, uint64 as all integers here.
-        result_structure: That of the result.
+        result_structure: Address of the address of the result's structure.
         rows_at: Offset in a structure of the address of the rows' addresses.
         height: Rows of the image.
         width: Columns of the image, 2 at least.
@@ -472,7 +472,7 @@ def warped_bilinear(
         result_width: Columns of the result.
         pixel: Bytes of a pixel: 1, or 4 of which the first three are colors.
         matrix: float64 [8], as Pillow has it: the last two are for perspectives.
-        is_perspective: Whether it is a perspective.
+        is_perspective: Whether the matrix is of a perspective; otherwise it is of an affine map, in six numbers.
         fill: Pixel outside of the image, uint32.
     """
     lines = longs_at(longs_at(longs_at(structure)[0] + rows_at)[0])
