@@ -1,8 +1,9 @@
 """Compare layers with the random transforms that they replace, for training: one image at a time, in one thread.
 
 Photographs of 300 to 640 pixels a side, no two of one size, and patches of 32×32. Each goes through the original and
-the layer in turn; the first quarter does not count. Results are compared first, bit for bit, for equal seeds. The extra
-`front-ends` has timm and open_clip.
+the layer in turn; the first quarter does not count. Batches of patches, each a tensor, go through the original one by
+one, and through `layer.batch` at once. Results are compared first, bit for bit, for equal seeds. The extra `front-ends`
+has timm and open_clip.
 
     python benchmarks/training.py --json docs/results/training.json
 """
@@ -11,8 +12,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +38,8 @@ from onelayer.pipelines.training import RECIPES, MultiCrop
 from onelayer.selfcheck.checking import difference_of
 
 TITLE = "Random transforms for training, one image at a time, one thread; no two photographs of a pass are of one size"
+BATCH = 256
+BATCHES_TITLE = f"Batches of {BATCH} patches of 32×32, drawn for each patch, one thread"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 IMAGES = 48
 PUBLISHED = ("ImageNet, TrivialAugment", "ImageNet, RandAugment", "SimCLR", "SimCLR without its blur", "MAE", "CLIP")
@@ -141,18 +145,51 @@ def measure(recipe: Recipe, seconds: float) -> dict[str, Any]:
             torch.manual_seed(seed)
             random.seed(seed)
             made.append(tree_flatten(functions[who](image))[0])
-        if not all(map(torch.equal, *made)):
-            made.append(functions[who](image))
-        if difference_of(*made) is not None:
+        if any(difference_of(*views) is not None for views in zip(*made, strict=True)):
             raise SystemExit(f"{recipe.name} of {recipe.container}: the pixels differ")
-    in_turn = medians_in_turn(functions, images, seconds=seconds, turns=len(images))
-    medians = {who: 1e6 * median for who, median in in_turn.items()}
+    return row_of(recipe, medians_in_turn(functions, images, seconds=seconds, turns=len(images)))
+
+
+def one_by_one(transform: Callable[[Any], Any], batch: torch.Tensor) -> torch.Tensor:
+    """Apply transforms to each image of a batch, and make one of the results."""
+    return torch.stack([transform(image) for image in batch])
+
+
+def measure_batches(recipe: Recipe, seconds: float) -> dict[str, Any]:
+    """Measure microseconds per patch of transforms that are called for each, and of a layer that takes a batch."""
+    patches = torch.stack([original.at(32, 32, 3) for original in bundled()])
+    batches = [patches[torch.arange(at, at + BATCH) % len(patches)] for at in range(8)]
+    functions = {
+        "original": partial(one_by_one, recipe.transform),
+        "onelayer": onelayer.compile(recipe.transform).batch,
+    }
+    made = []
+    for function in functions.values():
+        torch.manual_seed(0)
+        made.append(function(batches[0]))
+    if not torch.equal(*made):
+        raise SystemExit(f"{recipe.name}, batches: the pixels differ")
+    return row_of(recipe, medians_in_turn(functions, batches, seconds=seconds, turns=len(batches)), BATCH)
+
+
+def row_of(recipe: Recipe, seconds: Mapping[str, float], images: int = 1) -> dict[str, Any]:
+    """Make a row of a record of the medians of the seconds for so many images."""
     return {
         "recipe": recipe.name,
         "images": recipe.container,
-        "microseconds": medians,
-        "ratio": medians["original"] / medians["onelayer"],
+        "microseconds": {who: 1e6 / images * median for who, median in seconds.items()},
+        "ratio": seconds["original"] / seconds["onelayer"],
     }
+
+
+def table_of(title: str, rows: list[dict[str, Any]]) -> Table:
+    """Lay out rows."""
+    table = Table("recipe", "images", "original µs", "onelayer µs", "ratio", title=title)
+    for row in rows:
+        medians = row["microseconds"]
+        cells = [row["recipe"], row["images"], f"{medians['original']:,.0f}", f"{medians['onelayer']:,.0f}"]
+        table.add_row(*cells, f"{row['ratio']:.2f}")
+    return table
 
 
 def main(
@@ -163,15 +200,19 @@ def main(
     torch.set_num_threads(1)
     with progress() as display:
         rows = [measure(recipe, seconds) for recipe in display.track(list(recipes()), description="Recipes")]
+        of_patches = [recipe for recipe in recipes() if recipe.is_small and recipe.container == "tensor"]
+        batches = [measure_batches(recipe, seconds) for recipe in display.track(of_patches, description="Batches")]
     rows.sort(key=lambda row: row["ratio"])
-    table = Table("recipe", "images", "original µs", "onelayer µs", "ratio", title=TITLE)
-    for row in rows:
-        medians = row["microseconds"]
-        cells = [row["recipe"], row["images"], f"{medians['original']:,.0f}", f"{medians['onelayer']:,.0f}"]
-        table.add_row(*cells, f"{row['ratio']:.2f}")
-    results.print(table)
+    results.print(table_of(TITLE, rows))
+    results.print(table_of(BATCHES_TITLE, batches))
     if json_file is not None:
-        record = {"title": TITLE, "rows": rows, "environment": current_environment().model_dump()}
+        record = {
+            "title": TITLE,
+            "rows": rows,
+            "batches_title": BATCHES_TITLE,
+            "batches": batches,
+            "environment": current_environment().model_dump(),
+        }
         json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

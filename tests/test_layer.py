@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional as F
 
 from onelayer import OnelayerError, pipelines
 from onelayer import compile as compile_
+from onelayer.any_size import AnySizePipeline
 from onelayer.frontends import ImageSpec
 from onelayer.plans import PLANS
 
@@ -117,6 +118,49 @@ def test_a_list_fills_a_batch() -> None:
         compile_(pipeline, fullgraph=True).batch([images[0], "no image", images[1]])
 
 
+@pytest.mark.parametrize("name", ["CIFAR", "ImageNet", "bytes", "floats", "with NaN", "not random"])
+def test_many_images_of_a_tensor(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    flip, to_float, normalize = (
+        v2.RandomHorizontalFlip(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize([0.4], [0.3]),
+    )
+    transforms: dict[str, list[nn.Module]] = {
+        "CIFAR": [v2.RandomCrop(32, padding=4), flip, v2.ToImage(), to_float, normalize],
+        # Some draws are left to the transforms, and several threads share the results.
+        "ImageNet": [v2.RandomResizedCrop(80), flip, to_float, normalize],
+        "bytes": [v2.RandomResizedCrop((9, 7)), flip],
+        "floats": [v2.RandomCrop(20), flip, normalize],
+        "with NaN": [v2.RandomCrop(31), flip, normalize],
+        "not random": [v2.Resize(20), to_float, normalize],
+    }
+    made, of_each = [], AnySizePipeline.of_each
+    monkeypatch.setattr(AnySizePipeline, "of_each", lambda *given: made.append(of_each(*given)) or made[-1])
+    images = random_image(32, 33, torch.float32 if name in ("floats", "with NaN") else torch.uint8, (150,))
+    if name == "with NaN":
+        images[6, 1, 16, 16] = torch.nan
+    pipeline = v2.Compose(transforms[name])
+    for threads in (1, 2):
+        layer = compile_(pipeline, threads=threads)
+        for batch in (images, images.contiguous(memory_format=torch.channels_last), images[::3, :, :, 1:]):
+            torch.manual_seed(4)
+            expected = torch.stack([pipeline(image) for image in batch])
+            after = torch.get_rng_state()
+            torch.manual_seed(4)
+            found = layer.batch(batch)
+            assert torch.equal(torch.get_rng_state(), after)
+            assert type(found) is type(pipeline(batch[0]))
+            of_bytes = images.dtype == torch.uint8
+            torch.testing.assert_close(found, expected, rtol=0, atol=0 if of_bytes else 1e-6, equal_nan=True)
+            torch.manual_seed(4)
+            memory = torch.empty_like(found.movedim(0, 1)).movedim(0, 1)
+            with torch.inference_mode():
+                assert layer.batch(batch, out=memory) is memory
+            assert torch.equal(memory.nan_to_num(), found.nan_to_num())
+    in_one_step = [each is not None for each in made]
+    assert in_one_step == [name != "with NaN"] * 12
+
+
 def test_each_image_of_a_tensor_has_its_own_numbers() -> None:
     pipeline = v2.Compose([v2.RandomResizedCrop(9), v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32, scale=True)])
     layer = compile_(pipeline, threads=2)
@@ -138,6 +182,7 @@ def test_each_image_of_a_tensor_has_its_own_numbers() -> None:
         assert torch.equal(torch.get_rng_state(), after)
     state = torch.get_rng_state()
     assert layer.batch(images[:0]).shape == (0, 3, 9, 9)
+    assert layer.batch(images[:0], out=torch.empty(0, 3, 9, 9)).shape == (0, 3, 9, 9)
     assert torch.equal(torch.get_rng_state(), state)
     assert not torch.equal(layer(images), layer.batch(images)), "the layer itself draws once"
     with pytest.raises(OnelayerError, match="was given as a batch"):

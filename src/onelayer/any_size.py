@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onelayer.algebra import SpatialSparse
 from onelayer.backends import BackendName, LoweringTarget, lower_any_size, lower_drawing
 from onelayer.backends.cpu import memory
+from onelayer.backends.cpu.threads import for_each
 from onelayer.backends.kernel_memory import (
     as_batch,
     delivered,
@@ -69,6 +70,9 @@ SMALL = 6000
 WARPED = 1 << 20
 """Pixels of floating point images from which on a warp's taps, which lie in memory one by one, take longer to derive
 than a hundred images take the original."""
+
+_SHARED = 1 << 14
+"""Values of a result from which on the images of a batch are shared between threads."""
 
 _SUSPICIOUS = 1 << 28
 """Pixels of a result beyond which it is compared with the machine's memory before it is made."""
@@ -311,6 +315,71 @@ class AnySizePipeline:
             # Whoever computes it draws the same numbers once more.
             put_back(state)
         return result
+
+    def of_each(self, images: torch.Tensor, out: torch.Tensor | None, threads: int) -> Any:
+        """Compute the results of the images of a batch, by numbers that are drawn for each in its turn.
+
+        None where they are to be computed one after the other: results of several sizes, NaN, derivatives.
+
+        Args:
+            images: Batch [N, C, H, W] of at least one image, of the dtype and number of channels.
+            out: Memory for the results, or None.
+            threads: Maximum number of threads.
+
+        Raises:
+            OnelayerError: If ``out`` cannot hold the results.
+        """
+        count, _, height, width = images.shape
+        is_known = self._output.container in ("tensor", "image") and not self._compute.writes_pixels
+        if not is_known or only_for_pytorch(images):
+            return None
+        if not self.draws:
+            return self(images, out, threads)
+        if self._draw is None:
+            return None
+        refuse_missing_storage(images, "the image")
+        pixels = _for_float_kernel(images) if self._in_real_numbers else images
+        before = present_state(of_python=self.draws_from_python)
+        if (moves := self._moves_of_each(count, height, width)) is None:
+            put_back(before)
+            return None
+        size = moves[0].size
+        shape = count, self._channels, *size
+        if out is not None:
+            check_memory(out, shape, self._output, images)
+            results = memory_for(shape, self._written, out, memory.empty)
+        else:
+            results = memory.empty(shape, self._written)
+        address, into = pixels.data_ptr(), results.data_ptr()
+        of_image, of_channel, of_row, of_column = pixels.stride()
+        to_next, of_result = of_image * pixels.itemsize, results[0].nbytes
+        are_computed = [False] * count
+
+        def compute(number: int) -> None:
+            image = PixelMemory(address + number * to_next, 0, of_channel, of_row, of_column, 0, 1, pixels)
+            result = ResultMemory(into + number * of_result, 0, results)
+            are_computed[number] = self._compute(image, height, width, result, 1, moves[number].numbers)
+
+        # Of small images, most of the time is Python's, which threads take in turn.
+        for_each(compute, count, threads if self._channels * size[0] * size[1] >= _SHARED else 1)
+        if not all(are_computed):
+            put_back(before)
+            return None
+        result = results if out is None and self._writes_result else delivered(results, out, self._target)
+        return result if self._output.container == "tensor" or out is not None else image_of(result, self._output)
+
+    def _moves_of_each(self, images: int, height: int, width: int) -> list[Moves] | None:
+        """Draw the moves of each of several images; None where their results are of several sizes."""
+        assert self._draw is not None, "they are drawn in compiled code"
+        moves: list[Moves] = []
+        while len(moves) < images:
+            if drawn := self._draw.of_each(images - len(moves), height, width):
+                moves += drawn
+            elif (of_transforms := self._structure.moves_for(height, width)) is not None:
+                moves.append(of_transforms)
+            else:
+                return None
+        return moves if all(each.size == moves[0].size for each in moves) else None
 
     def _of_array_or_tensor(self, image: Any, out: torch.Tensor | None, threads: int, moves: Moves | None) -> Any:
         is_readable = image.ndim == 3 and image.size and min(image.strides) >= 0

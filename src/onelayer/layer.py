@@ -320,6 +320,8 @@ class OneLayer(nn.Module):
         if not len(images) and out is None:
             with unchanged_random_state():
                 return self(images)
+        if (results := self._of_equal_sizes(images, out)) is not None:
+            return results
         is_wrapped = isinstance(images, tv_tensors.TVTensor)
         each = [tv_tensors.wrap(image, like=images) if is_wrapped else image for image in images.unbind()]
         results = self.batch(each, out=out)
@@ -334,6 +336,17 @@ class OneLayer(nn.Module):
             )
         stacked = torch.stack(results)
         return tv_tensors.wrap(stacked, like=first) if isinstance(first, tv_tensors.TVTensor) else stacked
+
+    def _of_equal_sizes(self, images: torch.Tensor, out: torch.Tensor | list[torch.Tensor] | None) -> Any:
+        """Apply the pipeline to each image of a tensor in one step; None where that is done one by one."""
+        is_plain = type(images) is torch.Tensor and images.is_cpu and images.ndim == 4 and len(images) > 0
+        if not is_plain or isinstance(out, list) or (out is not None and out.shape[:1] != images.shape[:1]):
+            return None
+        pipeline = self._of_any_size(images)
+        if not isinstance(pipeline, AnySizePipeline):
+            return None
+        can_share = not torch.is_inference_mode_enabled()
+        return pipeline.of_each(images, out, (self.threads or torch.get_num_threads()) if can_share else 1)
 
     def apply_program(self, image: Any, *, out: torch.Tensor | None = None) -> Any:
         """Apply the pipeline through the program for images of this size, of which a plan is made and kept.

@@ -71,14 +71,32 @@ def test_the_moves_and_the_generator(name: str) -> None:
     assert left < 0.25 * count, (left, count)
 
 
+@pytest.mark.parametrize("name", PIPELINES)
+def test_moves_of_several_images(name: str) -> None:
+    made = structure(PIPELINES[name])
+    draw = lowered(made)
+    for size in SIZES:
+        torch.manual_seed(2)
+        found = draw.of_each(80, *size)
+        after = torch.get_rng_state()
+        torch.manual_seed(2)
+        one_by_one = [made.moves_for(*size) for _ in found]
+        assert found == one_by_one, size
+        assert torch.equal(torch.get_rng_state(), after), size
+        # In one call, as many as there are words for.
+        assert len(found) in ((0, 59) if name == "CIFAR" else range(80)), size
+
+
 def test_what_is_left_to_the_transforms() -> None:
     refuses = lowered(structure(PIPELINES["CIFAR"]))
     state = torch.get_rng_state()
     assert refuses(20, 53) is None
+    assert refuses.of_each(3, 20, 53) == []
     before = torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float64)
         assert refuses(53, 53) is None
+        assert refuses.of_each(3, 53, 53) == []
     finally:
         torch.set_default_dtype(before)
     assert torch.equal(torch.get_rng_state(), state)

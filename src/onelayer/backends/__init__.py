@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 
@@ -18,8 +18,11 @@ from onelayer.backends.target import Apply, ComputeAnySize, LoweringTarget
 from onelayer.backends.triton import launch as triton
 from onelayer.backends.triton.proof import problem_on
 from onelayer.errors import OnelayerError
-from onelayer.frontends.placement import OPENCV, Moves, Sums
+from onelayer.frontends.placement import OPENCV, Sums
 from onelayer.frontends.structure import Structure
+
+if TYPE_CHECKING:
+    from onelayer.backends.cpu.drawing import Drawing
 
 BackendName = Literal["auto", "numba", "triton", "torch", "reference"]
 Chosen = Literal["numba", "triton", "torch", "reference"]
@@ -143,12 +146,8 @@ def lower_any_size(
     return lower(structure, target)
 
 
-def lower_drawing(structure: Structure) -> Callable[[int, int], tuple[Moves, torch.Tensor] | None] | None:
-    """Return a quicker function that draws the moves of a pipeline, in compiled code on the CPU; None if there is none.
-
-    It takes height and width of an image, and returns the moves and the state of PyTorch's generator before; or None
-    where :meth:`Structure.moves_for` has to draw, and then leaves the generator alone.
-    """
+def lower_drawing(structure: Structure) -> Drawing | None:
+    """Return what draws the moves of a pipeline, in compiled code on the CPU; None if there is nothing quicker."""
     from onelayer.backends.cpu.drawing import lower_drawing as lower
 
     return lower(structure)

@@ -29,6 +29,9 @@ from onelayer.frontends.placement import COLS, CROP, MOVE, NUMBERS, RESIZE_TO, R
 MOST_WORDS = 200
 """Maximum number of words of a call. The next 227 follow from the state by one step of the recurrence each."""
 
+MOST_WORDS_OF_STEP = 2 * TRIES + 2
+"""Maximum number of words of a step: of a random crop, two for each window that is tried, and two for its place."""
+
 LEFT, NEXT, WORDS = 1, 2, 3
 """Places in a state, uint64 each, of what ``torch.Generator.get_state`` returns: one more than the number of words that
 are left, in the lower half; the index of the next; 624 words."""
@@ -90,33 +93,14 @@ def _set(move, kind, first, second, third, fourth):
     move[0], move[1], move[2], move[3], move[4] = kind, first, second, third, fourth
 
 
-# It keeps the interpreter's lock, so that no other Python thread draws between the words and their use.
-@locked_kernel
-def draw(state_at, code_at, steps, height, width, moves_at):
-    """Draw the moves of an image.
-
-    Args:
-        state_at: Address of a state of PyTorch's generator.
-        code_at: Address of float64 [steps, CODE].
-        steps: Number of steps.
-        height: Rows of the image.
-        width: Columns of the image.
-        moves_at: Address of int64 [2 + MOVE · steps + NUMBERS], to be set: height and width of what comes out, and the
-            moves; what is behind means nothing.
-
-    Returns:
-        Number of words that were used; or UNCERTAIN or REFUSED.
-    """
-    state, code = longs_at(_uint(state_at)), doubles_at(_uint(code_at))
-    moves = longs_at(_uint(moves_at)).view(np.int64)
-    placed = moves[2 + MOVE * steps : 2 + MOVE * steps + NUMBERS]
-    height, width = _int64(height), _int64(width)
-    word = _uint(0)
+@exact_inlined
+def _drawn(state, code, steps, height, width, word, moves, placed):
+    """Draw the moves of an image from a word on; return the index of the word behind its last, UNCERTAIN or REFUSED."""
     for step in range(steps):
         at = _uint(step) * _uint(CODE)
         kind = _int64(code[at])
         move = moves[2 + MOVE * step : 2 + MOVE * (step + 1)]
-        if word > MOST_WORDS - 2 * TRIES - 2:
+        if word > MOST_WORDS - MOST_WORDS_OF_STEP:
             return _int64(UNCERTAIN)
         if kind == SAME:
             for k in range(MOVE):
@@ -192,3 +176,33 @@ def draw(state_at, code_at, steps, height, width, moves_at):
             return _int64(UNCERTAIN)
     moves[0], moves[1] = height, width
     return _int64(word)
+
+
+# It keeps the interpreter's lock, so that no other Python thread draws between the words and their use.
+@locked_kernel
+def draw(state_at, code_at, steps, height, width, images, moves_at):
+    """Draw the moves of images of one size, one after the other.
+
+    Args:
+        state_at: Address of a state of PyTorch's generator.
+        code_at: Address of float64 [steps, CODE].
+        steps: Number of steps.
+        height: Rows of each image.
+        width: Columns of each image.
+        images: Number of images.
+        moves_at: Address of int64 [images · (2 + MOVE · steps) + NUMBERS], to be set: for each image height and width
+            of what comes out, and the moves; what is behind means nothing.
+
+    Returns:
+        Number of words that were used; or UNCERTAIN or REFUSED.
+    """
+    state, code = longs_at(_uint(state_at)), doubles_at(_uint(code_at))
+    moves, length = longs_at(_uint(moves_at)).view(np.int64), 2 + MOVE * steps
+    placed = moves[images * length : images * length + NUMBERS]
+    word = _int64(0)
+    for image in range(images):
+        of_image = moves[image * length : (image + 1) * length]
+        word = _drawn(state, code, steps, _int64(height), _int64(width), _uint(word), of_image, placed)
+        if word < 0:
+            break
+    return word

@@ -1,4 +1,4 @@
-"""Draw the moves of a pipeline for an image with PyTorch's generator, in three calls whatever there is to draw."""
+"""Draw the moves of a pipeline for images with PyTorch's generator, in three calls whatever there is to draw."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from onelayer.backends.cpu.draw_kernel import MOST_WORDS, draw
-from onelayer.frontends.drawn_moves import CODE
+from onelayer.backends.cpu.draw_kernel import MOST_WORDS, MOST_WORDS_OF_STEP, draw
+from onelayer.frontends.drawn_moves import CODE, FLIP_OR_NOT, SAME, WINDOW
 from onelayer.frontends.placement import MOVE, NUMBERS, Moves
 from onelayer.frontends.structure import Structure
 from onelayer.random_state import unchanged_random_state
 
 _MOST_STEPS = 32
 """Maximum number of steps, whose moves a thread has memory for."""
+
+_MOST_NUMBERS = 32 * (2 + MOVE * _MOST_STEPS)
+"""Number of numbers that a thread has memory for, of one image or several."""
+
+_WORDS = {SAME: 0, FLIP_OR_NOT: 1, WINDOW: 2}
+"""Maximum number of words of each kind of step; of all others :data:`MOST_WORDS_OF_STEP`."""
 
 _PROBES = 12
 _PROBED_SIZES = (32, 32), (53, 37), (300, 400), (641, 480), (90, 1000)
@@ -27,7 +33,7 @@ class _OfThread(local):
     """Memory that moves are written to, and tensors that as many words of PyTorch's generator are drawn into."""
 
     def __init__(self) -> None:
-        moves = np.zeros(2 + MOVE * _MOST_STEPS + NUMBERS, np.int64)
+        moves = np.zeros(_MOST_NUMBERS + NUMBERS, np.int64)
         self.moves: Any = memoryview(moves)  # type: ignore[arg-type]  # NumPy's arrays are buffers
         self.moves_at = moves.ctypes.data
         # Tensors of inference mode cannot be written to outside of it.
@@ -55,7 +61,12 @@ class Drawing:
         for row, code in zip(self._codes, codes, strict=True):
             row[: len(code)] = code
         self._codes_at, self._steps = self._codes.ctypes.data, len(codes)
-        self._unpack = Struct(f"{2 + MOVE * len(codes)}q").unpack_from
+        of_image = Struct(f"{2 + MOVE * len(codes)}q")
+        self._unpack, self._nbytes = of_image.unpack_from, of_image.size
+        words = sum(_WORDS.get(int(code[0]), MOST_WORDS_OF_STEP) for code in codes)
+        # The last step is only begun where there are words for any.
+        fitting = (MOST_WORDS - MOST_WORDS_OF_STEP) // max(words, 1)
+        self._at_once = max(1, min(fitting, 8 * _MOST_NUMBERS // self._nbytes))
 
     def __call__(self, height: int, width: int) -> tuple[Moves, torch.Tensor] | None:
         """Draw the moves, and return them with the state of the generator before.
@@ -71,13 +82,33 @@ class Drawing:
         here = _OF_THREAD
         with _DRAWING:
             state = torch.default_generator.get_state()
-            words = draw(state.data_ptr(), self._codes_at, self._steps, height, width, here.moves_at)
+            words = draw(state.data_ptr(), self._codes_at, self._steps, height, width, 1, here.moves_at)
             if words < 0:
                 return None
             # As many words are left behind.
             here.words[words].random_()
         numbers = self._unpack(here.moves)
         return Moves(numbers[2:], numbers[:2]), state
+
+    def of_each(self, images: int, height: int, width: int) -> list[Moves]:
+        """Draw the moves of each of several images: as many as one call can, none where that is left to the transforms.
+
+        Args:
+            images: Maximum number of images.
+            height: Rows of each.
+            width: Columns of each.
+        """
+        if torch.get_default_dtype() is not torch.float32:
+            return []
+        here, count = _OF_THREAD, min(images, self._at_once)
+        with _DRAWING:
+            state = torch.default_generator.get_state()
+            words = draw(state.data_ptr(), self._codes_at, self._steps, height, width, count, here.moves_at)
+            if words < 0:
+                return []
+            here.words[words].random_()
+        of_images = (self._unpack(here.moves, at) for at in range(0, count * self._nbytes, self._nbytes))
+        return [Moves(numbers[2:], numbers[:2]) for numbers in of_images]
 
 
 def lower_drawing(structure: Structure) -> Drawing | None:
@@ -108,4 +139,4 @@ def _is_equal(structure: Structure, drawing: Drawing, height: int, width: int) -
 
 def draw_nothing() -> None:
     """Draw no moves, which compiles the kernel or loads its machine code."""
-    draw(_OF_THREAD.moves_at, _OF_THREAD.moves_at, 0, 1, 1, _OF_THREAD.moves_at)
+    draw(_OF_THREAD.moves_at, _OF_THREAD.moves_at, 0, 1, 1, 0, _OF_THREAD.moves_at)

@@ -1,7 +1,8 @@
 """Run pipelines in float32 on images of any size: sizes are computed, tables filled, the separable kernel run.
 
-As :mod:`onelayer.backends.cpu.any_size` does with bytes. Sums, and their order, are those of the kernel that programs
-for one size run on, so that both give the same bits.
+As :mod:`onelayer.backends.cpu.any_size` does with bytes. Sums, and their order, are those of a program of one stage for
+one size, so that both give the same bits; where a program is several stages, because they cost less, they differ by
+rounding.
 """
 
 from __future__ import annotations
