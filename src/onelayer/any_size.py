@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onelayer.algebra import SpatialSparse
 from onelayer.backends import BackendName, LoweringTarget, lower_any_size, lower_drawing
 from onelayer.backends.cpu import memory
+from onelayer.backends.cpu.float_fill import placed as place
 from onelayer.backends.cpu.threads import for_each
 from onelayer.backends.kernel_memory import (
     as_batch,
@@ -29,6 +30,7 @@ from onelayer.frontends import Transform
 from onelayer.frontends.placement import (
     COLUMNS_FIRST,
     MOVE,
+    NUMBERS,
     RESIZE_TO,
     Moves,
     PilResult,
@@ -540,6 +542,7 @@ class CopyPipeline:
         self._container, self._output = structure.input_spec.container, structure.output_spec
         self._structure = structure
         self._by_rule, self.draws = structure.by_rule, structure.draws
+        self._moves = np.array(structure.moves, np.int64)
         self._last: tuple[int, int, tuple[int, ...], Placed | None] = (0, 0, (), None)
         # Flips alone are the same for all sizes.
         self._flips: list[int] | None = None
@@ -589,7 +592,11 @@ class CopyPipeline:
         """Place an image; one of the size of the last is placed like that."""
         last = self._last
         if last[0] != height or last[1] != width or last[2] != moves:
-            self._last = last = height, width, moves, self._structure.place(moves, height, width)
+            made = self._moves if moves is self._structure.moves else np.array(moves, np.int64)
+            numbers = np.empty(NUMBERS, np.int64)
+            # Compiled, which takes less time than slicing.
+            is_placed = min(height, width) > 0 and place(made, height, width, numbers)
+            self._last = last = height, width, moves, Placed.of(numbers.tolist()) if is_placed else None
         return last[3]
 
     def _of_tensor(self, pixels: torch.Tensor, placed: Placed) -> torch.Tensor:
@@ -597,7 +604,7 @@ class CopyPipeline:
         kept = pixels
         if pixels.shape[-2:] != (height, width):
             try:
-                kept = pixels[..., top : top + height, left : left + width]
+                kept = pixels.narrow(-2, top, height).narrow(-1, left, width)
             except RuntimeError:
                 # No view is made of memory that is not there.
                 refuse_missing_storage(pixels, "the image")
