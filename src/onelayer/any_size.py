@@ -52,7 +52,7 @@ from onelayer.images.containers import (
 from onelayer.images.pillow_memory import BYTES_PER_PIXEL, layout, load
 from onelayer.memory_limits import refuse_impossible
 from onelayer.programs import Source, Transforms
-from onelayer.random_state import State, present_state, put_back
+from onelayer.random_state import present_state, put_back
 
 LARGE = 1 << 19
 """Pixels of a tensor from which on the rule of :data:`REDUCTION` holds."""
@@ -279,7 +279,7 @@ class AnySizePipeline:
             return None
         height, width = size_of(image)
         drawn = None if self._draw is None else self._draw(height, width)
-        return self._structure.moves_for(height, width) if drawn is None else drawn[0]
+        return self._structure.moves_for(height, width) if drawn is None else drawn
 
     def __call__(
         self,
@@ -306,15 +306,16 @@ class AnySizePipeline:
         if not self._by_rule or moves is not None:
             return self._read(image, out, threads, moves)
         height, width = size_of(image)
-        state: State | None = None
-        if self._draw is not None and (drawn := self._draw(height, width)) is not None:
-            moves, state = drawn[0], (drawn[1], None)
-        else:
-            state = present_state(of_python=self.draws_from_python) if self.draws else None
-            moves = self._structure.moves_for(height, width)
+        # Whoever computes what is not computed here draws the same numbers once more.
+        if (draw := self._draw) is not None and (moves := draw(height, width)) is not None:
+            result = self._read(image, out, threads, moves)
+            if result is None:
+                draw.undo()
+            return result
+        state = present_state(of_python=self.draws_from_python) if self.draws else None
+        moves = self._structure.moves_for(height, width)
         result = None if moves is None else self._read(image, out, threads, moves)
         if result is None and state is not None:
-            # Whoever computes it draws the same numbers once more.
             put_back(state)
         return result
 

@@ -30,6 +30,8 @@ PIPELINES = {
     "none fits": [v2.RandomResizedCrop(9, scale=(1.1, 1.9), ratio=(0.2, 0.3)), *FLIPS],
     "behind a resize": [v2.Resize(256), v2.RandomCrop(224), *FLIPS, v2.CenterCrop(99)],
 }
+STATE_AT = drawing._state_address()
+assert STATE_AT is not None
 SIZES = (53, 53), (300, 400), (641, 480), (90, 1000)
 
 
@@ -57,15 +59,15 @@ def test_the_moves_and_the_generator(name: str) -> None:
             torch.rand(turn % 11)
             before = torch.get_rng_state()
             count += 1
-            if (drawn := draw(*size)) is None:
+            if (moves := draw(*size)) is None:
                 assert torch.equal(torch.get_rng_state(), before)
                 left += 1
                 torch.rand(1)
                 continue
-            assert torch.equal(drawn[1], before)
             after = torch.get_rng_state()
-            torch.set_rng_state(before)
-            assert made.moves_for(*size) == drawn[0], (size, turn)
+            draw.undo()
+            assert torch.equal(torch.get_rng_state(), before)
+            assert made.moves_for(*size) == moves, (size, turn)
             assert torch.equal(torch.get_rng_state(), after), (size, turn)
     # Sizes that a transform refuses are left to it; and rarely what PyTorch's exponential decides.
     assert left < 0.25 * count, (left, count)
@@ -108,19 +110,43 @@ def test_what_is_left_to_the_transforms() -> None:
     assert lowered(many)(9, 9) is not None
     window = structure(PIPELINES["none fits"]).steps[0].code()
     assert window is not None
-    assert Drawing([window] * (MOST_WORDS // 20))(99, 99) is None
+    assert Drawing([window] * (MOST_WORDS // 20), STATE_AT)(99, 99) is None
     with pytest.raises(AssertionError, match="no more"):
-        Drawing([window] * 33)
+        Drawing([window] * 33, STATE_AT)
 
 
 def test_wrong_moves_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     made, draw = structure(PIPELINES["CIFAR"]), drawing.draw
     state = torch.get_rng_state()
-    for wrong in (lambda *arguments: draw(*arguments) + 1, lambda *arguments: 2 if draw(*arguments) == 3 else 0):
+    wrong_height: Any = lambda *given: draw(*given[:4], given[4] + 1, *given[5:])  # noqa: E731
+    one_more: Any = lambda *given: [draw(*given), torch.rand(1)][0]  # noqa: E731
+    for wrong in (wrong_height, one_more):
         monkeypatch.setattr(drawing, "draw", wrong)
         assert lower_drawing(made) is None
-    monkeypatch.setattr(Structure, "moves_for", lambda *_: None)
     monkeypatch.setattr(drawing, "draw", draw)
+    with monkeypatch.context() as patch:
+        patch.setattr(Structure, "moves_for", lambda *_: None)
+        assert lower_drawing(made) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(Drawing, "undo", lambda _: None)
+        assert lower_drawing(made) is None, "the generator is not put back"
+    assert lower_drawing(made) is not None
+    assert torch.equal(torch.get_rng_state(), state), "looking moves nothing"
+
+
+def test_a_state_that_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, state, of_generator = structure(PIPELINES["CIFAR"]), torch.get_rng_state(), drawing._state_of_generator
+    changes: list[Any] = [
+        lambda words, left, following: (words[::-1].copy(), left, following),
+        lambda words, left, following: (words, left - 1, following),
+        lambda words, left, following: (words, left, following + 1),
+    ]
+    for change in changes:
+        monkeypatch.setattr(drawing, "_state_of_generator", lambda change=change: change(*of_generator()))
+        assert drawing._state_address.__wrapped__() is None
+    monkeypatch.setattr(drawing, "_state_of_generator", of_generator)
+    assert drawing._state_address.__wrapped__() == STATE_AT
+    monkeypatch.setattr(drawing, "_state_address", lambda: None)
     assert lower_drawing(made) is None
     assert torch.equal(torch.get_rng_state(), state), "looking moves nothing"
 
@@ -142,11 +168,11 @@ def test_numbers_of_a_range() -> None:
 
 
 def test_threads_do_not_draw_the_same() -> None:
-    draw = Drawing([(WINDOW, 1, 1, 0, 0, 0, 0, 0, 1), (SAME, CROP, 0, 0, 1, 1)])
+    draw = Drawing([(WINDOW, 1, 1, 0, 0, 0, 0, 0, 1), (SAME, CROP, 0, 0, 1, 1)], STATE_AT)
     size, found = (1 << 24, 1 << 24), []
 
     def places(count: int) -> list[tuple[int, ...]]:
-        return [drawn[0].numbers[1:3] for _ in range(count) if (drawn := draw(*size)) is not None]
+        return [moves.numbers[1:3] for _ in range(count) if (moves := draw(*size)) is not None]
 
     torch.manual_seed(0)
     expected = places(1200)

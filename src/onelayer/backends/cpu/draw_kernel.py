@@ -1,7 +1,8 @@
 """Draw the moves of an image in compiled code, with the numbers that PyTorch's functions would draw.
 
 PyTorch's generator for the CPU, a Mersenne Twister, makes words of 32 bits. ``random_`` takes the remainder of a word,
-``uniform_`` of float32 its last 24 bits. The words that come next follow from the generator's state.
+``uniform_`` of float32 its last 24 bits. The words that come next follow from the generator's state; once it is known
+how many were needed, the state moves on by as many.
 
 Sources: ``mt19937.h`` in ``aten/src/ATen/core``, ``TransformationHelper.h`` and ``DistributionsHelper.h`` of PyTorch;
 ``make_params`` and ``get_params`` of torchvision's classes.
@@ -14,7 +15,7 @@ import math
 import numpy as np
 
 from onelayer.backends.cpu.compilation import exact_inlined, locked_kernel, table_kernel
-from onelayer.backends.cpu.simd import doubles_at, longs_at
+from onelayer.backends.cpu.simd import doubles_at, ints_at, longs_at
 from onelayer.frontends.drawn_moves import (
     CODE,
     FLIP_OR_NOT,
@@ -32,12 +33,17 @@ MOST_WORDS = 200
 MOST_WORDS_OF_STEP = 2 * TRIES + 2
 """Maximum number of words of a step: of a random crop, two for each window that is tried, and two for its place."""
 
-LEFT, NEXT, WORDS = 1, 2, 3
-"""Places in a state, uint64 each, of what ``torch.Generator.get_state`` returns: one more than the number of words that
-are left, in the lower half; the index of the next; 624 words."""
+LEFT, NEXT, WORDS = 0, 2, 3
+"""Places in a state, uint32 each: one more than the number of words that are left; the index of the next; the words."""
 
-_LENGTH, _STEP = 624, 397
-"""Words of a state, and the distance of the recurrence."""
+LENGTH = 624
+"""Number of words of a state."""
+
+STATE = WORDS + LENGTH
+"""Length of a state."""
+
+_STEP = 397
+"""Distance of the recurrence."""
 
 _UNIT = 2.0**-24
 
@@ -54,19 +60,39 @@ _place = table_kernel(place)
 
 
 @exact_inlined
+def _next_word(state, first, second, distant):
+    """Return what takes the place of a word of a state, by the recurrence of that word and two others."""
+    z = (_uint(state[first]) & _uint(0x80000000)) | (_uint(state[second]) & _uint(0x7FFFFFFF))
+    return _uint(state[distant]) ^ (z >> _uint(1)) ^ ((z & _uint(1)) * _uint(0x9908B0DF))
+
+
+@exact_inlined
 def _word(state, at):
     """Return the word that the generator will give after ``at`` others."""
-    left = (state[LEFT] & _uint(0xFFFFFFFF)) - _uint(1)
+    left = _uint(state[LEFT]) - _uint(1)
     if at < left:
-        y = state[WORDS + state[NEXT] + at]
+        y = _uint(state[WORDS + _uint(state[NEXT]) + at])
     else:
         j = _uint(WORDS) + at - left
-        z = (state[j] & _uint(0x80000000)) | (state[j + _uint(1)] & _uint(0x7FFFFFFF))
-        y = state[j + _uint(_STEP)] ^ (z >> _uint(1)) ^ ((z & _uint(1)) * _uint(0x9908B0DF))
+        y = _next_word(state, j, j + _uint(1), j + _uint(_STEP))
     y ^= y >> _uint(11)
     y ^= (y << _uint(7)) & _uint(0x9D2C5680)
     y ^= (y << _uint(15)) & _uint(0xEFC60000)
     return y ^ (y >> _uint(18))
+
+
+@exact_inlined
+def _move_on(state, words):
+    """Leave words of a state behind, no more than there are in one."""
+    left = _int64(state[LEFT]) - 1
+    if words <= left:
+        state[LEFT], state[NEXT] = left + 1 - words, _int64(state[NEXT]) + words
+        return
+    for j in range(LENGTH):
+        second, distant = (j + 1) % LENGTH, (j + _STEP) % LENGTH
+        state[WORDS + j] = _next_word(state, _uint(WORDS + j), _uint(WORDS + second), _uint(WORDS + distant))
+    used = words - left
+    state[LEFT], state[NEXT] = LENGTH + 1 - used, used
 
 
 @exact_inlined
@@ -178,13 +204,14 @@ def _drawn(state, code, steps, height, width, word, moves, placed):
     return _int64(word)
 
 
-# It keeps the interpreter's lock, so that no other Python thread draws between the words and their use.
+# It keeps the interpreter's lock, so that no other Python thread draws meanwhile.
 @locked_kernel
-def draw(state_at, code_at, steps, height, width, images, moves_at):
-    """Draw the moves of images of one size, one after the other.
+def draw(state_at, before_at, code_at, steps, height, width, images, moves_at):
+    """Draw the moves of images of one size, one after the other, and move the generator on.
 
     Args:
-        state_at: Address of a state of PyTorch's generator.
+        state_at: Address of the generator's state, uint32 [STATE].
+        before_at: Address of uint32 [STATE], to be set: the state as it was.
         code_at: Address of float64 [steps, CODE].
         steps: Number of steps.
         height: Rows of each image.
@@ -194,15 +221,20 @@ def draw(state_at, code_at, steps, height, width, images, moves_at):
             of what comes out, and the moves; what is behind means nothing.
 
     Returns:
-        Number of words that were used; or UNCERTAIN or REFUSED.
+        Number of words that were used; or UNCERTAIN or REFUSED, and the generator is where it was.
     """
-    state, code = longs_at(_uint(state_at)), doubles_at(_uint(code_at))
-    moves, length = longs_at(_uint(moves_at)).view(np.int64), 2 + MOVE * steps
+    state = ints_at(_uint(state_at)).view(np.uint32)
+    before = ints_at(_uint(before_at)).view(np.uint32)
+    code, length = doubles_at(_uint(code_at)), 2 + MOVE * steps
+    moves = longs_at(_uint(moves_at)).view(np.int64)
     placed = moves[images * length : images * length + NUMBERS]
     word = _int64(0)
     for image in range(images):
         of_image = moves[image * length : (image + 1) * length]
         word = _drawn(state, code, steps, _int64(height), _int64(width), _uint(word), of_image, placed)
         if word < 0:
-            break
+            return word
+    for j in range(STATE):
+        before[j] = state[j]
+    _move_on(state, word)
     return word

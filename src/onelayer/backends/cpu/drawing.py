@@ -1,15 +1,24 @@
-"""Draw the moves of a pipeline for images with PyTorch's generator, in three calls whatever there is to draw."""
+"""Draw the moves of a pipeline for images with PyTorch's generator, in one call whatever there is to draw.
+
+The call reads the generator's state where it lies in memory, and moves it on there. After an image each of PyTorch's
+own calls, for the state or for numbers, takes 30 to 50 µs, because nothing of it is in a cache. Where the state lies is
+no part of any interface, so it is found out, once, by what the generator says of itself; where that fails, and for
+pipelines for which other numbers come out than the transforms draw, the transforms draw.
+"""
 
 from __future__ import annotations
 
+import ctypes
+from functools import cache
 from struct import Struct
-from threading import Lock, local
+from threading import local
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from onelayer.backends.cpu.draw_kernel import MOST_WORDS, MOST_WORDS_OF_STEP, draw
+from onelayer.backends.cpu.draw_kernel import LEFT, LENGTH, MOST_WORDS, MOST_WORDS_OF_STEP, NEXT, STATE, WORDS, draw
 from onelayer.frontends.drawn_moves import CODE, FLIP_OR_NOT, SAME, WINDOW
 from onelayer.frontends.placement import MOVE, NUMBERS, Moves
 from onelayer.frontends.structure import Structure
@@ -29,23 +38,53 @@ _PROBED_SIZES = (32, 32), (53, 37), (300, 400), (641, 480), (90, 1000)
 """Number of draws, at each of several sizes, that are compared with the transforms'."""
 
 
+_SEARCHED = 128
+"""Bytes of a generator that are looked through for the first of the words of its state; 100 in PyTorch 2.14."""
+
+
+@cache
+def _state_address() -> int | None:
+    """Return where the state of PyTorch's generator for the CPU lies, uint32 [STATE]; None if it is not found."""
+    generator = getattr(torch.default_generator, "_cdata", None)
+    if not isinstance(generator, int):
+        return None
+    with unchanged_random_state():
+        torch.manual_seed(1)
+        torch.rand(LENGTH + 5)
+        words, _, _ = _state_of_generator()
+        at = ctypes.string_at(generator, _SEARCHED + words.nbytes).find(words.tobytes()) - words.itemsize * WORDS
+        if at < 0:
+            return None
+        address = generator + at
+        for seed, draws in ((2, 0), (3, 1), (4, LENGTH), (5, 3 * LENGTH - 1)):
+            torch.manual_seed(seed)
+            torch.rand(draws)
+            words, left, following = _state_of_generator()
+            found = np.frombuffer(ctypes.string_at(address, words.itemsize * STATE), np.uint32)
+            if (found[LEFT], found[NEXT]) != (left, following) or (found[WORDS:] != words).any():
+                return None
+    return address
+
+
+def _state_of_generator() -> tuple[NDArray[np.uint32], int, int]:
+    """Return the words of the generator's state, one more than are left of them, and the index of the next.
+
+    As ``torch.Generator.get_state`` lays them out: uint64 numbers, of which the second holds two; others follow.
+    """
+    numbers = torch.default_generator.get_state().numpy()[: 8 * (3 + LENGTH)].view(np.uint64)
+    return numbers[3:].astype(np.uint32), int(numbers[1]) & 0xFFFFFFFF, int(numbers[2])
+
+
 class _OfThread(local):
-    """Memory that moves are written to, and tensors that as many words of PyTorch's generator are drawn into."""
+    """Memory that moves and the state of the generator before them are written to."""
 
     def __init__(self) -> None:
-        moves = np.zeros(_MOST_NUMBERS + NUMBERS, np.int64)
+        moves, before = np.zeros(_MOST_NUMBERS + NUMBERS, np.int64), np.zeros(STATE, np.uint32)
         self.moves: Any = memoryview(moves)  # type: ignore[arg-type]  # NumPy's arrays are buffers
-        self.moves_at = moves.ctypes.data
-        # Tensors of inference mode cannot be written to outside of it.
-        with torch.inference_mode(mode=False):
-            words = torch.empty(MOST_WORDS, dtype=torch.int32, device="cpu")
-            self.words = [words[:count] for count in range(MOST_WORDS + 1)]
+        self.moves_at, self.before, self.before_at = moves.ctypes.data, before, before.ctypes.data
 
 
 _OF_THREAD = _OfThread()
-
-_DRAWING = Lock()
-"""Held from the words to their use, so that two threads do not use the same."""
 
 
 class Drawing:
@@ -53,14 +92,15 @@ class Drawing:
 
     Args:
         codes: Code of each step, see :mod:`onelayer.frontends.drawn_moves`; at most :data:`_MOST_STEPS`.
+        state_at: Address of the generator's state.
     """
 
-    def __init__(self, codes: list[tuple[float, ...]]) -> None:
+    def __init__(self, codes: list[tuple[float, ...]], state_at: int) -> None:
         assert len(codes) <= _MOST_STEPS, "a thread has memory for no more"
         self._codes = np.zeros((len(codes), CODE))
         for row, code in zip(self._codes, codes, strict=True):
             row[: len(code)] = code
-        self._codes_at, self._steps = self._codes.ctypes.data, len(codes)
+        self._codes_at, self._steps, self._state_at = self._codes.ctypes.data, len(codes), state_at
         of_image = Struct(f"{2 + MOVE * len(codes)}q")
         self._unpack, self._nbytes = of_image.unpack_from, of_image.size
         words = sum(_WORDS.get(int(code[0]), MOST_WORDS_OF_STEP) for code in codes)
@@ -68,10 +108,8 @@ class Drawing:
         fitting = (MOST_WORDS - MOST_WORDS_OF_STEP) // max(words, 1)
         self._at_once = max(1, min(fitting, 8 * _MOST_NUMBERS // self._nbytes))
 
-    def __call__(self, height: int, width: int) -> tuple[Moves, torch.Tensor] | None:
-        """Draw the moves, and return them with the state of the generator before.
-
-        None where that is left to the transforms; then nothing was drawn.
+    def __call__(self, height: int, width: int) -> Moves | None:
+        """Draw the moves; None where that is left to the transforms, and then nothing was drawn.
 
         Args:
             height: Rows of the image.
@@ -80,15 +118,15 @@ class Drawing:
         if torch.get_default_dtype() is not torch.float32:
             return None
         here = _OF_THREAD
-        with _DRAWING:
-            state = torch.default_generator.get_state()
-            words = draw(state.data_ptr(), self._codes_at, self._steps, height, width, 1, here.moves_at)
-            if words < 0:
-                return None
-            # As many words are left behind.
-            here.words[words].random_()
+        words = draw(self._state_at, here.before_at, self._codes_at, self._steps, height, width, 1, here.moves_at)
+        if words < 0:
+            return None
         numbers = self._unpack(here.moves)
-        return Moves(numbers[2:], numbers[:2]), state
+        return Moves(numbers[2:], numbers[:2])
+
+    def undo(self) -> None:
+        """Put the generator back to where it was before this thread's last call."""
+        ctypes.memmove(self._state_at, _OF_THREAD.before_at, 4 * STATE)
 
     def of_each(self, images: int, height: int, width: int) -> list[Moves]:
         """Draw the moves of each of several images: as many as one call can, none where that is left to the transforms.
@@ -101,12 +139,9 @@ class Drawing:
         if torch.get_default_dtype() is not torch.float32:
             return []
         here, count = _OF_THREAD, min(images, self._at_once)
-        with _DRAWING:
-            state = torch.default_generator.get_state()
-            words = draw(state.data_ptr(), self._codes_at, self._steps, height, width, count, here.moves_at)
-            if words < 0:
-                return []
-            here.words[words].random_()
+        words = draw(self._state_at, here.before_at, self._codes_at, self._steps, height, width, count, here.moves_at)
+        if words < 0:
+            return []
         of_images = (self._unpack(here.moves, at) for at in range(0, count * self._nbytes, self._nbytes))
         return [Moves(numbers[2:], numbers[:2]) for numbers in of_images]
 
@@ -116,7 +151,9 @@ def lower_drawing(structure: Structure) -> Drawing | None:
     codes = [code for step in structure.steps if (code := step.code()) is not None]
     if not structure.draws or len(codes) < len(structure.steps) or len(codes) > _MOST_STEPS:
         return None
-    drawing = Drawing(codes)
+    if (state_at := _state_address()) is None:
+        return None
+    drawing = Drawing(codes, state_at)
     with unchanged_random_state():
         return drawing if all(_is_equal(structure, drawing, *size) for size in _PROBED_SIZES) else None
 
@@ -125,11 +162,13 @@ def _is_equal(structure: Structure, drawing: Drawing, height: int, width: int) -
     """Whether the same moves are drawn, and the generator is left in the same state, for images of a size."""
     torch.manual_seed(height)
     for _ in range(_PROBES):
-        if (drawn := drawing(height, width)) is None:
-            return True
-        moves, before = drawn
+        before = torch.default_generator.get_state()
+        if (moves := drawing(height, width)) is None:
+            return torch.equal(torch.default_generator.get_state(), before)
         after = torch.default_generator.get_state()
-        torch.default_generator.set_state(before)
+        drawing.undo()
+        if not torch.equal(torch.default_generator.get_state(), before):
+            return False
         if structure.moves_for(height, width) != moves or not torch.equal(torch.default_generator.get_state(), after):
             return False
         # Elsewhere in the state, and where it ends.
@@ -139,4 +178,6 @@ def _is_equal(structure: Structure, drawing: Drawing, height: int, width: int) -
 
 def draw_nothing() -> None:
     """Draw no moves, which compiles the kernel or loads its machine code."""
-    draw(_OF_THREAD.moves_at, _OF_THREAD.moves_at, 0, 1, 1, 0, _OF_THREAD.moves_at)
+    state = np.ones(STATE, np.uint32)
+    draw(state.ctypes.data, _OF_THREAD.before_at, _OF_THREAD.moves_at, 0, 1, 1, 0, _OF_THREAD.moves_at)
+    state[0] = 1
