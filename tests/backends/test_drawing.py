@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from onelayer import ImageSpec
 from onelayer.backends.cpu import drawing
-from onelayer.backends.cpu.draw_kernel import MOST_WORDS
+from onelayer.backends.cpu.draw_kernel import LEFT, MOST_WORDS, NEXT, STATE
 from onelayer.backends.cpu.drawing import Drawing, lower_drawing
 from onelayer.frontends.drawn_moves import SAME, WINDOW
 from onelayer.frontends.placement import CROP
@@ -149,6 +149,17 @@ def test_a_state_that_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawing, "_state_address", lambda: None)
     assert lower_drawing(made) is None
     assert torch.equal(torch.get_rng_state(), state), "looking moves nothing"
+
+
+def test_a_state_that_leads_out_of_its_words() -> None:
+    codes = structure(PIPELINES["CIFAR"])
+    for left, following in ((0, 5), (3, 623), (625, 1), (1 << 31, 0)):
+        state = np.arange(STATE, dtype=np.uint32)
+        state[LEFT], state[NEXT] = left, following
+        before = state.copy()
+        draw = Drawing([code for step in codes.steps if (code := step.code()) is not None], state.ctypes.data)
+        assert draw(40, 40) is None
+        assert (state == before).all()
 
 
 def test_numbers_of_a_range() -> None:

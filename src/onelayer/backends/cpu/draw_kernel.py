@@ -228,6 +228,9 @@ def draw(state_at, before_at, code_at, steps, height, width, images, moves_at):
     code, length = doubles_at(_uint(code_at)), 2 + MOVE * steps
     moves = longs_at(_uint(moves_at)).view(np.int64)
     placed = moves[images * length : images * length + NUMBERS]
+    # What another thread is just changing might lead out of the state.
+    if not 1 <= _int64(state[LEFT]) <= LENGTH + 1 - _int64(state[NEXT]):
+        return _int64(UNCERTAIN)
     word = _int64(0)
     for image in range(images):
         of_image = moves[image * length : (image + 1) * length]
