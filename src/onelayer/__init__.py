@@ -6,7 +6,8 @@
 ``onelayer.identify(function, shape)`` finds the layer of a function that can only be called, from its answers;
 ``onelayer.learn(function, images)`` learns one from pairs of images and answers, and ``onelayer.recognise`` finds the
 structure in what was learned.
-``onelayer.save(layer, folder)`` writes a layer, derived or learned, and ``onelayer.load(folder)`` reads it.
+``onelayer.save(layer, folder)`` writes a layer, derived or learned, and ``onelayer.load(folder)`` reads it;
+``onelayer.export(layer, path)`` writes an ONNX file of plain operators, alone or in front of a model.
 ``onelayer.warmup()`` compiles the kernels for the CPU ahead of the first image.
 ``onelayer.pipelines`` names the pipelines that layers replace. Everything a user can get wrong is reported as
 ``onelayer.OnelayerError``.
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from onelayer.backends.cpu.warmup import warmup
     from onelayer.dense_layer import DenseLayer
     from onelayer.explanation import Explanation, explain
+    from onelayer.exports import Exported, ExportedLayer, export
     from onelayer.frontends import ImageSpec, register, register_sequence, register_table
     from onelayer.identification import Identified, IdentifiedPipeline, NotAffineError, identify
     from onelayer.layer import (
@@ -44,6 +46,8 @@ __all__ = [
     "Certificate",
     "DenseLayer",
     "Explanation",
+    "Exported",
+    "ExportedLayer",
     "Identified",
     "IdentifiedPipeline",
     "ImageSpec",
@@ -57,6 +61,7 @@ __all__ = [
     "__version__",
     "compile",
     "explain",
+    "export",
     "identify",
     "learn",
     "load",
@@ -76,6 +81,8 @@ _MODULE_OF = {
     "Certificate": "onelayer.verification.certificate",
     "DenseLayer": "onelayer.dense_layer",
     "Explanation": "onelayer.explanation",
+    "Exported": "onelayer.exports",
+    "ExportedLayer": "onelayer.exports",
     "ImageSpec": "onelayer.frontends",
     "Identified": "onelayer.identification",
     "IdentifiedPipeline": "onelayer.identification",
@@ -87,6 +94,7 @@ _MODULE_OF = {
     "Recognised": "onelayer.recognition",
     "compile": "onelayer.layer",
     "explain": "onelayer.explanation",
+    "export": "onelayer.exports",
     "identify": "onelayer.identification",
     "learn": "onelayer.reproduction.recipes",
     "load": "onelayer.serialize",

@@ -20,7 +20,9 @@ from onelayer.algebra import Simplified
 from onelayer.any_size import AnySizePipeline, CopyPipeline, OriginalPipeline, any_size_pipeline, kind_of_image
 from onelayer.backends import BackendName, check_name
 from onelayer.backends.cpu.threads import ENDING, for_each, stay
+from onelayer.backends.portable.module import PlainModule
 from onelayer.breaks import PiecewisePipeline, first_break, raise_impossible, why
+from onelayer.custom_operator import MetaPipeline, number_of, single_output
 from onelayer.errors import OnelayerError
 from onelayer.frontends import (
     ImageSpec,
@@ -33,14 +35,25 @@ from onelayer.frontends import (
 from onelayer.frontends.base import Function, has_function, quicker_function, refuse_class
 from onelayer.frontends.placement import PilResult
 from onelayer.frontends.probing import pil_results
-from onelayer.images.containers import NoImageError, is_image, pixels_of, refuse_missing_storage, spec_of
+from onelayer.images.containers import (
+    DTYPE_NAMES,
+    Image,
+    NoImageError,
+    is_image,
+    pixels_of,
+    refuse_missing_storage,
+    spec_of,
+)
 from onelayer.memory_limits import BoundedCache
-from onelayer.plans import PLAN_BYTES, PLANS, DrawingPipeline, Plan, new_plan
+from onelayer.plans import PLAN_BYTES, PLANS, DrawingPipeline, Plan, new_plan, portable_output
 from onelayer.programs import Source, Transforms
 from onelayer.random_state import present_state, put_back, unchanged_random_state
 from onelayer.samples import CONTAINERS, image_and_others, lone_image, no_lone_image, takes_samples
 
-_Pipeline = AnySizePipeline | CopyPipeline | OriginalPipeline | DrawingPipeline | PiecewisePipeline
+_USUAL_SIZE = 500, 500
+"""Height and width of an image that most pipelines take."""
+
+_Pipeline = AnySizePipeline | CopyPipeline | OriginalPipeline | DrawingPipeline | PiecewisePipeline | MetaPipeline
 """Pipelines for images of every size."""
 
 
@@ -86,6 +99,7 @@ class OneLayer(nn.Module):
         self.backend: BackendName = backend
         self.threads = threads
         self.fullgraph = fullgraph
+        self._number = number_of(self)
         self._forget()
 
     def _forget(self) -> None:
@@ -138,13 +152,16 @@ class OneLayer(nn.Module):
             or has_any_global_hook()  # type: ignore[no-untyped-call]
             or type(self) is not OneLayer
             or torch.compiler.is_dynamo_compiling()
+            or torch.compiler._is_compiling_flag
             or torch._C._get_tracing_state()
         )
         return super().__call__(*args, **kwargs) if is_watched else self._preprocess(*args, **kwargs)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, *inputs: Any, out: torch.Tensor | None = None) -> Any:
         """Apply the pipeline.
+
+        In a graph that PyTorch compiles, exports or traces it is one operator, ``onelayer::preprocess``, as long as the
+        image is a tensor without a gradient, one tensor comes out, and nothing is random.
 
         Args:
             inputs: An image: a tensor [..., C, H, W], a PIL image, or an array [..., H, W, C]; a batch may be empty. Or
@@ -162,6 +179,25 @@ class OneLayer(nn.Module):
         Raises:
             OnelayerError: If ``out`` cannot hold the result; with ``fullgraph``, for what cannot be compiled.
         """
+        if (torch.compiler.is_compiling() or torch._C._get_tracing_state()) and out is None and len(inputs) == 1:
+            (image,) = inputs
+            is_tensor = isinstance(image, torch.Tensor) and not isinstance(image, tv_tensors.TVTensor)
+            wants_gradient = is_tensor and image.requires_grad and torch.is_grad_enabled()
+            if is_tensor and not wants_gradient and self._is_operator(image.dtype):
+                result: torch.Tensor = torch.ops.onelayer.preprocess(image, self._number)
+                return result
+        return self._between_graphs(*inputs, out=out)
+
+    @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+    def _is_operator(self, dtype: torch.dtype) -> bool:
+        """Whether images of a dtype go through the operator, tried with color and without."""
+        return dtype in DTYPE_NAMES and any(
+            single_output(self.source, ImageSpec((channels, *_USUAL_SIZE), DTYPE_NAMES[dtype], "tensor")) is not None
+            for channels in (3, 1)
+        )
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _between_graphs(self, *inputs: Any, out: torch.Tensor | None) -> Any:
         return self._preprocess(*inputs, out=out)
 
     def _preprocess(self, image: Any, *others: Any, out: torch.Tensor | None = None) -> Any:
@@ -400,6 +436,8 @@ class OneLayer(nn.Module):
 
     def _new_pipeline(self, image: Any) -> _Pipeline | None:
         source = self.source
+        if isinstance(image, torch.Tensor) and image.is_meta and self._is_operator(image.dtype):
+            return MetaPipeline(self._number)
         if not self.fullgraph and isinstance(source, Transforms):
             try:
                 spec_of(image)
@@ -449,16 +487,46 @@ class OneLayer(nn.Module):
             )
         return outputs.each[0].simplified
 
+    def to_module(self, like: Image | ImageSpec, *, rounding: RoundingMode | None = None) -> nn.Module:
+        """Make a module of the same arithmetic for images of one size, in plain tensor operations.
+
+        It takes tensors [..., C, H, W] and gives tensors, and goes through ``torch.export``, ``torch.compile``,
+        ``torch.jit.trace``, ``torch.func.vmap``, the meta device and whatever takes their graphs; on the CPU this layer
+        itself is many times faster. Float32 products have to be of full precision: TF32, bfloat16 and autocast make
+        exact sums inexact.
+
+        Args:
+            like: Image, or its spec: the size, the dtype, and whose rounding is meant, Pillow's or a tensor's.
+            rounding: ``exact`` or ``fused``; None for the layer's.
+
+        Raises:
+            OnelayerError: If the pipeline cannot be compiled as a whole for such images, several images come out, or
+                plain operations cannot compute it.
+        """
+        spec = like if isinstance(like, ImageSpec) else spec_of(like)
+        output, steps = portable_output(self.source, spec, rounding)
+        return PlainModule(steps, spec, output.spec)
+
     def _new_plan(self, spec: ImageSpec, device: torch.device) -> tuple[Plan, int]:
         return new_plan(self.source, spec, device, self.backend, self.threads)
 
     def __getstate__(self) -> dict[str, Any]:
         # Plans hold functions, which cannot be pickled, and are made anew.
-        made = ("_plans", "_pil_results", "_any_size", "_piecewise", "_elsewhere", "_needs_image", "_default_dtype")
+        made = (
+            "_number",
+            "_plans",
+            "_pil_results",
+            "_any_size",
+            "_piecewise",
+            "_elsewhere",
+            "_needs_image",
+            "_default_dtype",
+        )
         return {name: value for name, value in self.__dict__.items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._number = number_of(self)
         self._forget()
 
     def extra_repr(self) -> str:

@@ -7,16 +7,18 @@ from typing import Any
 
 import torch
 
+from onelayer.algebra import Range
 from onelayer.any_size import AnySizePipeline, CopyPipeline
 from onelayer.backends import Apply, BackendName, LoweringTarget, choose
 from onelayer.backends.kernel_memory import only_for_pytorch
+from onelayer.backends.portable import Step, portable_steps
 from onelayer.backends.target import computes_in, with_out
 from onelayer.errors import OnelayerError
-from onelayer.frontends import ImageSpec
+from onelayer.frontends import ImageSpec, RoundingMode
 from onelayer.frontends.base import Draw
 from onelayer.images.containers import TORCH_DTYPES, check_memory, format_of, image_of
 from onelayer.memory_limits import refuse_impossible
-from onelayer.programs import Output, Source
+from onelayer.programs import ANY_FLOAT, Output, Source, Transforms
 
 PLANS = 64
 """Number of plans that a layer keeps: the images of a data set differ in size."""
@@ -79,6 +81,35 @@ def new_plan(
     draws = source.draws(spec)
     # The kernels have numbers of their own besides the program's.
     return _drawing(plan, draws) if draws else plan, 2 * outputs.nbytes
+
+
+def portable_output(source: Source, spec: ImageSpec, rounding: RoundingMode | None) -> tuple[Output, tuple[Step, ...]]:
+    """Find what comes out for an image of a spec, and the steps that compute it with plain operators.
+
+    Args:
+        source: Source of the program.
+        spec: The image.
+        rounding: Rounding of the result; None for the source's.
+
+    Raises:
+        OnelayerError: If the source has nothing for such images, or of another rounding; if several images come out; or
+            if plain operators cannot compute it.
+    """
+    if rounding is not None and isinstance(source, Transforms):
+        source = Transforms(source.transform, rounding)
+    outputs = source.outputs(spec)
+    if len(outputs.each) > 1:
+        raise OnelayerError(
+            f"the pipeline makes {len(outputs.each)} images of each",
+            expected="a pipeline that makes one",
+            hint="Put the crops into pipelines of their own.",
+        )
+    (output,) = outputs.each
+    if rounding not in (None, output.rounding):
+        raise OnelayerError(f"the layer was saved with rounding={output.rounding!r}", expected="that, or None")
+    low, high = (-ANY_FLOAT, ANY_FLOAT) if spec.is_float else (0.0, 255.0)
+    program = output.simplified.program
+    return output, portable_steps(program, Range.of(spec.shape[0], low, high), output.rounding)
 
 
 def _drawing(plan: Plan, draws: Sequence[Draw]) -> Plan:

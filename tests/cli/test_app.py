@@ -21,8 +21,8 @@ from onelayer.errors import Interrupted, OnelayerError
 Run = Callable[..., tuple[int, str]]
 
 COMMANDS = [
-    "explain", "compile", "verify", "identify", "learn", "recognise", "reproduce", "compare", "bench", "report",
-    "selfcheck", "warmup",
+    "explain", "compile", "verify", "export", "identify", "learn", "recognise", "reproduce", "compare", "bench",
+    "report", "selfcheck", "warmup",
 ]  # fmt: skip
 
 WITHOUT_TORCH = """
@@ -71,6 +71,9 @@ WRONG: list[tuple[list[str], str]] = [
     (["verify", "report", "--layer", "."], "there is no layer in ."),
     (["verify", "report", "--images", "nowhere"], "'nowhere' does not exist"),
     (["verify", "report", "--images", "mine.py", "--shape", "3x5x5"], "both --images and --shape were given"),
+    (["verify", "report", "--runtime", "openvino"], "--runtime was given; expected an ONNX file as --layer with it"),
+    (["export", "resnet50", "--out", "mine.py"], "there is a file mine.py already; expected another --out"),
+    (["export", "resnet50", "--out", "new.onnx", "--model", "nowhere"], "'nowhere' does not exist"),
     (["verify", "report", "--layer", "held", "--rounding", "fused"], "both --layer and --rounding were given"),
     (["recognise", "nowhere"], "there is no layer in nowhere"),
     (["recognise", "held", "--data", "nowhere"], "there is no data called 'nowhere'"),

@@ -8,6 +8,7 @@ from onelayer.cli import (  # isort: skip
     explain,  # noqa: F401
     compile,  # noqa: A004, F401
     verify,  # noqa: F401
+    export,  # noqa: F401
     identify,  # noqa: F401
     learn,  # noqa: F401
     recognise,  # noqa: F401

@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from onelayer.errors import OnelayerError
-from onelayer.image_spec import Container, ImageSpec
+from onelayer.image_spec import Container, ImageSpec, PixelType
 from onelayer.images.pillow_memory import pillow_pixels
 
 Image = torch.Tensor | PIL.Image.Image | NDArray[Any]
@@ -31,14 +31,16 @@ class NoImageError(OnelayerError):
     """A value that is no image, or an image without pixels, or of a dtype or mode that nothing is compiled for."""
 
 
-_DTYPES = {
+DTYPE_NAMES: dict[torch.dtype, PixelType] = {
     torch.uint8: "uint8",
     torch.float16: "float16",
     torch.bfloat16: "bfloat16",
     torch.float32: "float32",
     torch.float64: "float64",
 }
-TORCH_DTYPES = {name: dtype for dtype, name in _DTYPES.items()}
+"""Names of :class:`~onelayer.frontends.ImageSpec` by PyTorch's dtypes."""
+
+TORCH_DTYPES: dict[PixelType, torch.dtype] = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 """Dtypes of PyTorch by the names of :class:`~onelayer.frontends.ImageSpec`."""
 
 
@@ -71,12 +73,12 @@ def spec_of(image: Image) -> ImageSpec:
         if image.dim() < 3:
             raise _no_image(f"a tensor of shape {tuple(image.shape)}")
         container: Container = "image" if isinstance(image, tv_tensors.Image) else "tensor"
-        return _checked(tuple(image.shape[-3:]), _DTYPES.get(image.dtype), container, str(image.dtype))
+        return _checked(tuple(image.shape[-3:]), DTYPE_NAMES.get(image.dtype), container, str(image.dtype))
     if isinstance(image, np.ndarray):
         if image.ndim < 2:
             raise _no_image(f"an array of shape {image.shape}")
         height, width, channels = image.shape[-3:] if image.ndim > 2 else (*image.shape, 1)
-        name = image.dtype.name if image.dtype.name in _DTYPES.values() else None
+        name = image.dtype.name if image.dtype.name in DTYPE_NAMES.values() else None
         return _checked((channels, height, width), name, "numpy", str(image.dtype))
     raise _no_image(type(image).__name__)
 
@@ -153,7 +155,7 @@ def check_memory(out: torch.Tensor, shape: tuple[int, ...], spec: ImageSpec, pix
         raise OnelayerError("out= was given, and the result is no tensor", expected="a pipeline that ends with one")
     if not isinstance(out, torch.Tensor):
         raise OnelayerError(f"{type(out).__name__} was given as out=", expected=f"a tensor {expected}")
-    if (tuple(out.shape), _DTYPES.get(out.dtype), out.device) != (shape, spec.dtype, pixels.device):
+    if (tuple(out.shape), DTYPE_NAMES.get(out.dtype), out.device) != (shape, spec.dtype, pixels.device):
         actual = f"{list(out.shape)}, {str(out.dtype).removeprefix('torch.')}, on {out.device}"
         raise OnelayerError(f"a tensor {actual} was given as out=", expected=expected)
     if torch.is_grad_enabled() and (out.requires_grad or pixels.requires_grad):
