@@ -7,6 +7,8 @@ from JPEG bytes to logits. Time: ImageNet evaluation in ONNX Runtime, one thread
 Resize in a graph of the same pipeline, in turn, on images of one size each.
 
     python benchmarks/exported.py --json docs/results/exported.json --page docs/export.md
+
+With ``--part exact`` and so on it goes on with the record that is there.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import onnxruntime
@@ -41,6 +44,7 @@ from onelayer.bench.timing import medians_in_turn
 from onelayer.console import progress, results
 from onelayer.data.photographs import bundled, varied_sizes
 from onelayer.environment import current_environment
+from onelayer.errors import OnelayerError
 from onelayer.exports.runtimes import RUNTIMES
 from onelayer.images.containers import image_of, pixels_of
 
@@ -49,6 +53,7 @@ TIMED_SIZES = (375, 500), (1080, 1920)
 BEGIN, END = "<!-- made by benchmarks/exported.py -->", "<!-- end -->"
 
 Transform = Callable[[Any], Any]
+Case = TypeVar("Case")
 
 
 def to_floats() -> list[Any]:
@@ -318,30 +323,36 @@ def paths_of_pytorch() -> dict[str, str]:
 
 
 def rows_of(record: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Lay the record out as rows of runtime, feature and result."""
+    """Lay the record out, or the parts that there are, as rows of runtime, feature and result."""
     names = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
     titles = {runtime: f"{name} {record['versions'][runtime]}" for runtime, name in names.items()}
     rows = []
     for runtime, title in titles.items():
-        exact = record["exact"].values()
-        counts = (sum(case["images"] for case in exact), sum(case["mismatches"][runtime] for case in exact))
-        feature = f"one size, exact: {len(exact)} pipelines, {counts[0]:,} images"
-        rows.append((title, feature, f"{counts[1]:,} values differ"))
-        for dtype, cases in record["real"].items():
+        if exact := record.get("exact", {}).values():
+            images, differing = (
+                sum(case["images"] for case in exact),
+                sum(case["mismatches"][runtime] for case in exact),
+            )
+            feature = f"one size, exact: {len(exact)} pipelines, {images:,} images"
+            rows.append((title, feature, f"{differing:,} values differ"))
+        for dtype, cases in record.get("real", {}).items():
             largest = max(case[runtime] for case in cases.values())
             rows.append((title, f"one size, real arithmetic, {dtype}", f"at most {largest:.1e} of the range"))
-        dynamic = record["dynamic"].values()
-        differing = sum(case["runtimes"][runtime]["mismatches"] for case in dynamic)
-        share = differing / sum(case["values"] for case in dynamic)
-        sizes = next(iter(dynamic))["sizes"]
-        result = "0 values differ" if differing == 0 else f"{share:.2%} of the values differ, by a level or two"
-        rows.append((title, f"any size, exact: one file each, {sizes} sizes", result))
-    for name, difference in record["resnet"].items():
+        if dynamic := record.get("dynamic", {}).values():
+            differing = sum(case["runtimes"][runtime]["mismatches"] for case in dynamic)
+            share = differing / sum(case["values"] for case in dynamic)
+            sizes = next(iter(dynamic))["sizes"]
+            # All of them divide by the deviation.
+            levels = max(case["runtimes"][runtime]["largest"] for case in dynamic) * 255 * max(STD)
+            result = f"{share:.2%} of the values differ, by at most {levels:.1f} grey levels"
+            result = "0 values differ" if differing == 0 else result
+            rows.append((title, f"any size, exact: one file each, {sizes} sizes", result))
+    for name, difference in record.get("resnet", {}).items():
         feature = f"ResNet-18 behind its preprocessing, {name}: JPEG bytes to logits"
         rows.append((titles["onnxruntime"], feature, f"{difference:.1e} of the largest logit from PyTorch's"))
     pytorch = f"PyTorch {record['versions']['torch']}"
-    rows += [(pytorch, name, result) for name, result in record["pytorch"].items()]
-    for case in record["time"]:
+    rows += [(pytorch, name, result) for name, result in record.get("pytorch", {}).items()]
+    for case in record.get("time", []):
         for name, milliseconds in case["milliseconds"].items():
             loads, size = case["load_milliseconds"][name], case["bytes"][name]
             feature = f"ImageNet evaluation of {case['size']}, 1 thread: {name}"
@@ -360,40 +371,50 @@ def write_page(path: Path, rows: list[tuple[str, str, str]]) -> None:
     path.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}", encoding="utf-8")
 
 
+class Part(StrEnum):
+    """Part of the record."""
+
+    exact = "exact"
+    dynamic = "dynamic"
+    real = "real"
+    resnet = "resnet"
+    pytorch = "pytorch"
+    time = "time"
+
+
 def main(
     images: Annotated[int, typer.Option(help="Images of each pipeline.")] = 500,
     sizes: Annotated[int, typer.Option(help="Sizes of each file for any size.")] = 100,
-    seconds: Annotated[float, typer.Option(help="Time for each timed row; 0 for none.")] = 5.0,
+    seconds: Annotated[float, typer.Option(help="Time for each timed row.")] = 5.0,
+    parts: Annotated[
+        list[Part] | None, typer.Option("--part", help="Part to compare; the record in --json keeps the others.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Where to write the record.")] = None,
     page: Annotated[Path | None, typer.Option(help="Page whose table to write.")] = None,
 ) -> None:
     """Compare exported files with the originals."""
     torch.set_num_threads(1)
-    packages = ("torch", "torchvision", "pillow", "onnx", "onnxruntime", "openvino")
-    record: dict[str, Any] = {
-        "environment": current_environment().model_dump(),
-        "versions": {name: version(name) for name in packages},
-        "exact": {},
-        "dynamic": {},
-    }
-    with progress() as display:
-        task = display.add_task("pipelines", total=len(EXACT) + len(DYNAMIC) + 4)
-        for name, case in EXACT.items():
-            record["exact"][name] = mismatches(*case, varied_sizes(10), images)
-            display.advance(task)
-        for name, case in DYNAMIC.items():
-            record["dynamic"][name] = dynamic(*case, varied_sizes(sizes, seed=1))
-            display.advance(task)
-        record["real"] = {
-            dtype: {name: real(transform, dtype) for name, transform in REAL.items()} for dtype in ("float32", "uint8")
+    record = started_record(json_file if parts else None)
+    wanted = parts or list(Part)
+    if Part.exact in wanted:
+        record["exact"] = {
+            name: mismatches(*case, varied_sizes(10), images) for name, case in shown(EXACT, "one size, exact")
         }
-        display.advance(task)
+    if Part.dynamic in wanted:
+        record["dynamic"] = {
+            name: dynamic(*case, varied_sizes(sizes, seed=1)) for name, case in shown(DYNAMIC, "any size, exact")
+        }
+    if Part.real in wanted:
+        record["real"] = {
+            dtype: {name: real(transform, dtype) for name, transform in shown(REAL, f"real arithmetic, {dtype}")}
+            for dtype in ("float32", "uint8")
+        }
+    if Part.resnet in wanted:
         record["resnet"] = resnet()
-        display.advance(task)
+    if Part.pytorch in wanted:
         record["pytorch"] = paths_of_pytorch()
-        display.advance(task)
-        record["time"] = [timed(*size, seconds) for size in TIMED_SIZES] if seconds else []
-        display.advance(task)
+    if Part.time in wanted:
+        record["time"] = [timed(*size, seconds) for size in TIMED_SIZES]
     rows = rows_of(record)
     table = Table("runtime", "feature", "result")
     for row in rows:
@@ -403,6 +424,31 @@ def main(
         json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if page is not None:
         write_page(page, rows)
+
+
+def started_record(path: Path | None) -> dict[str, Any]:
+    """Begin a record, or go on with one of the same versions."""
+    packages = ("torch", "torchvision", "pillow", "onnx", "onnxruntime", "openvino")
+    record: dict[str, Any] = {
+        "environment": current_environment().model_dump(),
+        "versions": {name: version(name) for name in packages},
+    }
+    if path is None or not path.is_file():
+        return record
+    earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if earlier["versions"] != record["versions"]:
+        raise OnelayerError(
+            f"{path} is of other versions: {earlier['versions']}",
+            expected=f"those that are installed: {record['versions']}",
+            hint="Leave out --part.",
+        )
+    return earlier | record
+
+
+def shown(cases: dict[str, Case], title: str) -> Iterator[tuple[str, Case]]:
+    """Yield the cases, and show how far they are."""
+    with progress() as display:
+        yield from display.track(cases.items(), description=title)
 
 
 if __name__ == "__main__":

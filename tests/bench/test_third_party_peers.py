@@ -107,10 +107,18 @@ CAN = {
 }
 
 
-@pytest.fixture(params=REDUCED)
+RUNTIMES = ("onnxruntime-dense", "openvino-dense")
+"""Peers that have a process of their own, see ``test_runtimes.py``."""
+
+
+@pytest.fixture(params=[name for name in REDUCED if name not in RUNTIMES])
 def peer(request: pytest.FixtureRequest) -> Peer[Work]:
-    """Each of them that is installed."""
-    found = BY_NAME[request.param]
+    """Each of the others that is installed."""
+    return installed(request.param)
+
+
+def installed(name: str) -> Peer[Work]:
+    found = BY_NAME[name]
     reason = found.why_not(*first(CASES["evaluation"]))
     if reason is not None:
         pytest.skip(reason)
@@ -174,13 +182,6 @@ def test_enlarged_images_are_torchvisions_but_for_rounding(peer: Peer[Work]) -> 
                 assert mean <= (0.03 if work.grayscale else 0.001), name
     if not compared:
         pytest.skip("it refuses all of them: the matrices are too large")
-
-
-def test_one_matrix_is_the_pipeline_up_to_float32_sums(peer: Peer[Work]) -> None:
-    if not peer.name.endswith("-dense"):
-        pytest.skip("it has no matrix")
-    for case in ("evaluation of one float32", "report float32"):
-        assert differences(peer, *CASES[case])[0] < 0.001
 
 
 def test_results_do_not_depend_on_threads(peer: Peer[Work]) -> None:

@@ -6,14 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from PIL import Image
 
 from onelayer.verification.certificate import CertificateRecord
-
-pytest.importorskip("onnx", reason="the extra `export` is not installed")
-ort = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-pytest.importorskip("openvino", reason="the extra `export` is not installed")
 
 Run = Callable[..., tuple[int, str]]
 Refused = Callable[..., str]

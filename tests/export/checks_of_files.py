@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 import PIL.Image
 import pytest
 import torch
@@ -18,14 +20,9 @@ import onelayer
 from onelayer.backends.portable.steps import Add, Clip, Products, Round, Take
 from onelayer.exports.graph import Graph
 from onelayer.exports.nodes import Values, add_steps
+from onelayer.exports.runtimes import RUNTIMES
 from onelayer.images.containers import pixels_of
 from onelayer.plans import portable_output
-
-onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
-ort = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-pytest.importorskip("openvino", reason="the extra `export` is not installed")
-
-from onelayer.exports.runtimes import RUNTIMES  # noqa: E402
 
 
 def spec(height: int, width: int, container: str = "tensor", dtype: str = "uint8", channels: int = 3) -> Any:

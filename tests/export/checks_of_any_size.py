@@ -16,10 +16,6 @@ from torchvision.transforms import InterpolationMode, v2
 import onelayer
 from onelayer.images.containers import pixels_of
 
-onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
-pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-pytest.importorskip("openvino", reason="the extra `export` is not installed")
-
 BICUBIC, BOX, NEAREST = InterpolationMode.BICUBIC, InterpolationMode.BOX, InterpolationMode.NEAREST
 CASES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "short side, crop": (v2.Compose([v2.Resize(40), v2.CenterCrop(32), *to_floats()]), ("pil", "tensor")),
