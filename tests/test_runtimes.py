@@ -1,7 +1,7 @@
 """Exported files, and peers of the benchmarks, in ONNX Runtime and OpenVINO.
 
-The checks run in a process of their own, so that no threads and no memory of these runtimes are in the one that runs
-all the other tests, some of which fork.
+The checks run in a process of their own, so that no threads, signal stacks or memory of these runtimes are in the one
+that runs all the other tests, some of which fork. See :func:`onelayer.exports.runtimes.openvino_core`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def passed(*options: str) -> int:
 
 
 def test_all_checks_in_a_process_without_forks() -> None:
-    assert passed() >= 40
+    assert passed() >= 41
 
 
 @pytest.mark.exhaustive

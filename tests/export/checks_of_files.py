@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -251,9 +254,26 @@ def test_what_cannot_be_exported_says_why(tmp_path: Path) -> None:
         onelayer.ExportedLayer(tmp_path / "none.onnx")
 
 
-def test_a_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
+DROPPED = """
+import os, signal, sys, onelayer
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+runs = [onelayer.ExportedLayer(sys.argv[1], "openvino") for _ in range(2)]
+while runs:
+    del runs[0]
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
 
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signals")
+def test_signals_are_handled_after_files_in_openvino(tmp_path: Path) -> None:
+    """A DataLoader handles one for each worker that ends."""
+    written = export(v2.Resize(12), tmp_path / "file.onnx", spec(20, 20))
+    command = [sys.executable, "-c", DROPPED, str(written.path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "handled\n"), ran.stderr
+
+
+def test_a_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(onelayer.OnelayerError, match=r"onelayer\[export\]"):
         export(v2.Resize(8), tmp_path / "file.onnx", spec(20, 20))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -121,9 +122,20 @@ def _start_onnxruntime(content: bytes, threads: int | None) -> Run:
     return run
 
 
+@lru_cache(maxsize=1)
+def openvino_core() -> Any:
+    """Return the ``openvino.Core`` of this process.
+
+    There is no second: OpenVINO's plugin for the CPU gives the thread a stack for signals, and when it is freed puts
+    back the one before, whether that still exists or not (2026.4). Of two that are freed in the order in which they
+    were made, the second leaves a stack that is unmapped: the next signal with a handler in Python ends the process
+    without a word, or, where other memory was mapped there since, is written into that.
+    """
+    return require("openvino", extra="export", purpose="Running an ONNX file in OpenVINO").Core()
+
+
 def _start_openvino(content: bytes, threads: int | None) -> Run:
-    openvino = require("openvino", extra="export", purpose="Running an ONNX file in OpenVINO")
-    core = openvino.Core()
+    core = openvino_core()
     # On processors with bfloat16 it would compute in that.
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:

@@ -11,14 +11,13 @@ import torch
 from onelayer.bench.peers.base import Images, Prepared, Resources
 from onelayer.bench.peers.dense_weights import dense_weights, ends_in_bytes, output_shape
 from onelayer.bench.workloads import Work
+from onelayer.exports.runtimes import openvino_core
 
 
 def prepare(work: Work, images: Sequence[Images], resources: Resources) -> Prepared:
     """Compile a model for each batch shape: one for all batch sizes would be slower."""
-    import openvino  # only where it is installed
-
     batches = [item[None] if item.ndim == 3 else item for item in images]
-    core = openvino.Core()
+    core = openvino_core()
     properties = {
         "INFERENCE_NUM_THREADS": resources.threads,
         "PERFORMANCE_HINT": "LATENCY",
