@@ -275,7 +275,7 @@ def check_warps(height: int, width: int, rng: np.random.Generator) -> int:
 
 def check_grids(height: int, width: int, rng: np.random.Generator) -> int:
     """Sample tensors at points inside, at the border and outside, for results of another size."""
-    count, to = 0, (height, width + 1)
+    count, to = 0, (height, max(width + 1, grid_kernel.MIN_COLUMNS))
     values = torch.from_numpy(rng.integers(0, 256, (3, height, width), dtype=np.uint8))
     grid = torch.from_numpy((2.4 * rng.random((*to, 2)) - 1.2).astype(np.float32))
     grid[0, 0] = torch.tensor([1e30, -1e30])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,14 @@ from onelayer.images.containers import spec_of
 
 BILINEAR, NEAREST = v2.InterpolationMode.BILINEAR, v2.InterpolationMode.NEAREST
 MODES = (NEAREST, BILINEAR)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_images_too() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensor_warps, "SMALL", 0)
+        patch.setattr(tensor_warps, "SMALL_WITHOUT_FILL", 0)
+        yield
 
 
 def planes(height: int, width: int, channels: int = 3) -> torch.Tensor:
@@ -163,7 +172,10 @@ def test_what_is_left_to_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
         (v1.RandomRotation((30, 30), BILINEAR), tv_tensors.Image(image)),
     ):
         assert_same(transform, each, 0)
-    monkeypatch.setattr(tensor_warps, "_is_compiled_as_known", lambda: False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensor_warps, "_is_compiled_as_known", lambda: False)
+        assert_same(rotation, image, 0)
+    monkeypatch.setattr(tensor_warps, "SMALL", 9 * 12 + 1)
     assert_same(rotation, image, 0)
 
 

@@ -29,6 +29,10 @@ from onelayer.random_state import present_state, put_back
 
 _WHITE = 255
 
+SMALL, SMALL_WITHOUT_FILL = 1 << 13, 1 << 15
+"""Pixels of an image, or of a batch, below which torchvision is as quick: what is around the kernel takes as long.
+With a fill it samples a mask too."""
+
 # Imported when it is needed: Numba takes half a second.
 _kernels = cache(lambda: import_module("onelayer.backends.cpu.grid_kernel"))
 
@@ -91,7 +95,7 @@ def warped(image: Any, function: Callable[..., Any], fill: Any, is_v1: bool) -> 
         fill: Fill that the function takes for the image: None, a number, or numbers.
         is_v1: Whether the function is of v1.
     """
-    if not _is_known(image, is_v1) or not _is_byte(fill, image.shape[-3]):
+    if not _is_known(image, is_v1) or not _is_byte(fill, image.shape[-3]) or _is_small(image, fill):
         return function(image)
     state = present_state(of_python=False)
     recorder = _NOTHING.expand(image.shape).as_subclass(_Recorder)
@@ -134,7 +138,7 @@ def _sampled(image: torch.Tensor, grid: torch.Tensor, mode: str, fill: Any, is_v
     )  # fmt: skip
     if mode == "nearest":
         kernels.sampled_nearest(call)
-    elif not kernels.sampled_bilinear(call):
+    elif points.shape[1] < kernels.MIN_COLUMNS or not kernels.sampled_bilinear(call):
         original: Any = v1_tensors if is_v1 else v2_tensors
         result = original._apply_grid_transform(image, grid[:1], mode, fill)
     return result
@@ -159,6 +163,10 @@ def _is_known(image: Any, is_v1: bool) -> bool:
     if image.untyped_storage().nbytes() <= image.storage_offset() + last:
         return False
     return bool(last < kernels.MAX_MEMORY and max(image.shape[-2:]) <= kernels.MAX_LENGTH)
+
+
+def _is_small(image: torch.Tensor, fill: Any) -> bool:
+    return image.numel() // image.shape[-3] < (SMALL_WITHOUT_FILL if fill is None else SMALL)
 
 
 def _is_byte(fill: Any, channels: int) -> bool:
