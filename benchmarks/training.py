@@ -71,6 +71,12 @@ def recipes() -> Iterator[Recipe]:
     for container in ("PIL", "tensor"):
         steps = [v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip(), *of_v2]
         yield Recipe(f"{name} (v2)", v2.Compose(steps), container, is_small=True)
+    for container in ("PIL", "tensor"):
+        steps = [v2.RandomCrop(32, padding=4, padding_mode="reflect"), v2.RandomHorizontalFlip(), *of_v2]
+        name = "RandomCrop with a reflected border, flip, to float, Normalize (v2)"
+        yield Recipe(name, v2.Compose(steps), container, is_small=True)
+    steps = [v2.RandomHorizontalFlip(), v2.RandomResizedCrop(224), *of_v2]
+    yield Recipe("flip, RandomResizedCrop, to float, Normalize (v2)", v2.Compose(steps), "PIL")
     detection = [v2.RandomHorizontalFlip(), v2.RandomShortestSize([240, 256, 272, 288], max_size=480), *of_v2]
     yield Recipe("flip, RandomShortestSize, to float, Normalize", v2.Compose(detection), "PIL")
     segmentation = [v2.RandomResize(200, 600), v2.RandomCrop(192), v2.RandomHorizontalFlip(), *of_v2]
@@ -103,7 +109,10 @@ def recipes() -> Iterator[Recipe]:
         v2.RandomRotation(15, kind), v2.RandomAffine(0, shear=15, interpolation=kind), v2.RandomPerspective(p=1),
     ]  # fmt: skip
     for warp in warps:
-        yield Recipe(f"{warp} alone", warp, "PIL")
+        for container in ("PIL", "tensor, planes"):
+            yield Recipe(f"{warp} alone", warp, container)
+    for nearest in (v2.RandomRotation(15), v2.RandomAffine(15, (0.1, 0.1), (0.8, 1.2)), v2.TrivialAugmentWide()):
+        yield Recipe(f"{nearest} alone", nearest, "tensor, planes")
     for name in PUBLISHED:
         yield Recipe(name, RECIPES[name](224), "PIL")
     yield Recipe("DINO, ten views", MultiCrop(), "PIL")

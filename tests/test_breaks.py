@@ -63,6 +63,18 @@ def test_random_transforms_draw_as_before() -> None:
         torch.testing.assert_close(layer(IMAGE), theirs, rtol=0, atol=1e-5)
 
 
+def test_an_image_that_comes_back_at_times() -> None:
+    """Whatever was drawn for the first image, a flip before a break may happen for the next."""
+    pipeline = v2.Compose([v2.RandomHorizontalFlip(), darker, v2.Grayscale(3)])
+    for first in range(4):
+        layer = onelayer.compile(pipeline)
+        for seed in range(first, first + 8):
+            torch.manual_seed(seed)
+            theirs = pipeline(IMAGE)
+            torch.manual_seed(seed)
+            assert torch.equal(layer(IMAGE), theirs), (first, seed)
+
+
 def test_neighbours_are_fused() -> None:
     layer = onelayer.compile(UNKNOWN["in the middle"])
     layer(IMAGE)

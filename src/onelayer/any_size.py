@@ -114,7 +114,8 @@ def any_size_pipeline(
         if smallest is None or not isinstance(source, Transforms):
             return structure
         return OriginalPipeline(source.transform, smallest)
-    if structure.only_copies and backend == "auto" and spec.container != "numpy":
+    is_copied = structure.only_copies and not structure.makes_borders
+    if is_copied and backend == "auto" and spec.container != "numpy":
         return CopyPipeline(structure)
     target = target_of(structure, device, threads)
     # The original would draw its numbers, and the layer once more.

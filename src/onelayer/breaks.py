@@ -265,8 +265,10 @@ class PiecewisePipeline:
                 return Piece(place, place + 1, reason=reason)
             made = every[length - 1] if every else None
         layer = self._make_layer(rest[:length], rounding)
-        # What comes behind the piece may write into the image that entered the pipeline.
-        return Piece(place, place + length, layer, order=_order(made), returns_image=made is image)
+        # What comes behind the piece may write into the image that entered the pipeline. Where numbers are drawn, the
+        # image may return from one call and not from another.
+        returns_image = made is not None and made is image and not _draws(rest[:length], spec_of(image), rounding)
+        return Piece(place, place + length, layer, order=_order(made), returns_image=returns_image)
 
     def _function(
         self, transform: Transform, image: Any, rounding: RoundingMode | None, is_alone: bool
@@ -280,6 +282,12 @@ class PiecewisePipeline:
             return None
         on_cpu = pixels_of(image).device.type == "cpu"
         return self._find_function(transform, spec, rounding) if on_cpu else None
+
+
+def _draws(transforms: Sequence[Transform], spec: ImageSpec, rounding: RoundingMode | None) -> bool:
+    """Whether transforms that can be compiled together do other things for other random numbers."""
+    structure = structure_of(transforms, spec, rounding or ("fused" if spec.is_float else "exact"))
+    return isinstance(structure, Structure) and structure.draws
 
 
 def _results(transforms: Sequence[Transform], image: Any) -> list[Any]:

@@ -19,29 +19,31 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from guarded_memory import End, GuardedMemory
 
-from onelayer.backends.cpu import color_kernel as kernels
+from onelayer.backends.cpu import color_call as field
+from onelayer.backends.cpu import color_kernel as colors
+from onelayer.backends.cpu import tone_kernel as tones
 
 IMAGES, RESULTS = GuardedMemory(1 << 16), GuardedMemory(1 << 16)
 ENDS: tuple[End, End] = ("begin", "end")
 STEPS = (
-    (kernels.BRIGHTNESS, 1.3),
-    (kernels.CONTRAST, 0.7),
-    (kernels.SATURATION, 1.9),
-    (kernels.HUE, 40.0),
-    (kernels.CONTRAST, 1.2),
+    (field.BRIGHTNESS, 1.3),
+    (field.CONTRAST, 0.7),
+    (field.SATURATION, 1.9),
+    (field.HUE, 40.0),
+    (field.CONTRAST, 1.2),
 )
 
 Run = Callable[[Any], object]
 
 
 def runs() -> Iterator[tuple[str, Run]]:
-    """Name the kernels."""
-    yield "Pillow's adjustments", kernels.adjusted_as_pillow
-    yield "those of tensors", kernels.adjusted_as_tensors
-    yield "bits", lambda call: kernels.inverted_and_masked(call, 100, 252)
-    for kind in (kernels.SPREAD_AS_PILLOW, kernels.SPREAD_AS_V2, kernels.EQUALIZED):
-        yield f"tables {kind}", lambda call, kind=kind: kernels.looked_up(call, kind, np.empty(768, np.uint8))  # type: ignore[misc]
-    yield "sharpness", lambda call: kernels.sharpened(call, 1.7, -0.7)
+    """Name the field."""
+    yield "Pillow's adjustments", colors.adjusted_as_pillow
+    yield "those of tensors", colors.adjusted_as_tensors
+    yield "bits", lambda call: tones.inverted_and_masked(call, 100, 252)
+    for kind in (tones.SPREAD_AS_PILLOW, tones.SPREAD_AS_V2, tones.EQUALIZED):
+        yield f"tables {kind}", lambda call, kind=kind: tones.looked_up(call, kind, np.empty(768, np.uint8))  # type: ignore[misc]
+    yield "sharpness", lambda call: tones.sharpened(call, 1.7, -0.7)
 
 
 def layouts(height: int, width: int) -> Iterator[tuple[str, int, tuple[int, int, int]]]:
@@ -55,20 +57,20 @@ def layouts(height: int, width: int) -> Iterator[tuple[str, int, tuple[int, int,
 
 def call_of(height: int, width: int, channels: int, arithmetic: int, images: list[tuple[int, Any]]) -> Any:
     """Make a call with all steps, for images at addresses with strides."""
-    call = np.zeros(kernels.FIRST_STEP + len(STEPS) * kernels.OF_STEP, np.uint64)
+    call = np.zeros(field.FIRST_STEP + len(STEPS) * field.OF_STEP, np.uint64)
     numbers = call.view(np.float64)
-    call[: kernels.SOURCE] = height, width, channels, channels, len(STEPS), arithmetic
-    for first, (address, (of_row, of_column, of_channel)) in zip((kernels.SOURCE, kernels.RESULT), images, strict=True):
+    call[: field.SOURCE] = height, width, channels, channels, len(STEPS), arithmetic
+    for first, (address, (of_row, of_column, of_channel)) in zip((field.SOURCE, field.RESULT), images, strict=True):
         call[first : first + 6] = 0, 0, address, of_row, of_column, of_channel
     for place, (step, number) in enumerate(STEPS):
-        at = kernels.FIRST_STEP + place * kernels.OF_STEP
+        at = field.FIRST_STEP + place * field.OF_STEP
         call[at], numbers[at + 1], numbers[at + 2] = step, number, 1 - number
     return call
 
 
 def with_rows(call: Any, first: int, height: int) -> Any:
     """Have an image of a call found by a table of rows, as Pillow's; return what has to live as long."""
-    address, of_row = int(call[first + kernels.ADDRESS]), int(call[first + kernels.OF_ROW])
+    address, of_row = int(call[first + field.ADDRESS]), int(call[first + field.OF_ROW])
     rows = np.array([address + row * of_row for row in range(height)], np.uint64)
     structure = np.array([0, rows.ctypes.data], np.uint64)
     capsule = np.array([structure.ctypes.data], np.uint64)
@@ -84,7 +86,7 @@ def check(report: Path, height: int, width: int, generator: np.random.Generator)
         size += strides[1] == 4
         values = torch.from_numpy(generator.integers(0, 256, size, np.uint8))
         for name, run in runs():
-            for arithmetic in (kernels.TENSORS_V1, kernels.TENSORS_V2) if "tensors" in name else (kernels.PILLOW,):
+            for arithmetic in (field.TENSORS_V1, field.TENSORS_V2) if "tensors" in name else (field.PILLOW,):
                 elsewhere, free = (
                     torch.zeros(size + 4096, dtype=torch.uint8),
                     torch.zeros(size + 4096, dtype=torch.uint8),
@@ -99,7 +101,7 @@ def check(report: Path, height: int, width: int, generator: np.random.Generator)
                     out.zero_()
                     images = [(placed.data_ptr(), strides), (out.data_ptr(), strides)]
                     call = call_of(height, width, channels, arithmetic, images)
-                    kept = [with_rows(call, first, height) for first in (kernels.SOURCE, kernels.RESULT)]
+                    kept = [with_rows(call, first, height) for first in (field.SOURCE, field.RESULT)]
                     run(call)
                     assert torch.equal(out, free[:size]), report.read_text()
                     assert torch.equal(placed, values), report.read_text()

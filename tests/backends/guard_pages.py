@@ -24,6 +24,7 @@ from guarded_memory import End, GuardedMemory, as_any, layouts
 
 import onelayer
 from onelayer.backends import LoweringTarget
+from onelayer.backends.cpu import grid_kernel
 from onelayer.backends.cpu.any_size import lower_any_size
 from onelayer.backends.cpu.draw_kernel import draw
 from onelayer.backends.cpu.program import prepare
@@ -38,7 +39,7 @@ from onelayer.images.pillow_memory import layout
 ENDS: tuple[End, End] = ("end", "begin")
 CPU = torch.device("cpu")
 
-IMAGES, RESULTS, CODES = GuardedMemory(1 << 20), GuardedMemory(1 << 22), GuardedMemory(1 << 12)
+IMAGES, RESULTS, CODES = GuardedMemory(1 << 20), GuardedMemory(1 << 22), GuardedMemory(1 << 14)
 Apply = Callable[[torch.Tensor, "torch.Tensor | None"], torch.Tensor]
 
 
@@ -73,6 +74,13 @@ def of_any_size(height: int, width: int) -> Iterator[tuple[str, Any]]:
     small = sizes(height, width)["smaller"]
     yield "without antialiasing", v2.Resize(small, antialias=False)
     yield "nearest", v2.Compose([v2.Resize(small, v2.InterpolationMode.NEAREST), FLOAT])
+    for mode in ("edge", "reflect", "symmetric"):
+        border = v2.Pad([min(3, width - 1), 0, min(2, width - 1), min(2, height - 1)], padding_mode=mode)
+        yield f"border, {mode}", v2.Compose([border, v2.RandomHorizontalFlip(1), FLOAT])
+    yield (
+        "flipped before it is resized",
+        v2.Compose([v2.RandomHorizontalFlip(1), v2.RandomVerticalFlip(1), v2.Resize(small, BICUBIC), FLOAT]),
+    )
     yield (
         "flipped",
         v2.Compose([v2.Resize(small), v2.RandomHorizontalFlip(1), v2.RandomVerticalFlip(1), v2.Grayscale(3)]),
@@ -207,7 +215,8 @@ def check_draws(rng: np.random.Generator) -> int:
     """Draw moves from states of PyTorch's generator, up to their last words and beyond."""
     flips = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()]
     count = 0
-    for transforms in ([v2.RandomResizedCrop(9), *flips], [v2.RandomCrop(30, padding=2), *flips]):
+    reflected = v2.RandomCrop(30, padding=2, padding_mode="reflect")
+    for transforms in ([v2.RandomResizedCrop(9), *flips], [v2.RandomCrop(30, padding=2), *flips], [reflected]):
         structure = structure_of(transforms, onelayer.ImageSpec((3, 1, 1), "uint8", "pil"), "exact")
         assert not isinstance(structure, str), structure
         each = [code for step in structure.steps if (code := step.code()) is not None]
@@ -264,6 +273,39 @@ def check_warps(height: int, width: int, rng: np.random.Generator) -> int:
     return count
 
 
+def check_grids(height: int, width: int, rng: np.random.Generator) -> int:
+    """Sample tensors at points inside, at the border and outside, for results of another size."""
+    count, to = 0, (height, max(width + 1, grid_kernel.MIN_COLUMNS))
+    values = torch.from_numpy(rng.integers(0, 256, (3, height, width), dtype=np.uint8))
+    grid = torch.from_numpy((2.4 * rng.random((*to, 2)) - 1.2).astype(np.float32))
+    grid[0, 0] = torch.tensor([1e30, -1e30])
+    fills = torch.tensor([1.5, 2.0, 255.0])
+    for kernel in (grid_kernel.sampled_nearest, grid_kernel.sampled_bilinear):
+        expected = None
+        for lie, strides in layouts(values.shape).items():
+            content = values[:, :1].expand_as(values) if lie == "a single row" else values
+            right = None
+            for end in ENDS:
+                report(f"{kernel.__name__}, {lie}: {height}×{width}, at the {end}")
+                image = IMAGES.tensor(content, strides, end)
+                result = RESULTS.flat(3 * to[0] * to[1], torch.uint8, end)
+                points = CODES.tensor(grid, grid.stride(), end)
+                call = np.array(
+                    (
+                        points.data_ptr(), image.data_ptr(), 0, *strides, 1, 3, height, width, result.data_ptr(), *to,
+                        fills.data_ptr(), grid_kernel.MIX_V2,
+                    ), np.uint64,
+                )  # fmt: skip
+                kernel(call)
+                right = result.clone() if right is None else right
+                assert torch.equal(result, right), "another result"
+                count += 1
+            if lie != "a single row":
+                expected = right if expected is None else expected
+                assert torch.equal(right, expected), "another result in another layout"
+    return count
+
+
 def report(case: str) -> None:
     """Write down what runs next."""
     _REPORT.seek(0)
@@ -281,7 +323,7 @@ def main() -> None:
         for name, apply, dtype in cases(height, width):
             count += check(name, apply, pixels if dtype == torch.uint8 else (pixels / 255).to(dtype))
         count += check_rows(height, width, rng)
-        count += check_warps(height, width, rng)
+        count += check_warps(height, width, rng) + check_grids(height, width, rng)
     count += check_draws(rng)
     sys.stdout.write(str(count))
 

@@ -158,15 +158,55 @@ def test_any_axis_is_what_slices_make_of_it(length: int, resized: int | None, ch
                 return
             is_framed = bool((samples < 0).any())
     assert placement.place(moves, 1, length, numbers)
-    _, before, after, low, kept, flip, left, right, size, _ = numbers[placement.COLS :]
+    _, before, after, low, kept, flip, left, right, size = numbers[placement.COLS : placement.FRAME]
     inner = np.arange(low, low + kept)
     np.testing.assert_array_equal(np.pad(inner[::-1] if flip else inner, (left, right), constant_values=-1), samples)
     assert (before, after, size) == (length, resized or length, len(samples))
 
 
+@given(
+    st.integers(1, 30),
+    st.sampled_from(["edge", "reflect", "symmetric"]),
+    st.lists(crops | st.none(), max_size=5),
+    st.integers(0, 4),
+)
+@example(9, "reflect", [None, (-3, 14), None, (2, 9), (-2, 5)], 1)
+@example(5, "symmetric", [(1, 4), (-4, 12)], 1)
+def test_any_border_is_what_numpy_pads(length: int, mode: str, changes: list[Any], at: int) -> None:
+    """Crops and flips, of which one makes a border of the samples."""
+    samples, moves, numbers, has_border = np.arange(length), [], [0] * placement.NUMBERS, False
+    for place, change in enumerate(changes):
+        if change is None:
+            moves += [placement.FLIP_COLS, 0, 0, 0, 0]
+            samples = samples[::-1]
+            continue
+        start, size = change
+        before, after = max(-start, 0), max(start + size - len(samples), 0)
+        kind = placement.BORDERS[mode] if place == at else placement.CROP
+        moves += [kind, 0, start, 1, size]
+        limit = {"edge": 99, "reflect": len(samples) - 1, "symmetric": len(samples)}[mode]
+        if max(before, after) and (place != at or max(before, after) > limit):
+            if place == at:
+                assert not placement.place(moves, 1, length, numbers)
+            return
+        has_border |= max(before, after) > 0
+        samples = np.pad(samples, (before, after), mode)[start + before : start + before + size]
+        if not len(samples) or not size:
+            return
+    assert placement.place(moves, 1, length, numbers)
+    placed = placement.Placed.of(numbers)
+    start, part, resized, low, kept, flip = placed.cols
+    assert part == resized
+    assert kept == len(samples) == placed.width
+    before, after = max(-low, 0), max(low + kept - part, 0)
+    found = start + np.pad(np.arange(part), (before, after), mode)[low + before :][:kept]
+    np.testing.assert_array_equal(found[::-1] if flip else found, samples)
+    assert (placed.border > 0) == has_border
+
+
 @st.composite
 def any_move(draw: st.DrawFn) -> tuple[int, ...]:
-    kind, numbers = draw(st.integers(0, 7)), st.integers(-3, 60)
+    kind, numbers = draw(st.integers(0, 10)), st.integers(-3, 60)
     return (kind, *(draw(numbers) for _ in range(placement.MOVE - 1)))
 
 

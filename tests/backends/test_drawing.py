@@ -24,6 +24,10 @@ FLIPS = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(0.3)]
 PIPELINES = {
     "CIFAR": [v1.RandomCrop(32, padding=4), v1.RandomHorizontalFlip()],
     "v2, one axis": [v2.RandomCrop((32, 53), padding=(1, 2, 3, 0)), *FLIPS],
+    "reflected": [v1.RandomCrop(32, padding=(0, 3, 40, 1), padding_mode="reflect"), *FLIPS],
+    "symmetric": [v2.RandomCrop(60, padding=53, padding_mode="symmetric"), v2.RandomHorizontalFlip()],
+    "edges": [*FLIPS, v2.RandomCrop(500, padding=2, pad_if_needed=True, padding_mode="edge")],
+    "reflected as needed": [v2.RandomCrop((100, 40), pad_if_needed=True, padding_mode="reflect"), *FLIPS],
     "padded as needed": [*FLIPS, v2.RandomCrop((500, 40), pad_if_needed=True)],
     "ImageNet": [v2.RandomResizedCrop(224), *FLIPS],
     "any shape": [v1.RandomResizedCrop((9, 20), scale=(0.001, 1), ratio=(0.05, 30)), *FLIPS],
@@ -94,6 +98,9 @@ def test_what_is_left_to_the_transforms() -> None:
     state = torch.get_rng_state()
     assert refuses(20, 53) is None
     assert refuses.of_each(3, 20, 53) == []
+    for mode, padding in (("reflect", 20), ("symmetric", 21)):
+        long = structure([v2.RandomCrop(32, padding=padding, padding_mode=mode), *FLIPS])
+        assert lowered(long)(20, 53) is None, "a border that is longer than the image"
     before = torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float64)
@@ -179,7 +186,7 @@ def test_numbers_of_a_range() -> None:
 
 
 def test_threads_do_not_draw_the_same() -> None:
-    draw = Drawing([(WINDOW, 1, 1, 0, 0, 0, 0, 0, 1), (SAME, CROP, 0, 0, 1, 1)], STATE_AT)
+    draw = Drawing([(WINDOW, 1, 1, 0, 0, 0, 0, 0, 1, CROP), (SAME, CROP, 0, 0, 1, 1)], STATE_AT)
     size, found = (1 << 24, 1 << 24), []
 
     def places(count: int) -> list[tuple[int, ...]]:

@@ -213,7 +213,7 @@ def test_any_size_and_seed(seed: int, height: int, width: int, name: str) -> Non
 
 
 def test_what_is_left_to_the_original() -> None:
-    """Warps of tensors, of nearest pixels, and policies that were changed, have no quicker function."""
+    """Warps of floats, of nearest pixels, and policies that were changed, have no quicker function."""
     image = picture(20, 30)
 
     class Changed(v1.RandAugment):
@@ -227,7 +227,7 @@ def test_what_is_left_to_the_original() -> None:
         (v1.RandomRotation(30), image),
         (v2.RandomAffine(30, interpolation=v2.InterpolationMode.BICUBIC), image),
         (v2.RandomRotation(30, BILINEAR, fill={PIL.Image.Image: 3}), image),
-        (v2.RandomRotation(30, BILINEAR), tensor(image)),
+        (v2.RandomRotation(30, BILINEAR), tensor(image).float()),
         (v2.RandAugment(), tensor(image).float()),
         (v1.RandAugment(), tv_tensors.Image(tensor(image))),
         (v1.RandomErasing(), image),

@@ -44,6 +44,19 @@ def recipes(library: Any) -> dict[str, Any]:
         "crops of bytes": [library.RandomCrop((5, 9)), flip, library.RandomVerticalFlip()],
         "padded as needed": [library.RandomCrop(30, pad_if_needed=True, fill=7), flip, *tail],
         "padded both ways": [library.RandomCrop((30, 9), padding=(1, 2), pad_if_needed=True, fill=3), flip],
+        "reflected": [library.RandomCrop(12, padding=4, padding_mode="reflect"), flip, *tail],
+        "reflected bytes": [flip, library.RandomCrop((9, 14), padding=(3, 0, 8, 5), padding_mode="reflect")],
+        "symmetric": [library.RandomCrop(16, padding=(12, 3), padding_mode="symmetric"), flip, library.RandomCrop(9)],
+        "edges": [library.RandomCrop(20, padding=15, padding_mode="edge"), library.RandomVerticalFlip(), *tail],
+        "edges as needed": [library.RandomCrop((40, 30), 3, pad_if_needed=True, padding_mode="edge"), flip, *tail],
+        "reflected as needed": [library.RandomCrop((44, 14), pad_if_needed=True, padding_mode="reflect"), flip],
+        "a border of one fill around another": [
+            library.RandomCrop(9, padding=2, padding_mode="edge"), library.Pad((1, 2, 0, 3), fill=7), flip, *tail,
+        ],
+        "reflected for every size": [library.Pad((1, 2, 3, 4), padding_mode="reflect"), flip, *tail],
+        "flipped before a resize": [flip, library.RandomVerticalFlip(), library.Resize((14, 9)), flip, *tail],
+        "flipped before a crop": [flip, resized((14, 22), interpolation=bicubic), library.RandomVerticalFlip()],
+        "flipped before nearest pixels": [flip, resized(20, interpolation=nearest)],
         "flips alone": [flip, library.RandomVerticalFlip(0.7)],
         "before a resize": [library.RandomCrop(11), library.Resize((7, 9)), flip, *tail],
         "behind one": [library.Resize(20), library.RandomCrop(16), flip, *tail],
@@ -79,7 +92,7 @@ def outcome(call: Callable[[], Any], seed: int) -> tuple[Any, torch.Tensor]:
     torch.manual_seed(seed)
     try:
         result = call()
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
         result = type(error)
     return result, torch.get_rng_state()
 

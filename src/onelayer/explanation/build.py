@@ -41,7 +41,7 @@ from onelayer.frontends import (
     transforms_of,
 )
 from onelayer.frontends.placement import Window
-from onelayer.frontends.torchvision.random_geometry import numbers_drawn
+from onelayer.frontends.torchvision.with_numbers import numbers_drawn
 from onelayer.images.containers import Image, is_image, spec_of
 from onelayer.layer import OneLayer
 from onelayer.layer import compile as compile_transforms

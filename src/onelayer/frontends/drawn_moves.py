@@ -11,7 +11,7 @@ Code = tuple[float, ...]
 (
     SAME,  # A move that is the same for all images: kind and four arguments, see :mod:`onelayer.frontends.placement`.
     FLIP_OR_NOT,  # Kind of the flip, probability.
-    WINDOW,  # Height, width; padding at the left, the top, the right, the bottom; whether to pad if needed; both drawn.
+    WINDOW,  # Height, width; padding: left, top, right, bottom; whether to pad if needed; both drawn; kind of the move.
     RESIZED_WINDOW,  # Smallest scale and length of its range; the same of the logarithms of ratios; both ratios; fused.
 ) = range(4)
 """Kinds of steps, with their arguments. Of a window of fixed size, both numbers are drawn unless there is but one, or

@@ -87,6 +87,11 @@ class Sums:
     unfused: int
     first: FirstPass
 
+    @property
+    def in_any_order(self) -> bool:
+        """Whether sums are the same in any order of the samples: of whole numbers, in the kernel for bytes."""
+        return self.name not in ("float32_bilinear", "float32_bicubic", *OPENCV)
+
 
 (
     RESIZE_TO,  # Height, width; the last number is free for a choice.
@@ -95,10 +100,16 @@ class Sums:
     CROP_MIDDLE,  # Height, width; with a frame where the image is smaller.
     CROP,  # Top, left, height, width; with a frame where the window leaves the image.
     PAD,  # Left, top, right, bottom.
+    CROP_EDGE,  # Top, left, height, width; where the window leaves the image, its outermost samples.
+    CROP_REFLECT,  # The same; where the window leaves the image, the image mirrored about its outermost samples.
+    CROP_SYMMETRIC,  # The same, mirrored about its edges.
     FLIP_ROWS,
     FLIP_COLS,
-) = range(8)
+) = range(11)
 """Kinds of moves, with their arguments."""
+
+BORDERS = {"edge": CROP_EDGE, "reflect": CROP_REFLECT, "symmetric": CROP_SYMMETRIC}
+"""Kinds of moves whose border is made of the image, by torchvision's names of the padding."""
 
 MOVE = 5
 """Numbers of a move: its kind and four arguments."""
@@ -109,20 +120,20 @@ Move = tuple[int, int, int, int, int]
     START,  # First sample of the part of the image that is resized.
     LENGTH,  # Length of that part.
     RESIZED,  # Length that it is resized to.
-    LOW,  # First of these samples that is kept.
-    KEPT,  # Number of these that are kept.
-    FLIP,  # Whether the last of them comes first, 0 or 1.
+    LOW,  # First of these samples that is kept; where nothing is resized, with a border it may be negative.
+    KEPT,  # Number of these that are kept, with the border.
+    FLIP,  # 1 if the last of them comes first, and 2 more if the samples are reversed before they are resized.
     BEFORE,  # Samples of the frame before them.
     AFTER,  # Samples of the frame after them.
     SIZE,  # Samples that come out, with the frame.
 ) = range(9)
 """Numbers of an axis."""
 
-ROWS, COLS, FRAME = 0, 9, 18
-"""Where the numbers of both axes begin in those of an image, and the place of the step whose fill its frame has: -1
-without a frame."""
+ROWS, COLS, FRAME, BORDER = 0, 9, 18, 19
+"""Where the numbers of both axes begin in those of an image; the place of the step that made its frame or its border,
+-1 without either; and the kind of the border: one of :data:`BORDERS`, 0 without a border."""
 
-NUMBERS = 19
+NUMBERS = 20
 """Numbers that place an image."""
 
 
@@ -144,14 +155,14 @@ def place(moves: Sequence[int], height: int, width: int, placed: MutableSequence
         placed[axis + START] = placed[axis + LOW] = placed[axis + FLIP] = 0
         placed[axis + BEFORE] = placed[axis + AFTER] = 0
         placed[axis + LENGTH] = placed[axis + RESIZED] = placed[axis + KEPT] = placed[axis + SIZE] = length
-    placed[FRAME] = -1
+    placed[FRAME], placed[BORDER] = -1, 0
     for step in range(len(moves) // MOVE):
         at = MOVE * step
         kind, first, second, third, fourth = moves[at], moves[at + 1], moves[at + 2], moves[at + 3], moves[at + 4]
         rows, cols = placed[ROWS + SIZE], placed[COLS + SIZE]
         if kind >= FLIP_ROWS:
             axis = ROWS if kind == FLIP_ROWS else COLS
-            placed[axis + FLIP] = 1 - placed[axis + FLIP]
+            placed[axis + FLIP] ^= 1
             before, after = placed[axis + BEFORE], placed[axis + AFTER]
             placed[axis + BEFORE], placed[axis + AFTER] = after, before
         elif kind <= RESIZE_LONG:
@@ -171,12 +182,14 @@ def place(moves: Sequence[int], height: int, width: int, placed: MutableSequence
                 if size == placed[axis + SIZE]:
                     continue
                 is_framed = placed[axis + BEFORE] > 0 or placed[axis + AFTER] > 0
-                if placed[axis + FLIP] or is_framed or placed[axis + RESIZED] != placed[axis + LENGTH]:
+                is_bordered = placed[axis + LOW] < 0 or placed[axis + LOW] + placed[axis + KEPT] > placed[axis + LENGTH]
+                if is_framed or is_bordered or placed[axis + RESIZED] != placed[axis + LENGTH]:
                     return False
                 placed[axis + START] += placed[axis + LOW]
                 placed[axis + LENGTH] = placed[axis + SIZE]
                 placed[axis + RESIZED] = placed[axis + KEPT] = placed[axis + SIZE] = size
                 placed[axis + LOW] = 0
+                placed[axis + FLIP] *= 2
         else:
             top, left, new_rows, new_cols = first, second, third, fourth
             if kind == CROP_MIDDLE:
@@ -191,17 +204,34 @@ def place(moves: Sequence[int], height: int, width: int, placed: MutableSequence
                 is_framed = False
                 for axis in (ROWS, COLS):
                     is_framed = is_framed or placed[axis + BEFORE] > 0 or placed[axis + AFTER] > 0
-                if is_framed:
-                    # A frame around a frame, which may be of another fill.
+                if is_framed or (kind > PAD and placed[BORDER] > 0 and placed[BORDER] != kind):
+                    # A frame around a frame, which may be of another fill, or a border of another kind.
                     return False
                 placed[FRAME] = step
             for axis, start, size in ((ROWS, top, new_rows), (COLS, left, new_cols)):
+                length = placed[axis + SIZE]
+                before, after = max(-start, 0), max(start + size - length, 0)
+                if kind > PAD and max(before, after) > 0:
+                    is_bordered = (
+                        placed[axis + LOW] < 0 or placed[axis + LOW] + placed[axis + KEPT] > placed[axis + LENGTH]
+                    )
+                    reach = max(before, after) + (1 if kind == CROP_REFLECT else 0)
+                    if is_bordered or placed[axis + RESIZED] != placed[axis + LENGTH]:
+                        return False
+                    if size < 1 or (kind != CROP_EDGE and reach > length):
+                        return False
+                    placed[BORDER] = kind
+                    placed[axis + START] += placed[axis + LOW]
+                    placed[axis + LENGTH] = placed[axis + RESIZED] = length
+                    placed[axis + LOW] = length - start - size if placed[axis + FLIP] else start
+                    placed[axis + KEPT] = placed[axis + SIZE] = size
+                    continue
                 end, kept_from = start + size, placed[axis + BEFORE]
                 kept_to = kept_from + placed[axis + KEPT]
                 begin, last = min(max(start, kept_from), kept_to), min(max(end, kept_from), kept_to)
                 if last <= begin:
                     return False
-                placed[axis + LOW] += (kept_to - last) if placed[axis + FLIP] else (begin - kept_from)
+                placed[axis + LOW] += (kept_to - last) if placed[axis + FLIP] & 1 else (begin - kept_from)
                 placed[axis + KEPT] = last - begin
                 placed[axis + BEFORE], placed[axis + AFTER], placed[axis + SIZE] = begin - start, end - last, size
     return True
@@ -226,10 +256,10 @@ def size_after(move: Move, height: int, width: int) -> Size:
         return height, width
     if kind in (RESIZE_TO, CROP_MIDDLE):
         return first, second
-    if kind == CROP:
-        return third, fourth
     if kind == PAD:
         return height + second + fourth, width + first + third
+    if kind >= CROP:
+        return third, fourth
     numbers = [0] * NUMBERS
     place(move, height, width, numbers)
     return numbers[ROWS + SIZE], numbers[COLS + SIZE]
@@ -265,7 +295,7 @@ class PilResult(IntEnum):
 
 Window = tuple[int, int, int, int, int, int]
 """Start and length of the part of an axis that is resized, its new length, the first output that is kept, the number of
-these, and 1 if the last comes first."""
+these, and whether they or the samples are reversed: see :data:`FLIP`."""
 
 
 class Placed(NamedTuple):
@@ -278,7 +308,8 @@ class Placed(NamedTuple):
         left: Columns of the frame to the left of it.
         height: Rows that come out, with the frame.
         width: Columns that come out, with the frame.
-        frame: Number of the step whose fill the frame has; -1 without a frame.
+        frame: Number of the step that made the frame or the border; -1 without either.
+        border: Kind of the border, see :data:`BORDER`.
     """
 
     rows: Window
@@ -288,14 +319,20 @@ class Placed(NamedTuple):
     height: int
     width: int
     frame: int
+    border: int
 
     @classmethod
     def of(cls, numbers: Sequence[int]) -> Placed:
         """Take the place of an image from the numbers of :func:`place`."""
         start, length, resized, low, kept, flip, top, _, height = numbers[:COLS]
         rows = start, length, resized, low, kept, flip
-        start, length, resized, low, kept, flip, left, _, width, frame = numbers[COLS:]
-        return cls(rows, (start, length, resized, low, kept, flip), top, left, height, width, frame)
+        start, length, resized, low, kept, flip, left, _, width, frame, border = numbers[COLS:]
+        return cls(rows, (start, length, resized, low, kept, flip), top, left, height, width, frame, border)
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether samples are reversed before they are resized."""
+        return max(self.rows[5], self.cols[5]) > 1
 
 
 class Step(ABC):

@@ -30,6 +30,7 @@ from onelayer.frontends.base import (
 )
 from onelayer.frontends.derivation import changes_its_image, check_conversion, returns_plain_tensors
 from onelayer.frontends.placement import (
+    BORDERS,
     CROP,
     CROP_MIDDLE,
     FLIP_COLS,
@@ -96,6 +97,11 @@ class Structure:
         are_flips = all(kind in (FLIP_ROWS, FLIP_COLS) for kind in self.moves[::MOVE])
         return are_flips and self.only_copies and not self.by_rule
 
+    @property
+    def makes_borders(self) -> bool:
+        """Whether a step makes a border of what is in the image."""
+        return any(kind in BORDERS.values() for kind in self.moves[::MOVE])
+
     @cached_property
     def by_rule(self) -> bool:
         """Whether moves follow from the size by rules in Python."""
@@ -161,7 +167,11 @@ class Structure:
             width: Columns of the image.
         """
         numbers = [0] * NUMBERS
-        return Placed.of(numbers) if min(height, width) > 0 and place(moves, height, width, numbers) else None
+        if min(height, width) < 1 or not place(moves, height, width, numbers):
+            return None
+        placed = Placed.of(numbers)
+        is_known = not placed.is_turned or (isinstance(self.sums, Sums) and self.sums.in_any_order)
+        return placed if is_known else None
 
     def pil_result(self, placed: Placed, height: int, width: int, moves: tuple[int, ...]) -> PilResult:
         """Return what the original returns for a PIL image.
@@ -265,9 +275,15 @@ class _Draft:
             step = STEPS[kind](transform, self.spec)
             if returns_plain_tensors(transform) and self.spec.container == "image":
                 return f"{name_of(transform)} of a tv_tensors.Image returns another type"
+            if self._makes_border(step) and (self.rounding != "exact" or self.first.dtype != "uint8"):
+                return f"the border of {name_of(transform)} is known for every size of bytes alone"
+            if self._makes_border(step) and self.sums is not None:
+                return "a border that is made of the image comes after a resize"
             if step.resizes:
                 if self.sums is not None:
                     return "there are two resizes"
+                if any(self._makes_border(before) for before, _, _ in self.steps):
+                    return "a resize comes after a border that is made of the image"
                 is_exact = self.rounding == "exact"
                 if not all(isinstance(stage, Separable) and not is_exact for stage in self.stages):
                     return "a resize comes after what changes values"
@@ -295,6 +311,11 @@ class _Draft:
         self.of_pil = max(self.of_pil, pil_result(transform, before, output))
         self.spec = output
         return None
+
+    @staticmethod
+    def _makes_border(step: Step) -> bool:
+        move = step.move()
+        return move is not None and move[0] in BORDERS.values()
 
     def round_at_the_end(self) -> None:
         """Round the bytes that come out of real arithmetic."""

@@ -330,11 +330,12 @@ def _random_geometry(rng: Generator, library: Any) -> Any:
     low, high = sorted(float(number) for number in rng.uniform(0.01, 1, 2))
     sizes = [length(rng, 40) + 1, length(rng, 40) + 1]
     padding = [None, int(rng.integers(0, 9)), [int(number) for number in rng.integers(0, 9, 4)]]
-    fill = int(rng.integers(0, 256))
+    fill, border = int(rng.integers(0, 256)), str(rng.choice(["edge", "reflect", "symmetric"]))
     drawn: list[Callable[[], Any]] = [
         lambda: library.RandomResizedCrop(sizes, (low, high), (low, 1 / low), kind),
         lambda: library.RandomResizedCrop(sizes, interpolation=kind),
         lambda: library.RandomCrop(sizes, padding[rng.integers(3)], bool(rng.random() < 0.7), fill),
+        lambda: library.RandomCrop(sizes, padding[rng.integers(3)], bool(rng.random() < 0.7), padding_mode=border),
         lambda: library.RandomHorizontalFlip(float(rng.choice([0, 0.5, 1]))),
         lambda: library.RandomVerticalFlip(float(rng.random())),
     ]
@@ -356,7 +357,7 @@ def recipe(rng: Generator) -> Case:
 
 
 def policy(rng: Generator) -> Case:
-    """Draw a policy, a bilinear rotation or another warp, or an erased rectangle."""
+    """Draw a policy, a rotation or another warp, or an erased rectangle."""
     image = _image(rng)
     is_pil = rng.random() < 0.7
     library: Any = v1 if rng.random() < 0.5 else v2
@@ -380,15 +381,12 @@ def _policy_step(rng: Generator, library: Any, is_pil: bool) -> Any:
         lambda: library.TrivialAugmentWide(bins, kind, fill),
         lambda: library.RandAugment(int(rng.integers(0, 4)), int(rng.integers(bins)), bins, kind, fill),
         lambda: library.AutoAugment(list(v2.AutoAugmentPolicy)[rng.integers(3)], kind, fill),
+        lambda: library.RandomRotation(angle, kind, bool(rng.random() < 0.3), fill=fill),
+        lambda: library.RandomAffine(angle, (share, share), (0.3, 2), angle / 4, kind, fill),
+        lambda: library.RandomAffine(0, shear=angle / 3, interpolation=kind, fill=fill),
+        lambda: library.RandomPerspective(share, 0.8, kind, fill),
     ]
-    if is_pil:
-        drawn += [
-            lambda: library.RandomRotation(angle, kind, bool(rng.random() < 0.3), fill=fill),
-            lambda: library.RandomAffine(angle, (share, share), (0.3, 2), angle / 4, kind, fill),
-            lambda: library.RandomAffine(0, shear=angle / 3, interpolation=kind, fill=fill),
-            lambda: library.RandomPerspective(share, 0.8, kind, fill),
-        ]
-    else:
+    if not is_pil:
         drawn.append(
             lambda: library.RandomErasing(share, (0.01, 0.01 + 0.9 * share), value=[fill, "random"][rng.integers(2)])
         )

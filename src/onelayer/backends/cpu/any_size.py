@@ -300,7 +300,7 @@ class PlacedKernel:
     def _make_room(self) -> None:
         """Give this thread a workspace with room for twice what a call takes."""
         rows, cols = _windows(self.last_place())
-        outputs, most = max(rows[2], cols[2]), max(self._most_taps(rows), self._most_taps(cols))
+        outputs, most = max(*rows[2:5:2], *cols[2:5:2]), max(self._most_taps(rows), self._most_taps(cols))
         _OF_THREAD.workspaces[self._number] = _Workspace(2 * outputs, 2 * most, 2 * (rows[0] + rows[1]))
 
     def _run_in_threads(self, workspace: _Workspace, count: int, threads: int, memory: object) -> None:
@@ -400,7 +400,7 @@ class AnySize:
         written = ResultMemory(between.data_ptr(), 0, between)
         # All that is read is copied, in its order, and nothing lies around it.
         copied = (*rows[:BEFORE], 0, 0, lines), (start + begin, span, span, 0, span, 0, 0, 0, span)
-        outcome = self._rows_alone(images, height, width, written, threads, (*copied[0], *copied[1], -1))
+        outcome = self._rows_alone(images, height, width, written, threads, (*copied[0], *copied[1], -1, 0))
         if outcome != field.COMPLETE:
             return outcome
         of_channel = lines * span

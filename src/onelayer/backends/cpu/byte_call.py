@@ -67,6 +67,7 @@ COPIED, NEAR, FAR, PIXELS = range(4)
     RIGHT,
     WHOLE_WIDTH,  # W' and the frame.
     FRAME,
+    BORDER,
     AROUND,  # Address of [C'] of the dtype of the results, values of the frame.
     # From here on a call of a pipeline is the same for all images, but for the passes. Place and tables:
     PLACE_WITH,  # Address of the function that places, see :mod:`onelayer.backends.cpu.fill`.
@@ -118,8 +119,8 @@ COPIED, NEAR, FAR, PIXELS = range(4)
     # For OpenCV's arithmetic.
     RESULT_PIXELS,  # Whether the colors of a pixel lie side by side in the results, [N, H', W', C'], 0 or 1.
     IMAGE_CHANNELS,  # Channels of the image.
-) = range(81)
+) = range(82)
 """Places of the arguments in a call, uint64 each."""
 
-FIELDS = 81
+FIELDS = 82
 """Length of a call."""

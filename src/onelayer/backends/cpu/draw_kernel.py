@@ -25,7 +25,18 @@ from onelayer.frontends.drawn_moves import (
     UNCERTAIN,
     WINDOW,
 )
-from onelayer.frontends.placement import COLS, CROP, MOVE, NUMBERS, RESIZE_TO, ROWS, SIZE, place
+from onelayer.frontends.placement import (
+    COLS,
+    CROP,
+    CROP_REFLECT,
+    CROP_SYMMETRIC,
+    MOVE,
+    NUMBERS,
+    RESIZE_TO,
+    ROWS,
+    SIZE,
+    place,
+)
 
 MOST_WORDS = 200
 """Maximum number of words of a call. The next 227 follow from the state by one step of the recurrence each."""
@@ -150,8 +161,14 @@ def _drawn(state, code, steps, height, width, word, moves, placed):
                 top, left = top + above, left + before
                 whole_height, whole_width = whole_height + 2 * above, whole_width + 2 * before
             down, across = whole_height - rows, whole_width - cols
+            border = _int64(code[at + _uint(9)])
             if down < 0 or across < 0:
                 return _int64(REFUSED)
+            if border in (CROP_REFLECT, CROP_SYMMETRIC):
+                beyond = _int64(1 if border == CROP_REFLECT else 0)
+                of_rows, of_columns = max(top, whole_height - top - height), max(left, whole_width - left - width)
+                if of_rows + beyond > height or of_columns + beyond > width:
+                    return _int64(REFUSED)
             both = code[at + _uint(8)] != 0 and (down > 0 or across > 0)
             i = j = _int64(0)
             if both or down > 0:
@@ -160,7 +177,7 @@ def _drawn(state, code, steps, height, width, word, moves, placed):
             if both or across > 0:
                 j = _below(_word(state, word), across + 1)
                 word += _uint(1)
-            _set(move, CROP, i - top, j - left, rows, cols)
+            _set(move, border, i - top, j - left, rows, cols)
             height, width = rows, cols
         else:
             is_fused = code[at + _uint(7)] != 0

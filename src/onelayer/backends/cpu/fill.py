@@ -29,13 +29,15 @@ from onelayer.backends.cpu.compilation import inlined_table, table_inline, table
 from onelayer.backends.cpu.simd import doubles_at, floats_at, ints_at, longs_at, shorts_at
 from onelayer.backends.cpu.tables import BYTES, FAR_OUTPUTS, LANES, NEAR_OUTPUTS
 from onelayer.backends.cpu.taps import (
+    CUBIC_FOURS,
     NEAREST,
+    PILLOW_NEAREST,
     copied_samples,
     fixed_point_taps,
     float32_taps,
     most_taps,
 )
-from onelayer.frontends.placement import NUMBERS, place, rows_first
+from onelayer.frontends.placement import CROP_EDGE, CROP_REFLECT, NUMBERS, place, rows_first
 
 (
     FIRST,  # Address of int32, first sample of each output.
@@ -290,15 +292,54 @@ def _float32_rows(outputs, taps, count, values, unfused, weights):
 
 
 @inlined_table
-def _copies(kind, length, resized, low, outputs, flip, first, count):
+def _has_border(length, resized, low, outputs):
+    """Whether an axis that is not resized has a border that is made of its samples."""
+    return length == resized and (_int64(low) < 0 or _int64(low) + _int64(outputs) > _int64(length))
+
+
+@inlined_table
+def _mirrored(border, place, length):
+    """Return the sample of an axis that a border has at a place before the first or behind the last one."""
+    if border == CROP_EDGE:
+        return min(max(place, _int(0)), length - _int(1))
+    beyond = _int(0) if border == CROP_REFLECT else _int(1)
+    if place < 0:
+        return -place - beyond
+    return _int(2) * (length - _int(1)) + beyond - place if place >= length else place
+
+
+@inlined_table
+def _turned(length, outputs, first, count):
+    """Reverse the samples that outputs read."""
+    for j in range(outputs):
+        first[j] = _int(length) - first[j] - count[j]
+
+
+@inlined_table
+def _turned_weights(outputs, count, whole):
+    """Reverse the weights of samples; sums of whole numbers are the same in any order."""
+    for j in range(outputs):
+        for k in range(_uint(count[j]) // _uint(2)):
+            here, there = k * outputs + j, (_uint(count[j]) - _uint(1) - k) * outputs + j
+            whole[here], whole[there] = whole[there], whole[here]
+
+
+@inlined_table
+def _copies(kind, length, resized, low, outputs, flip, border, first, count):
     """Find the samples of an axis that is only copied: as long as before, or resized to the nearest samples."""
+    is_reversed = flip & _uint(1) != 0
     if length == resized:
         for j in range(outputs):
-            first[j] = _int(low + (outputs - _uint(1) - j if flip else j))
+            first[j] = _int(low + (outputs - _uint(1) - j if is_reversed else j))
     else:
-        copied_samples(length, resized, kind, low, outputs, flip, first)
+        copied_samples(length, resized, kind, low, outputs, is_reversed, first)
+    if _has_border(length, resized, low, outputs):
+        for j in range(outputs):
+            first[j] = _mirrored(border, first[j], _int(length))
     for j in range(outputs):
         count[j] = 1
+    if flip > _uint(1):
+        _turned(length, outputs, first, count)
 
 
 @inlined_table
@@ -310,21 +351,33 @@ def _has_more_taps(count, outputs, unfused):
     return 0 < unfused < most
 
 
+@inlined_table
+def _fixed_point_taps(length, resized, kind, limit, low, outputs, flip, first, count, real, whole):
+    """Find the samples and the weights of an axis, whose samples or outputs may be reversed."""
+    taps, bits, fits = fixed_point_taps(
+        length, resized, kind, limit, low, outputs, flip & _uint(1) != 0, first, count, real, whole
+    )
+    if flip > _uint(1):
+        _turned(length, outputs, first, count)
+        _turned_weights(outputs, count, whole)
+    return taps, bits, fits
+
+
 @table_inline
 def _of_columns(call):
-    """Return start, length, resized, low, outputs, all uint64, and whether the last column comes first."""
+    """Return start, length, resized, low, outputs and flip, all uint64."""
     return (
         call[field.COL_START], call[field.COL_LENGTH], call[field.COL_RESIZED],
-        call[field.COL_LOW], call[field.COL_KEPT], call[field.COL_FLIP] != 0,
+        call[field.COL_LOW], call[field.COL_KEPT], call[field.COL_FLIP],
     )  # fmt: skip
 
 
 @table_inline
 def _of_rows(call):
-    """Return start, length, resized, low, outputs, all uint64, and whether the last row comes first."""
+    """Return start, length, resized, low, outputs and flip, all uint64."""
     return (
         call[field.ROW_START], call[field.ROW_LENGTH], call[field.ROW_RESIZED],
-        call[field.ROW_LOW], call[field.ROW_KEPT], call[field.ROW_FLIP] != 0,
+        call[field.ROW_LOW], call[field.ROW_KEPT], call[field.ROW_FLIP],
     )  # fmt: skip
 
 
@@ -342,7 +395,7 @@ def _columns_of_bytes(call, work, kind, limit):
     """Fill the fields of the pass along columns; return whether sums fit into 32 bits."""
     start, length, resized, low, outputs, flip = _of_columns(call)
     call[field.WIDTH] = outputs
-    if length == resized and not flip:
+    if length == resized and flip == 0 and not _has_border(length, resized, low, outputs):
         call[field.FIRST_COLUMN], call[field.LENGTH], call[field.COL_KIND] = start + low, outputs, COPIED
         return True
     first, count = ints_at(work[FIRST]), ints_at(work[COUNTS])
@@ -351,11 +404,11 @@ def _columns_of_bytes(call, work, kind, limit):
     fits, bits, taps, is_wide = True, 1, _uint(1), False
     if length != resized and kind < NEAREST:
         is_wide = limit == 0
-        taps, bits, fits = fixed_point_taps(
+        taps, bits, fits = _fixed_point_taps(
             length, resized, kind, limit, low, outputs, flip, first, count, doubles_at(work[REAL]), whole
         )
     else:
-        _copies(kind, length, resized, low, outputs, flip, first, count)
+        _copies(kind, length, resized, low, outputs, flip, call[field.BORDER], first, count)
         for j in range(outputs):
             whole[j] = 2
     origin, span = _bounds(outputs, first, count)
@@ -390,9 +443,9 @@ def _columns_in_float32(call, work, kind, unfused):
     first, count = ints_at(work[FIRST]), ints_at(work[COUNTS])
     values, taps = floats_at(work[WHOLE]), _uint(1)
     if length != resized:
-        taps = float32_taps(length, resized, kind, low, outputs, flip, first, count, floats_at(work[REAL]), values)
+        taps = float32_taps(length, resized, kind, low, outputs, flip != 0, first, count, floats_at(work[REAL]), values)
     else:
-        _copies(kind, length, resized, low, outputs, flip, first, count)
+        _copies(kind, length, resized, low, outputs, flip, call[field.BORDER], first, count)
         for j in range(outputs):
             values[j] = _f32(1)
     origin, span = _bounds(outputs, first, count)
@@ -412,11 +465,11 @@ def _rows_copied(call, work, kind):
     """Fill the fields of a pass along rows that only copies."""
     start, length, resized, low, outputs, flip = _of_rows(call)
     call[field.ROWS_BETWEEN], call[field.ROW_STARTS] = outputs, work[NATURAL]
-    if length == resized and not flip:
+    if length == resized and flip == 0 and not _has_border(length, resized, low, outputs):
         call[field.BETWEEN] = work[NATURAL] + _uint(8) * (start + low)
     else:
         first, between = ints_at(work[FIRST]), longs_at(work[COPIES])
-        _copies(kind, length, resized, low, outputs, flip, first, ints_at(work[COUNTS]))
+        _copies(kind, length, resized, low, outputs, flip, call[field.BORDER], first, ints_at(work[COUNTS]))
         for i in range(outputs):
             between[i] = start + _uint(first[i])
         call[field.BETWEEN] = work[COPIES]
@@ -432,7 +485,7 @@ def _rows_filled(call, work, origin, span, first):
     call[field.BETWEEN] = work[NATURAL] + _uint(8) * (call[field.ROW_START] + _uint(origin))
     call[field.ROWS_BETWEEN] = _uint(span)
     call[field.ROW_STARTS], call[field.ROW_WEIGHTS] = work[ROW_STARTS], work[ROW_WEIGHTS]
-    call[field.DESCENDS] = call[field.ROW_FLIP]
+    call[field.DESCENDS] = 1 if call[field.ROW_FLIP] == 1 or call[field.ROW_FLIP] == 2 else 0
 
 
 @table_inline
@@ -445,7 +498,7 @@ def _rows_of_bytes(call, work, kind, limit):
         return True
     first, count, whole = ints_at(work[FIRST]), ints_at(work[COUNTS]), ints_at(work[WHOLE])
     is_wide = limit == 0
-    taps, bits, fits = fixed_point_taps(
+    taps, bits, fits = _fixed_point_taps(
         length, resized, kind, limit, low, outputs, flip, first, count, doubles_at(work[REAL]), whole
     )
     pairs = _row_pairs(outputs, taps, whole, is_wide, ints_at(work[ROW_WEIGHTS]))
@@ -469,7 +522,7 @@ def _rows_in_float32(call, work, kind, unfused):
         call[field.ROW_STEPS], call[field.ROW_ARITHMETIC], call[field.ROW_WEIGHTS] = 1, FLOAT32, work[ROW_WEIGHTS]
         return
     first, count, values = ints_at(work[FIRST]), ints_at(work[COUNTS]), floats_at(work[WHOLE])
-    taps = float32_taps(length, resized, kind, low, outputs, flip, first, count, floats_at(work[REAL]), values)
+    taps = float32_taps(length, resized, kind, low, outputs, flip != 0, first, count, floats_at(work[REAL]), values)
     _float32_rows(outputs, taps, count, values, unfused, weights)
     call[field.ROW_ARITHMETIC] = FLOAT32_UNFUSED if _has_more_taps(count, outputs, unfused) else FLOAT32
     call[field.ROW_STEPS] = call[field.ROW_TAPS] = taps
@@ -491,6 +544,11 @@ def placed(call):
     new_rows, new_cols = signed[field.ROW_RESIZED], signed[field.COL_RESIZED]
     changes_both = rows != new_rows and cols != new_cols and call[field.FILTER] < NEAREST
     is_rows_first = changes_both and _rows_first(signed[field.FIRST_PASS], rows, cols, new_rows, new_cols)
+    if max(signed[field.ROW_FLIP], signed[field.COL_FLIP]) > 1:
+        kind = signed[field.FILTER]
+        # Sums in float32 are others in another order.
+        if is_rows_first or not (kind <= CUBIC_FOURS or NEAREST <= kind <= PILLOW_NEAREST):
+            return UNPLACED
     return ROWS_FIRST if is_rows_first else COMPLETE
 
 
@@ -502,7 +560,8 @@ def _prepared(call, work, kind):
     rows, cols = _int64(call[field.ROW_LENGTH]), _int64(call[field.COL_LENGTH])
     new_rows, new_cols = _int64(call[field.ROW_RESIZED]), _int64(call[field.COL_RESIZED])
     most = max(_most_taps(rows, new_rows, kind), _most_taps(cols, new_cols, kind))
-    has_room = max(new_rows, new_cols) <= _int64(work[ROOM_OUTPUTS]) and most <= _int64(work[ROOM_TAPS])
+    most_outputs = max(new_rows, new_cols, _int64(call[field.ROW_KEPT]), _int64(call[field.COL_KEPT]))
+    has_room = most_outputs <= _int64(work[ROOM_OUTPUTS]) and most <= _int64(work[ROOM_TAPS])
     return has_room and _int64(call[field.ROW_START]) + rows <= _int64(work[ROOM_LINES])
 
 

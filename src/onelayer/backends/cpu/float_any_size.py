@@ -129,7 +129,8 @@ class FloatAnySize:
             numbers = workspace.numbers
             made = self._moves if moves is None else np.array(moves, np.int64)
             is_placed = min(height, width) > 0 and fill.placed(made, height, width, numbers)
-            workspace.placed = Placed.of(numbers.tolist()) if is_placed else None
+            placed = Placed.of(numbers.tolist()) if is_placed else None
+            workspace.placed = None if placed is None or placed.is_turned or placed.border else placed
             workspace.placed_for = placed_for
         return workspace.placed
 
@@ -145,7 +146,7 @@ class FloatAnySize:
         """Compute; False also where there may be NaN among the results, see :class:`ComputeAnySize`."""
         if (placed := self.place(height, width, moves)) is None:
             return False
-        rows, cols, top, left, whole_height, whole_width, frame = placed
+        rows, cols, top, left, whole_height, whole_width, frame, _ = placed
         mine = _OF_THREAD
         workspace = mine.workspace
         filled_for = self, rows, cols

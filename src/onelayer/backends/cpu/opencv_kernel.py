@@ -182,6 +182,8 @@ def filled_as_opencv(call):
     signed, work, kind = call.view(np.int64), longs_at(call[field.WORKSPACE]), call.view(np.int64)[field.FILTER]
     rows, cols = call[field.ROW_LENGTH], call[field.COL_LENGTH]
     new_rows, new_cols = call[field.ROW_RESIZED], call[field.COL_RESIZED]
+    if max(signed[field.ROW_FLIP], signed[field.COL_FLIP]) > 1:
+        return UNPLACED
     if max(new_rows, new_cols) > work[ROOM_OUTPUTS]:
         return NO_ROOM
     if signed[field.FRAME] >= 0:

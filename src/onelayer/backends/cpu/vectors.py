@@ -263,6 +263,38 @@ def bytes_stored(_typing, values, address):
 
 
 @intrinsic
+def floats_loaded(_typing, address):
+    """Return the float32 numbers at an address."""
+
+    def generate(_context, builder, _signature, arguments):
+        return _loaded(builder, arguments[0], _FLOATS.vector)
+
+    return _FLOATS(address), generate
+
+
+@intrinsic
+def points_loaded(_typing, address):
+    """Return the first and the second of pairs of float32 numbers at an address."""
+
+    def generate(context, builder, _signature, arguments):
+        pairs = _loaded(builder, arguments[0], ir.VectorType(FLOAT, 2 * COUNT))
+        each = [shuffled(builder, pairs, pairs, range(which, 2 * COUNT, 2)) for which in (0, 1)]
+        return context.make_tuple(builder, types.UniTuple(_FLOATS, 2), each)
+
+    return types.UniTuple(_FLOATS, 2)(address), generate
+
+
+@intrinsic
+def numbers_stored(_typing, values, address):
+    """Write float32 or int32 numbers to an address."""
+
+    def generate(_context, builder, _signature, arguments):
+        _stored(builder, *arguments)
+
+    return types.void(values, address), generate
+
+
+@intrinsic
 def pixels_of_4_loaded(_typing, address):
     """Return the first three bytes of pixels of four, each as float32."""
 

@@ -44,7 +44,7 @@ class Compilation:
 def compilations() -> list[Compilation]:
     """List what :func:`warmup` compiles: every kernel that a layer may use on the CPU, for all dtypes."""
     # Only here, because it takes half a second to import Numba.
-    from onelayer.backends.cpu import byte_call, color_kernel, fill, opencv_kernel
+    from onelayer.backends.cpu import byte_call, color_call, color_kernel, fill, grid_kernel, opencv_kernel, tone_kernel
     from onelayer.backends.cpu.compilation import address_of
     from onelayer.backends.cpu.counters import wait_a_little
     from onelayer.backends.cpu.drawing import draw_nothing
@@ -76,15 +76,18 @@ def compilations() -> list[Compilation]:
         run = partial(opencv_kernel.resized_as_opencv, np.zeros(byte_call.FIELDS, np.uint64), SAMPLE[results])
         found.append(Compilation("resized_as_opencv", f"uint8 → {_name(results)}", run))
     # Images without rows.
-    call, tables = np.zeros(color_kernel.FIELDS, np.uint64), np.zeros(3 * 256, np.uint8)
+    call, tables = np.zeros(color_call.FIELDS, np.uint64), np.zeros(3 * 256, np.uint8)
     for of_colors, numbers in (
         (color_kernel.adjusted_as_pillow, ()),
         (color_kernel.adjusted_as_tensors, ()),
-        (color_kernel.inverted_and_masked, (0, 0)),
-        (color_kernel.looked_up, (0, tables)),
-        (color_kernel.sharpened, (0.0, 0.0)),
+        (tone_kernel.inverted_and_masked, (0, 0)),
+        (tone_kernel.looked_up, (0, tables)),
+        (tone_kernel.sharpened, (0.0, 0.0)),
     ):
         found.append(Compilation(of_colors.__name__, "uint8 → uint8", partial(of_colors, call, *numbers)))
+    for of_grids in (grid_kernel.sampled_nearest, grid_kernel.sampled_bilinear):
+        run = partial(of_grids, np.zeros(grid_kernel.FIELDS, np.uint64))
+        found.append(Compilation(of_grids.__name__, "uint8 → uint8", run))
     taps = Taps(1, np.zeros(1, np.int64), np.ones(1, np.int64), np.ones((1, 1), np.float32))
     images = np.zeros((1, 1, 1), np.float32)
     for kernel, values in ((sums_of_columns, images[0]), (sums_of_rows, images)):

@@ -17,9 +17,10 @@ from onelayer.frontends.base import Derivation, register, register_sequence, reg
 from onelayer.frontends.derivation import OF_V1
 from onelayer.frontends.placement import Size
 from onelayer.frontends.torchvision.by_rule import Box, ConstantSize, CropBy, ResizeBy, ResizeByOneOf, SizeRule
+from onelayer.frontends.torchvision.drawn_numbers import image_of_size
 from onelayer.frontends.torchvision.dtype import pil_to_tensor_v1, to_tensor_v2
 from onelayer.frontends.torchvision.geometry import CenterCrop
-from onelayer.frontends.torchvision.random_geometry import RandomWindow, image_of_size
+from onelayer.frontends.torchvision.random_windows import RandomWindow
 from onelayer.image_spec import ImageSpec
 
 OF_V1.add("timm.data.")

@@ -14,8 +14,10 @@ from onelayer.frontends.torchvision import (  # noqa: F401
     random_color,
     random_erasing,
     random_geometry,
+    random_windows,
     resize,
     unsupported,
     warp,
     warp_functions,
+    with_numbers,
 )

@@ -48,6 +48,7 @@ _PILLOW = 0
 _CALL, _STEP, _MAX_STEPS = Struct("18Q"), Struct("Qdd"), 4
 
 _kernels = cache(lambda: import_module("onelayer.backends.cpu.color_kernel"))
+_tones = cache(lambda: import_module("onelayer.backends.cpu.tone_kernel"))
 
 Layout = Literal["same", "planes", "pixels"]
 """How a result lies in memory: as the image, in planes, or with the colors of a pixel side by side."""
@@ -144,7 +145,7 @@ def adjust_sharpness(image: Any, factor: float, functional: ModuleType = f2) -> 
 
 def _sharpened(image: Any, factor: float, functional: ModuleType) -> Any:
     factor = float(factor)
-    return _made(image, functional, lambda call: _kernels().sharpened(call, factor, 1.0 - factor))
+    return _made(image, functional, lambda call: _tones().sharpened(call, factor, 1.0 - factor))
 
 
 def to_luma(image: Any, functional: ModuleType = f2) -> Any:
@@ -164,7 +165,7 @@ def invert(image: Any, functional: ModuleType = f2) -> Any:
     # PyTorch's own is as quick.
     if not (isinstance(image, PIL.Image.Image) and is_known(image, functional)):
         return functional.invert(image)
-    return _made(image, functional, lambda call: _kernels().inverted_and_masked(call, 0, 255))
+    return _made(image, functional, lambda call: _tones().inverted_and_masked(call, 0, 255))
 
 
 def posterize(image: Any, bits: int, functional: ModuleType = f2) -> Any:
@@ -173,7 +174,7 @@ def posterize(image: Any, bits: int, functional: ModuleType = f2) -> Any:
     if not (is_pil and type(bits) is int and 1 <= bits <= 8 and is_known(image, functional)):
         return functional.posterize(image, bits)
     mask = 256 - (1 << (8 - bits))
-    return _made(image, functional, lambda call: _kernels().inverted_and_masked(call, 256, mask))
+    return _made(image, functional, lambda call: _tones().inverted_and_masked(call, 256, mask))
 
 
 def solarize(image: Any, threshold: float, functional: ModuleType = f2) -> Any:
@@ -185,14 +186,14 @@ def solarize(image: Any, threshold: float, functional: ModuleType = f2) -> Any:
         return functional.solarize(image, threshold)
     # PyTorch compares in float32.
     smallest = math.ceil(threshold if is_pil else float(np.float32(threshold)))
-    return _made(image, functional, lambda call: _kernels().inverted_and_masked(call, smallest, 255))
+    return _made(image, functional, lambda call: _tones().inverted_and_masked(call, smallest, 255))
 
 
 def autocontrast(image: Any, functional: ModuleType = f2) -> Any:
     """Spread the values of each channel over all that there are; see torchvision's ``autocontrast``."""
     if not is_known(image, functional):
         return functional.autocontrast(image)
-    kernels = _kernels()
+    kernels = _tones()
     is_pil = isinstance(image, PIL.Image.Image)
     kind = kernels.SPREAD_AS_PILLOW if is_pil else kernels.SPREAD_AS_V1 if functional is f1 else kernels.SPREAD_AS_V2
     return _made(image, functional, lambda call: kernels.looked_up(call, kind, np.empty(3 * 256, np.uint8)))
@@ -202,7 +203,7 @@ def equalize(image: Any, functional: ModuleType = f2) -> Any:
     """Make the values of each channel as frequent as each other; see torchvision's ``equalize``."""
     if not is_known(image, functional):
         return functional.equalize(image)
-    kernels = _kernels()
+    kernels = _tones()
     made = _made(image, functional, lambda call: kernels.looked_up(call, kernels.EQUALIZED, np.empty(768, np.uint8)))
     if isinstance(made, torch.Tensor) and not made.is_contiguous():
         return wrapped(made.contiguous(), image)

@@ -18,7 +18,7 @@ from onelayer.algebra.filters import Padding
 from onelayer.algebra.sampling import refuse_too_many_taps
 from onelayer.errors import OnelayerError
 from onelayer.frontends.base import Derivation, arguments, register, register_step
-from onelayer.frontends.placement import CROP, CROP_MIDDLE, FLIP_COLS, FLIP_ROWS, PAD, Move, Step
+from onelayer.frontends.placement import BORDERS, CROP, CROP_MIDDLE, FLIP_COLS, FLIP_ROWS, PAD, Move, Step
 from onelayer.frontends.torchvision.random import deterministic, single_value
 from onelayer.image_spec import ImageSpec, RoundingMode
 
@@ -187,10 +187,59 @@ class Pad(Step):
         return fills_of(spec, self.fill)
 
 
+@dataclass(frozen=True)
+class BorderPad(Pad):
+    """A padding of all four sides with samples of the image."""
+
+    by_rule = True
+
+    def move(self) -> Move:
+        """Return the move; see :meth:`Step.move`."""
+        return BORDERS[self.mode], 0, 0, 0, 0
+
+    def move_for(self, height: int, width: int) -> Move:
+        """Return the move for images of a size; see :meth:`Step.move_for`."""
+        left, top, right, bottom = self.sides
+        refuse_long_border(self.mode, self.sides, height, width)
+        return BORDERS[self.mode], -top, -left, height + top + bottom, width + left + right
+
+    def fills(self, spec: ImageSpec) -> list[float]:
+        """Return zeros, which lie nowhere."""
+        return [0.0] * spec.shape[0]
+
+
+def refuse_long_border(mode: str, sides: tuple[int, int, int, int], height: int, width: int) -> None:
+    """Refuse a border of samples of an image that is too small for it.
+
+    PyTorch raises an error there; NumPy, which pads PIL images, mirrors the image again.
+
+    Args:
+        mode: One of :data:`onelayer.frontends.placement.BORDERS`.
+        sides: Samples added at the left, the top, the right and the bottom.
+        height: Rows of the image.
+        width: Columns of the image.
+
+    Raises:
+        OnelayerError: If a side is too long.
+    """
+    left, top, right, bottom = sides
+    beyond = 1 if mode == "reflect" else 0
+    is_long = max(top, bottom) + beyond > height or max(left, right) + beyond > width
+    if is_long and mode != "edge":
+        raise OnelayerError(f"a border {sides} by {mode} is too long for an image of {height}×{width}")
+
+
 @register_step(v2.Pad, f2.pad)
-def pad_v2(transform: Any, _: ImageSpec) -> Pad:
+def pad_v2(transform: Any, spec: ImageSpec) -> Pad:
     """State a padding of v2."""
-    return Pad.of(*arguments(transform, "padding", "fill", "padding_mode"))
+    return _pad(spec, *arguments(transform, "padding", "fill", "padding_mode"))
+
+
+def _pad(spec: ImageSpec, padding: Any, fill: Any, mode: str) -> Pad:
+    made = Pad.of(padding, fill, mode)
+    is_border = mode in BORDERS and min(made.sides) >= 0 and spec.container != "numpy"
+    has_fills = isinstance(fill, tuple | list) and len(fill) > 1
+    return BorderPad(made.sides, fill, mode) if is_border and not has_fills else made
 
 
 @register_step(v1.Pad, f1.pad)
@@ -199,7 +248,7 @@ def pad_v1(transform: Any, spec: ImageSpec) -> Pad:
     padding, fill, mode = arguments(transform, "padding", "fill", "padding_mode")
     if spec.container != "pil" and isinstance(fill, (tuple, list)):
         raise OnelayerError(f"a v1 Pad of tensors was given the fill {fill}", expected="one number", hint="Use v2.Pad.")
-    return Pad.of(padding, fill, mode)
+    return _pad(spec, padding, fill, mode)
 
 
 def _refuse_unlike_torchvision(spec: ImageSpec, sides: tuple[int, int, int, int], fill: Any, mode: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +24,8 @@ from torchvision.transforms.v2._utils import _get_fill
 
 from onelayer.frontends.base import CompileParts, Function, register_function
 from onelayer.frontends.torchvision import color_functions as color
-from onelayer.frontends.torchvision.random_geometry import in_default_precision, number_between, place_below
+from onelayer.frontends.torchvision import tensor_warps
+from onelayer.frontends.torchvision.drawn_numbers import in_default_precision, number_between, place_below
 from onelayer.frontends.torchvision.warp_functions import as_recorded
 from onelayer.image_spec import ImageSpec
 
@@ -112,7 +113,7 @@ def operated(image: Any, operation: Operation, interpolation: Any, fill: Any, fu
         keywords |= {"interpolation": interpolation, "fill": fill}
         if isinstance(image, PIL.Image.Image):
             return as_recorded(image, function, **keywords)
-        return function(image, **keywords)
+        return tensor_warps.warped(image, partial(function, **keywords), fill, functional is f1)
     return _COLORS[name](image, magnitude, functional)
 
 

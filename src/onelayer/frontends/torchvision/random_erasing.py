@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as f2
 
 from onelayer.frontends.base import CompileParts, Function, register_function
 from onelayer.frontends.drawn_moves import TRIES
-from onelayer.frontends.torchvision.random_geometry import (
+from onelayer.frontends.torchvision.drawn_numbers import (
     in_default_precision,
     number_between,
     place_below,

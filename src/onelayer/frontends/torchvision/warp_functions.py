@@ -23,6 +23,7 @@ from torchvision.transforms.v2 import functional as f2
 from torchvision.transforms.v2.functional._geometry import _check_interpolation
 
 from onelayer.frontends.base import CompileParts, Function, arguments, register_function
+from onelayer.frontends.torchvision import tensor_warps
 from onelayer.image_spec import ImageSpec
 from onelayer.images.pillow_memory import BYTES_PER_PIXEL, layout, load
 
@@ -168,8 +169,10 @@ def _by_kernel(
     f1.rotate, f2.rotate, f1.affine, f2.affine, f1.perspective, f2.perspective,
 )  # fmt: skip
 def warp(transform: Any, spec: ImageSpec, compile_parts: CompileParts) -> Function | None:  # noqa: ARG001 - it has none
-    """Make a quicker function of a bilinear warp of PIL images."""
+    """Make a quicker function of a bilinear warp of PIL images, or of a warp of tensors of bytes."""
     interpolation, fill = arguments(transform, "interpolation", "fill")
+    if spec.container in ("tensor", "image"):
+        return tensor_warps.warp_of(transform, spec, fill)
     is_bilinear = _check_interpolation(interpolation) == v2.InterpolationMode.BILINEAR
     if spec.container != "pil" or not is_bilinear or isinstance(fill, dict):
         return None
