@@ -25,7 +25,7 @@ from torchvision.transforms.v2._utils import _get_fill
 from onelayer.frontends.base import CompileParts, Function, register_function
 from onelayer.frontends.torchvision import color_functions as color
 from onelayer.frontends.torchvision.random_geometry import in_default_precision, number_between, place_below
-from onelayer.frontends.torchvision.warp_functions import as_recorded
+from onelayer.frontends.torchvision.warp_functions import as_recorded, is_quicker, resample_of
 from onelayer.image_spec import ImageSpec
 
 _WHITE = 255
@@ -110,7 +110,7 @@ def operated(image: Any, operation: Operation, interpolation: Any, fill: Any, fu
     if name in _WARPS:
         function, keywords = _WARPS[name](functional, magnitude)
         keywords |= {"interpolation": interpolation, "fill": fill}
-        if isinstance(image, PIL.Image.Image):
+        if isinstance(image, PIL.Image.Image) and is_quicker(image, resample_of(interpolation)):
             return as_recorded(image, function, **keywords)
         return function(image, **keywords)
     return _COLORS[name](image, magnitude, functional)
