@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import warnings
 from collections.abc import Callable
@@ -165,8 +166,8 @@ def _outcome(function: Callable[..., Any], inputs: tuple[Any, ...], seed: int) -
                 result = function(*inputs)
         except Exception as error:  # noqa: BLE001 - whatever the original raises, the layer has to raise
             result = error
-        _, words, *rest = np.random.get_state()  # noqa: NPY002
-        return result, (torch.get_rng_state().tolist(), random.getstate(), words.tolist(), rest)  # type: ignore[union-attr]
+        of_numpy = pickle.dumps(np.random.get_state())  # noqa: NPY002
+        return result, (torch.get_rng_state().tolist(), random.getstate(), of_numpy)
 
 
 def _difference_of_parts(our: Any, their: Any) -> str | None:

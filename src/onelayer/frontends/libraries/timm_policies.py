@@ -89,7 +89,7 @@ def _with_attribute(original: Any, name: str, make: Callable[[Any], Any]) -> Any
     """
     kind = type(original)
     subclass = type(kind.__name__, (kind,), {name: property(lambda self: make(vars(self)[name]))})
-    made = object.__new__(subclass)
+    made: Any = object.__new__(subclass)
     vars(original)[name]
     made.__dict__ = vars(original)
     return made

@@ -158,10 +158,10 @@ def resample_of(interpolation: Any) -> Resampling | None:
 
 def is_quicker(image: PIL.Image.Image, resample: int | None) -> bool:
     """Whether a kernel may be quicker than Pillow at an image."""
-    pixels = image.width * image.height
+    pixels, has_colors = image.width * image.height, bool(image.mode == "RGB")
     if resample == Resampling.NEAREST:
-        return image.mode == "RGB" and pixels >= _NEAREST_FROM
-    return resample in _KERNELS and (image.mode == "RGB" or resample == Resampling.BILINEAR or pixels >= _GRAY_FROM)
+        return has_colors and pixels >= _NEAREST_FROM
+    return resample in _KERNELS and (has_colors or resample == Resampling.BILINEAR or pixels >= _GRAY_FROM)
 
 
 def _is_known(image: PIL.Image.Image, size: tuple[int, int], method: Transform, data: Any, resample: int) -> bool:
@@ -186,10 +186,9 @@ def _is_in_fixed_point(size: tuple[int, int], data: Any) -> bool:
         # Pillow finds each column once, and is quick at copying.
         return False
     width, height = size
-    return (
-        max(abs(across) * width + abs(slant) * height + abs(left), abs(tilt) * width + abs(down) * height + abs(top))
-        < _FIXED
-    )
+    furthest_column = abs(across) * width + abs(slant) * height + abs(left)
+    furthest_row = abs(tilt) * width + abs(down) * height + abs(top)
+    return bool(max(furthest_column, furthest_row) < _FIXED)
 
 
 @cache
