@@ -111,7 +111,7 @@ def test_policies(name: str) -> None:
         function = function_of(transform, image)
         for seed in range(60):
             assert_same(transform, function, image, seed)
-        ours = function_of(transform, tensor(image))
+        ours = function_of(transform, tensor(image)) if "bicubic" not in name else transform
         for seed in range(15):
             assert_same(transform, ours, tensor(image), seed)
         sizes: list[Any] = [picture(1, 1), picture(1, 9), picture(9, 1), picture(90, 12)]
@@ -250,6 +250,7 @@ def test_what_is_left_to_the_original() -> None:
         (v2.RandomRotation(30, BILINEAR, fill={PIL.Image.Image: 3}), image),
         (v2.RandomRotation(30, BILINEAR), tensor(image)),
         (v2.RandAugment(), tensor(image).float()),
+        (v2.RandAugment(interpolation=BICUBIC), tensor(image)),
         (v1.RandAugment(), tv_tensors.Image(tensor(image))),
         (v1.RandomErasing(), image),
         (v2.RandomErasing(value=(1, 2)), tensor(image)),

@@ -74,7 +74,7 @@ def outcome(call: Callable[[Any], Any], image: Any, seed: int) -> tuple[Any, lis
     np.random.seed(seed)  # noqa: NPY002 - timm draws from it
     try:
         result = call(image)
-    except (ValueError, TypeError, RuntimeError, SystemError) as error:
+    except (ValueError, TypeError, RuntimeError, SystemError, OSError) as error:
         result = type(error)
     of_numpy = np.random.get_state()  # noqa: NPY002
     return result, [torch.get_rng_state().tolist(), random.getstate(), [*map(str, of_numpy[1]), *of_numpy[2:]]]

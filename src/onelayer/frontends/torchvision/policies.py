@@ -15,6 +15,7 @@ from typing import Any
 
 import PIL.Image
 import torch
+from PIL.Image import Resampling
 from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.transforms import functional as f1
@@ -233,7 +234,16 @@ def _is_known(transform: Any, kind: Any, spec: ImageSpec) -> bool:
     """Whether a policy is torchvision's, and for images that its functions are quicker at."""
     is_changed = any(getattr(type(transform), name, None) is not getattr(kind, name, None) for name in _CHANGEABLE)
     containers = ("pil", "tensor", "image") if isinstance(transform, v2.Transform) else ("pil", "tensor")
-    return not is_changed and spec.dtype == "uint8" and spec.shape[0] in (1, 3) and spec.container in containers
+    # With other interpolations the first warp fails, when not all numbers have been drawn.
+    resample = resample_of(transform.interpolation)
+    has_warps = resample is not None and (spec.container == "pil" or resample != Resampling.BICUBIC)
+    return (
+        not is_changed
+        and has_warps
+        and spec.dtype == "uint8"
+        and spec.shape[0] in (1, 3)
+        and spec.container in containers
+    )
 
 
 def _size(image: Any) -> tuple[int, int]:
