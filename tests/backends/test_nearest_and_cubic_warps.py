@@ -130,7 +130,7 @@ def test_any_nearest_or_cubic_matrix(seed: int, mode: str, height: int, width: i
 @pytest.mark.exhaustive
 def test_many_nearest_and_cubic_photographs() -> None:
     rng = np.random.default_rng()
-    for _ in range(60):
+    for _ in range(25):
         mode, kind = str(rng.choice(["RGB", "L"])), str(rng.choice(["noise", "smooth", "flat"]))
         height, width = (int(each) for each in rng.integers(1, 500, 2))
         image = picture(rng, mode, height, width, kind)
