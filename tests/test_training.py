@@ -5,7 +5,6 @@ The recipes of published code give the same tensors, in loaders with workers of 
 
 from __future__ import annotations
 
-import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -78,7 +77,7 @@ def seeded(call: Any, *inputs: Any, seed: int) -> tuple[Any, object]:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - timm draws from it
     result = call(*inputs)
-    of_numpy = pickle.dumps(np.random.get_state())  # noqa: NPY002
+    of_numpy = str(np.random.get_state(legacy=False))  # noqa: NPY002
     return result, (torch.get_rng_state().tolist(), random.getstate(), of_numpy)
 
 

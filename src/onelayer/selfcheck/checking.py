@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import random
 import warnings
 from collections.abc import Callable
@@ -166,8 +165,9 @@ def _outcome(function: Callable[..., Any], inputs: tuple[Any, ...], seed: int) -
                 result = function(*inputs)
         except Exception as error:  # noqa: BLE001 - whatever the original raises, the layer has to raise
             result = error
-        of_numpy = pickle.dumps(np.random.get_state())  # noqa: NPY002
-        return result, (torch.get_rng_state().tolist(), random.getstate(), of_numpy)
+        of_numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+        drawn = [*of_numpy["state"]["key"].tolist(), of_numpy["state"]["pos"], of_numpy["has_gauss"], of_numpy["gauss"]]
+        return result, (torch.get_rng_state().tolist(), random.getstate(), drawn)
 
 
 def _difference_of_parts(our: Any, their: Any) -> str | None:
