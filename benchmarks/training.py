@@ -34,7 +34,7 @@ from onelayer.bench.timing import medians_in_turn
 from onelayer.console import progress, results
 from onelayer.data.photographs import bundled
 from onelayer.environment import current_environment
-from onelayer.pipelines.training import RECIPES, MultiCrop
+from onelayer.pipelines.training import RECIPES, RECIPES_OF_TIMM, MultiCrop
 from onelayer.selfcheck.checking import difference_of
 
 TITLE = "Random transforms for training, one image at a time, one thread; no two photographs of a pass are of one size"
@@ -106,7 +106,12 @@ def recipes() -> Iterator[Recipe]:
         ]  # fmt: skip
         yield Recipe(f"ClassificationPresetTrain with {policy.__name__} (v1)", v1.Compose(augmented), "PIL")
     warps: list[Any] = [
-        v2.RandomRotation(15, kind), v2.RandomAffine(0, shear=15, interpolation=kind), v2.RandomPerspective(p=1),
+        transform
+        for mode in (kind, v1.InterpolationMode.NEAREST, v1.InterpolationMode.BICUBIC)
+        for transform in (
+            v2.RandomRotation(15, mode), v2.RandomAffine(0, shear=15, interpolation=mode),
+            v2.RandomPerspective(p=1, interpolation=mode),
+        )
     ]  # fmt: skip
     for warp in warps:
         for container in ("PIL", "tensor, planes"):
@@ -115,6 +120,8 @@ def recipes() -> Iterator[Recipe]:
         yield Recipe(f"{nearest} alone", nearest, "tensor, planes")
     for name in PUBLISHED:
         yield Recipe(name, RECIPES[name](224), "PIL")
+    for name, make in RECIPES_OF_TIMM.items():
+        yield Recipe(name, make(224), "PIL")
     yield Recipe("DINO, ten views", MultiCrop(), "PIL")
     for interpolation in ("bicubic", "random"):
         transform = create_transform((3, 224, 224), is_training=True, color_jitter=None, interpolation=interpolation)
@@ -153,6 +160,7 @@ def measure(recipe: Recipe, seconds: float) -> dict[str, Any]:
         for who in ("onelayer", "original"):
             torch.manual_seed(seed)
             random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002 - the generator that timm draws from
             made.append(tree_flatten(functions[who](image))[0])
         if any(difference_of(*views) is not None for views in zip(*made, strict=True)):
             raise SystemExit(f"{recipe.name} of {recipe.container}: the pixels differ")

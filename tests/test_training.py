@@ -19,9 +19,9 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 import onelayer
-from onelayer.pipelines.training import RECIPES as PUBLISHED
-from onelayer.pipelines.training import MultiCrop
+from onelayer.pipelines.training import MultiCrop, installed_recipes
 
+PUBLISHED = installed_recipes()
 NORMALISED = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.2] * 3)]
 RECIPES = {
     "CIFAR": v1.Compose([v1.RandomCrop(32, padding=4), v1.RandomHorizontalFlip(), v1.ToTensor()]),
@@ -75,7 +75,10 @@ def seeded(call: Any, *inputs: Any, seed: int) -> tuple[Any, object]:
     """What a call returns with a seed, and the states of the generators afterwards."""
     torch.manual_seed(seed)
     random.seed(seed)
-    return call(*inputs), (torch.get_rng_state().tolist(), random.getstate())
+    np.random.seed(seed)  # noqa: NPY002 - timm draws from it
+    result = call(*inputs)
+    of_numpy = str(np.random.get_state(legacy=False))  # noqa: NPY002
+    return result, (torch.get_rng_state().tolist(), random.getstate(), of_numpy)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

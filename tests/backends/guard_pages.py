@@ -10,6 +10,7 @@ from __future__ import annotations
 import faulthandler
 import sys
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ import onelayer
 from onelayer.backends import LoweringTarget
 from onelayer.backends.cpu import grid_kernel
 from onelayer.backends.cpu.any_size import lower_any_size
+from onelayer.backends.cpu.cubic_warp_kernel import warped_cubic
 from onelayer.backends.cpu.draw_kernel import draw
+from onelayer.backends.cpu.nearest_warp_kernel import warped_nearest
 from onelayer.backends.cpu.program import prepare
 from onelayer.backends.cpu.warp_kernel import WARPED, warped_bilinear
 from onelayer.backends.target import PixelMemory, ResultMemory
@@ -240,32 +243,30 @@ def check_warps(height: int, width: int, rng: np.random.Generator) -> int:
     """Warp images that lie as Pillow's do; the result is as wide as the image, or has one more pixel."""
     found, count = layout(), 0
     assert found is not None
-    if width == 1:
-        return 0
+    kernels = [warped_nearest, warped_cubic, *([warped_bilinear] if width > 1 else [])]
     matrices = [
         [0.9, 0.3, -1.5, -0.3, 0.9, 1.5],
         [1, 0.3, -1, 0, 1, 0],
         [1, 0, 1, 0.3, 1, 0],
         [-1, 0, width, 0, 1, 0.25],
     ]
-    for step in (4, 1):
+    for step, kernel in product((4, 1), kernels):
         values = torch.from_numpy(rng.integers(0, 256, (height, width * step), dtype=np.uint8))
         for matrix in (*matrices, [*matrices[0], 0.01, -0.02]):
             for to in (width, width + 1):
                 expected = None
                 for end in ENDS:
-                    report(f"warps of {step} bytes a pixel: {height}×{width}, {matrix}, at the {end}")
+                    report(f"{kernel.__name__}, {step} bytes a pixel: {height}×{width}, {matrix}, at the {end}")
                     image = IMAGES.tensor(values, (width * step, 1), end)
                     result = RESULTS.flat(height * to * step, torch.uint8, end)
                     addresses = [
                         StructureLikePillows(memory.data_ptr(), height, pitch)
                         for memory, pitch in ((image, width * step), (result, to * step))
                     ]
-                    numbers = [*(each.address for each in addresses), found.rows_at, height, width, height, to, step]
-                    outcome = warped_bilinear(
-                        *(np.uint64(number) for number in numbers),
-                        np.array([*matrix, 0.0, 0.0][:8], float), len(matrix) == 8, np.uint32(7),
-                    )  # fmt: skip
+                    sizes = height, width, height, to
+                    fields = *(each.address for each in addresses), found.rows_at, *sizes, step, len(matrix) == 8, 7
+                    call, numbers = np.array(fields, np.uint64), np.array([*matrix, 0.0, 0.0][:8], float)
+                    outcome = kernel(call, numbers)
                     assert outcome == WARPED
                     expected = result.clone() if expected is None else expected
                     assert torch.equal(result, expected), "another result"

@@ -26,6 +26,7 @@ from onelayer.frontends.torchvision.warp_functions import as_recorded
 from onelayer.images.containers import spec_of
 
 BILINEAR, NEAREST = v2.InterpolationMode.BILINEAR, v2.InterpolationMode.NEAREST
+BICUBIC, LANCZOS = v2.InterpolationMode.BICUBIC, v2.InterpolationMode.LANCZOS
 AUTO = v2.AutoAugmentPolicy
 
 
@@ -80,6 +81,7 @@ POLICIES = {
     "trivial, few magnitudes": of_both(lambda library: library.TrivialAugmentWide(4, fill=9)),
     "random": of_both(lambda library: library.RandAugment(interpolation=BILINEAR)),
     "random, several": of_both(lambda library: library.RandAugment(4, 20, 25, BILINEAR, fill=(1, 2, 3))),
+    "random, bicubic": of_both(lambda library: library.RandAugment(3, interpolation=BICUBIC)),
     "random, none": of_both(lambda library: library.RandAugment(0)),
 } | {f"learned, {each.value}": of_both(lambda library, each=each: library.AutoAugment(each, BILINEAR)) for each in AUTO}
 
@@ -109,7 +111,7 @@ def test_policies(name: str) -> None:
         function = function_of(transform, image)
         for seed in range(60):
             assert_same(transform, function, image, seed)
-        ours = function_of(transform, tensor(image))
+        ours = function_of(transform, tensor(image)) if "bicubic" not in name else transform
         for seed in range(15):
             assert_same(transform, ours, tensor(image), seed)
         sizes: list[Any] = [picture(1, 1), picture(1, 9), picture(9, 1), picture(90, 12)]
@@ -147,7 +149,7 @@ def test_every_operation() -> None:
     for name, each in magnitudes.items():
         for magnitude in each:
             for image in images:
-                for interpolation in (BILINEAR, NEAREST):
+                for interpolation in (BILINEAR, NEAREST, *([BICUBIC] if isinstance(image, PIL.Image.Image) else [])):
                     arguments = name, magnitude, interpolation
                     fill = [5.0] if isinstance(image, torch.Tensor) else 5
                     ours = policies.operated(image, (name, magnitude), interpolation, fill, f1)
@@ -165,6 +167,12 @@ WARPS = {
     "right angles": of_both(lambda library: library.RandomRotation((90, 90), BILINEAR)),
     "affine": of_both(lambda library: library.RandomAffine(20, (0.1, 0.3), (0.5, 2), (-10, 10, -5, 20), BILINEAR, 8)),
     "shear": of_both(lambda library: library.RandomAffine(0, shear=15, interpolation=BILINEAR)),
+    "nearest rotation": of_both(lambda library: library.RandomRotation(180, expand=True, fill=9)),
+    "nearest affine": of_both(lambda library: library.RandomAffine(20, (0.1, 0.3), (0.5, 2), (-10, 10, -5, 20))),
+    "nearest perspective": of_both(lambda library: library.RandomPerspective(0.7, 0.9, NEAREST, (3, 4, 5))),
+    "cubic rotation": of_both(lambda library: library.RandomRotation(30, BICUBIC)),
+    "cubic shear": of_both(lambda library: library.RandomAffine(0, shear=15, interpolation=BICUBIC, fill=7)),
+    "cubic perspective": of_both(lambda library: library.RandomPerspective(0.7, 0.9, BICUBIC, 3)),
     "moves": of_both(lambda library: library.RandomAffine(0, (0.3, 0.3), interpolation=BILINEAR, fill=7)),
     "perspective": of_both(lambda library: library.RandomPerspective(0.7, 0.6, BILINEAR, 3)),
     "functions": [
@@ -185,19 +193,32 @@ WARPS = {
 @pytest.mark.parametrize("name", WARPS)
 def test_warps(name: str) -> None:
     for transform in WARPS[name]:
-        for image in (picture(41, 67), picture(30, 30), picture(33, 20, "L"), picture(1, 1), picture(1, 9)):
+        images = [picture(41, 67), picture(30, 30), picture(1, 1), picture(1, 9)]
+        images += [picture(33, 20, "L")] if name != "nearest perspective" else []
+        for image in images:
             function = function_of(transform, image)
             for seed in range(8):
                 assert_same(transform, function, image, seed)
+
+
+def test_images_that_are_large_enough_for_nearest_pixels() -> None:
+    image = picture(130, 150)
+    for name, transforms in (WARPS | POLICIES).items():
+        if "nearest" in name or name in ("trivial, few magnitudes", "random, none"):
+            for transform in transforms:
+                function = function_of(transform, image)
+                for seed in range(20):
+                    assert_same(transform, function, image, seed)
 
 
 def test_the_fourth_byte() -> None:
     """What means nothing of a pixel is as Pillow leaves it, too."""
     image = picture(20, 30)
     for angle in (30.0, 90.0, 180.0):
-        ours = as_recorded(image, f1.rotate, angle, BILINEAR, fill=[1, 2, 3])
-        theirs = f1.rotate(image, angle, BILINEAR, fill=[1, 2, 3])
-        assert ours.tobytes("raw", "RGBX") == theirs.tobytes("raw", "RGBX")
+        for mode in (BILINEAR, BICUBIC):
+            ours = as_recorded(image, f1.rotate, angle, mode, fill=[1, 2, 3])
+            theirs = f1.rotate(image, angle, mode, fill=[1, 2, 3])
+            assert ours.tobytes("raw", "RGBX") == theirs.tobytes("raw", "RGBX")
 
 
 @given(
@@ -213,7 +234,7 @@ def test_any_size_and_seed(seed: int, height: int, width: int, name: str) -> Non
 
 
 def test_what_is_left_to_the_original() -> None:
-    """Warps of floats, of nearest pixels, and policies that were changed, have no quicker function."""
+    """Warps of floats, and policies that were changed, have no quicker function."""
     image = picture(20, 30)
 
     class Changed(v1.RandAugment):
@@ -224,11 +245,12 @@ def test_what_is_left_to_the_original() -> None:
         _AUGMENTATION_SPACE = {"Identity": (lambda *_: None, False)}  # noqa: RUF012 - as torchvision's
 
     left: list[tuple[Any, Any]] = [
-        (v1.RandomRotation(30), image),
-        (v2.RandomAffine(30, interpolation=v2.InterpolationMode.BICUBIC), image),
+        (v1.RandomRotation(30), tensor(image)),
+        (v2.RandomAffine(30, interpolation=LANCZOS), image),
         (v2.RandomRotation(30, BILINEAR, fill={PIL.Image.Image: 3}), image),
         (v2.RandomRotation(30, BILINEAR), tensor(image).float()),
         (v2.RandAugment(), tensor(image).float()),
+        (v2.RandAugment(interpolation=BICUBIC), tensor(image)),
         (v1.RandAugment(), tv_tensors.Image(tensor(image))),
         (v1.RandomErasing(), image),
         (v2.RandomErasing(value=(1, 2)), tensor(image)),

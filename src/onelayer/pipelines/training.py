@@ -1,13 +1,14 @@
 """Training recipes as published code has them: random transforms from a PIL image to a normalised tensor.
 
 Sources: ``references/classification/presets.py`` of torchvision; the tutorials and papers of CIFAR; SimCLR
-(arXiv 2002.05709); ``main_pretrain.py`` of MAE; ``main_dino.py`` and ``utils.py`` of DINO; and
-``transform.py`` of open_clip.
+(arXiv 2002.05709); ``main_pretrain.py`` of MAE; ``main_dino.py`` and ``utils.py`` of DINO;
+``transform.py`` of open_clip; and timm's own ``create_transform``, with options of its training scripts.
 """
 
 from __future__ import annotations
 
 import copy
+import importlib.util
 import random
 from collections.abc import Callable
 from typing import Any
@@ -105,6 +106,15 @@ def _view(side: int, scale: tuple[float, float], blur: float, solarize: float = 
     return v1.Compose([crop, colors, GaussianBlur(blur), *last, v1.Compose(_normalised())])
 
 
+def _of_timm(**options: Any) -> Callable[[int], Any]:
+    def make(side: int) -> Any:
+        from timm.data import create_transform
+
+        return create_transform((3, side, side), is_training=True, **options)
+
+    return make
+
+
 class MultiCrop:
     """Ten views of an image, as DINO makes them: two of 224 pixels a side and eight of 96.
 
@@ -144,3 +154,16 @@ RECIPES: dict[str, Callable[[int], Any]] = {
     "DINO, small view": lambda side: _view(side, (0.05, 0.4), 0.5),
 }
 """Name of each recipe → how to make it, by the side of its crops."""
+
+RECIPES_OF_TIMM: dict[str, Callable[[int], Any]] = {
+    "timm, RandAugment": _of_timm(auto_augment="rand-m9-mstd0.5-inc1", re_prob=0.25, color_jitter=0.4),
+    "timm, AutoAugment": _of_timm(auto_augment="original", interpolation="bicubic"),
+    "timm, AugMix": _of_timm(auto_augment="augmix-m5-w4-d2"),
+    "timm, 3-Augment": _of_timm(auto_augment="3a", color_jitter=0.3),
+}
+"""The same for recipes that timm makes, which has to be installed."""
+
+
+def installed_recipes() -> dict[str, Callable[[int], Any]]:
+    """Return all recipes whose libraries are installed."""
+    return RECIPES | (RECIPES_OF_TIMM if importlib.util.find_spec("timm") is not None else {})

@@ -157,6 +157,7 @@ def _outcome(function: Callable[..., Any], inputs: tuple[Any, ...], seed: int) -
     with unchanged_random_state():
         torch.manual_seed(seed)
         random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - the generator that timm draws from
         try:
             with warnings.catch_warnings():
                 # torchvision's, which the original and the layer give alike.
@@ -164,7 +165,9 @@ def _outcome(function: Callable[..., Any], inputs: tuple[Any, ...], seed: int) -
                 result = function(*inputs)
         except Exception as error:  # noqa: BLE001 - whatever the original raises, the layer has to raise
             result = error
-        return result, (torch.get_rng_state().tolist(), random.getstate())
+        of_numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+        drawn = [*of_numpy["state"]["key"].tolist(), of_numpy["state"]["pos"], of_numpy["has_gauss"], of_numpy["gauss"]]
+        return result, (torch.get_rng_state().tolist(), random.getstate(), drawn)
 
 
 def _difference_of_parts(our: Any, their: Any) -> str | None:

@@ -20,7 +20,7 @@ from onelayer.algebra import AxisMap
 from onelayer.frontends.torchvision.resize import resizes_bytes
 from onelayer.frontends.torchvision.rounding_rules import TORCH_BYTES, tensors_have_lanczos
 from onelayer.image_spec import RoundingMode
-from onelayer.pipelines.training import RECIPES
+from onelayer.pipelines.training import installed_recipes
 from onelayer.selfcheck.contents import Bytes, Size, as_pil, as_tensor, length, pixels, size
 from onelayer.selfcheck.thresholds import lines_at_thresholds
 
@@ -351,8 +351,8 @@ def _random_geometry(rng: Generator, library: Any) -> Any:
 
 def recipe(rng: Generator) -> Case:
     """Draw a whole recipe for training, for a PIL image."""
-    name = str(rng.choice(list(RECIPES)))
-    transform = RECIPES[name](int(rng.integers(8, 49)))
+    recipes = installed_recipes()
+    transform = recipes[str(rng.choice(list(recipes)))](int(rng.integers(8, 49)))
     return Case(transform, as_pil(_image(rng, 3)), is_whole=False, seed=int(rng.integers(1 << 31)))
 
 
@@ -373,7 +373,8 @@ def policy(rng: Generator) -> Case:
 
 
 def _policy_step(rng: Generator, library: Any, is_pil: bool) -> Any:
-    kind = _mode("bilinear" if rng.random() < 0.7 else "nearest")
+    # Torchvision has no bicubic warps of tensors.
+    kind = _mode(str(rng.choice(["bilinear", "nearest", "bicubic" if is_pil else "nearest"])))
     fill = int(rng.integers(0, 256))
     angle, share = float(rng.uniform(0, 180)), float(rng.uniform(0, 1))
     bins = int(rng.integers(2, 40))

@@ -44,7 +44,18 @@ class Compilation:
 def compilations() -> list[Compilation]:
     """List what :func:`warmup` compiles: every kernel that a layer may use on the CPU, for all dtypes."""
     # Only here, because it takes half a second to import Numba.
-    from onelayer.backends.cpu import byte_call, color_call, color_kernel, fill, grid_kernel, opencv_kernel, tone_kernel
+    from onelayer.backends.cpu import (
+        byte_call,
+        color_call,
+        color_kernel,
+        cubic_warp_kernel,
+        fill,
+        grid_kernel,
+        nearest_warp_kernel,
+        opencv_kernel,
+        tone_kernel,
+        warp_kernel,
+    )
     from onelayer.backends.cpu.compilation import address_of
     from onelayer.backends.cpu.counters import wait_a_little
     from onelayer.backends.cpu.drawing import draw_nothing
@@ -53,7 +64,6 @@ def compilations() -> list[Compilation]:
     from onelayer.backends.cpu.launch import SAMPLE
     from onelayer.backends.cpu.patch_kernel import patches_of
     from onelayer.backends.cpu.patch_layout import lay_one_pixel_out
-    from onelayer.backends.cpu.warp_kernel import warped_bilinear
 
     launches: list[tuple[KernelLaunch, tuple[torch.dtype, ...]]] = [
         (_byte_launch(), (torch.uint8,)),
@@ -100,11 +110,14 @@ def compilations() -> list[Compilation]:
     # Its own address stands for a structure, its rows, and a row. The result has none.
     itself = np.zeros(1, np.uint64)
     itself[0] = address = np.uint64(itself.ctypes.data)
-    none, one, two = np.arange(3, dtype=np.uint64)
-    run = partial(
-        warped_bilinear, address, address, none, one, two, none, none, one, np.zeros(8), False, np.uint32(0)
-    )  # fmt: skip
-    found.append(Compilation(warped_bilinear.__name__, "uint8 → uint8", lambda: run() if itself.any() else None))
+    call = np.array([address, address, 0, 1, 2, 0, 0, 1, 0, 0], np.uint64)
+    for warped in (
+        warp_kernel.warped_bilinear, cubic_warp_kernel.warped_cubic, nearest_warp_kernel.warped_nearest,
+    ):  # fmt: skip
+        run = partial(warped, call, np.zeros(8))
+        found.append(
+            Compilation(warped.__name__, "uint8 → uint8", lambda run=run: run() if itself.any() else None)  # type: ignore[misc]
+        )
     return found
 
 

@@ -44,6 +44,19 @@ from onelayer.backends.cpu.tables import LANES
 WARPED, UNKNOWN_MEMORY, NO_NUMBER = range(3)
 """What a call gave: the image; nothing, as the rows do not lie one behind the other; nothing, as a place is 0/0."""
 
+# Fields of a call, uint64.
+STRUCTURE, RESULT_STRUCTURE, ROWS_AT = range(3)
+"""Addresses of the addresses of the structures of an image and of a result, and the offset in a structure of the
+address of its rows' addresses."""
+
+HEIGHT, WIDTH, RESULT_HEIGHT, RESULT_WIDTH, PIXEL = range(3, 8)
+"""Rows and columns of both, and bytes of a pixel: 1, or 4 of which the first three are colors."""
+
+IS_PERSPECTIVE, FILL = 8, 9
+"""Whether the matrix is of a perspective, otherwise of an affine map in six numbers; the pixel outside of the image."""
+
+FIELDS = 10
+
 IS_INSIDE, IS_NO_NUMBER = 1, 2
 """What is true of some of eight places: they lie inside the image; they are 0/0."""
 
@@ -73,7 +86,7 @@ _BLOCK = 128
 
 _HALF = LANES // 2
 _DOUBLE = ir.DoubleType()
-_DOUBLES_4, _DOUBLES_8 = ir.VectorType(_DOUBLE, _HALF), ir.VectorType(_DOUBLE, LANES)
+_DOUBLES_4, DOUBLES_8 = ir.VectorType(_DOUBLE, _HALF), ir.VectorType(_DOUBLE, LANES)
 _INTS_4 = ir.VectorType(INT, _HALF)
 _PAIRS = {1: ir.VectorType(SHORT, LANES), 4: ir.VectorType(INT, 2 * LANES)}
 """Eight pairs of neighbours along a row, by the bytes of a pixel."""
@@ -81,11 +94,12 @@ _PAIRS = {1: ir.VectorType(SHORT, LANES), 4: ir.VectorType(INT, 2 * LANES)}
 _uint = np.uint64
 
 
-def _equal(kind, value):
+def equal(kind, value):
+    """Return a vector of equal constants."""
     return ir.Constant(kind, [value] * kind.count)
 
 
-def _limited(builder, values, low, high):
+def limited(builder, values, low, high):
     """Return integers that are not below ``low`` and not above ``high``."""
     values = builder.select(builder.icmp_signed("<", values, low), low, values)
     return builder.select(builder.icmp_signed("<", values, high), values, high)
@@ -128,7 +142,7 @@ def _places_by(is_perspective):
                 if is_perspective:
                     divisor = sum_of(2)
                     across, down = builder.fdiv(across, divisor), builder.fdiv(down, divisor)
-                zero = _equal(_DOUBLES_4, 0.0)
+                zero = equal(_DOUBLES_4, 0.0)
                 inside = None
                 for place, length in ((across, width), (down, height)):
                     end = splat(builder, builder.sitofp(length, _DOUBLE), _HALF)
@@ -138,7 +152,7 @@ def _places_by(is_perspective):
                     ):
                         inside = compared if inside is None else builder.and_(inside, compared)
                 is_no_number = builder.fcmp_unordered("uno", across, down)
-                halves = _equal(_DOUBLES_4, 0.5)
+                halves = equal(_DOUBLES_4, 0.5)
 
                 def split(place, inside=inside, halves=halves):
                     place = builder.fsub(builder.select(inside, place, halves), halves)
@@ -150,15 +164,15 @@ def _places_by(is_perspective):
 
                 share_x, left = split(across)
                 share_y, top = split(down)
-                none, one = _equal(_INTS_4, 0), _equal(_INTS_4, 1)
+                none, one = equal(_INTS_4, 0), equal(_INTS_4, 1)
                 # Beside the first and the last column Pillow takes that column twice.
                 last_pair = integer(builder.sub(width, constant(2)))
                 share_x = builder.select(builder.icmp_signed("<", left, none), zero, share_x)
-                share_x = builder.select(builder.icmp_signed(">", left, last_pair), _equal(_DOUBLES_4, 1.0), share_x)
-                column = builder.mul(_limited(builder, left, none, last_pair), integer(of_column))
+                share_x = builder.select(builder.icmp_signed(">", left, last_pair), equal(_DOUBLES_4, 1.0), share_x)
+                column = builder.mul(limited(builder, left, none, last_pair), integer(of_column))
                 last_row = integer(builder.sub(height, constant(1)))
                 rows = (
-                    builder.add(column, builder.mul(_limited(builder, line, none, last_row), integer(of_row)))
+                    builder.add(column, builder.mul(limited(builder, line, none, last_row), integer(of_row)))
                     for line in (top, builder.add(top, one))
                 )
                 for flag, each in ((IS_INSIDE, inside), (IS_NO_NUMBER, is_no_number)):
@@ -200,10 +214,10 @@ def _quick_places(_typing, x, y, steps, of_row, of_column, shares, starts, at):
         for i, step in enumerate((splat(builder, builder.trunc(of_column, INT), LANES), below)):
             begin = splat(builder, builder.trunc(first[i], INT), LANES)
             place = builder.add(begin, loaded(builder, steps, constant(i * LANES), INTS_8))
-            share = builder.sitofp(builder.and_(place, _equal(INTS_8, (1 << FRACTION_BITS) - 1)), FLOATS_8)
-            share = builder.fmul(share, _equal(FLOATS_8, 2.0**-FRACTION_BITS))
+            share = builder.sitofp(builder.and_(place, equal(INTS_8, (1 << FRACTION_BITS) - 1)), FLOATS_8)
+            share = builder.fmul(share, equal(FLOATS_8, 2.0**-FRACTION_BITS))
             stored(builder, share, shares, builder.add(at, constant(i * _BLOCK)))
-            part = builder.mul(builder.lshr(place, _equal(INTS_8, FRACTION_BITS)), step)
+            part = builder.mul(builder.lshr(place, equal(INTS_8, FRACTION_BITS)), step)
             offset = part if offset is None else builder.add(offset, part)
         stored(builder, offset, starts, at)
         stored(builder, builder.add(offset, below), starts, builder.add(at, constant(_BLOCK)))
@@ -228,13 +242,13 @@ def _line_places(_typing, slope, along, last, col, other, step, of_this, of_othe
         # Exact, as sums of whole numbers and halves.
         x = builder.fadd(
             splat(builder, builder.sitofp(col, _DOUBLE), LANES),
-            ir.Constant(_DOUBLES_8, [i + 0.5 for i in range(LANES)]),
+            ir.Constant(DOUBLES_8, [i + 0.5 for i in range(LANES)]),
         )
         place = builder.fmul(splat(builder, slope, LANES), x)
         for each in (along, last):
             place = builder.fadd(place, splat(builder, each, LANES))
-        place = builder.fsub(place, _equal(_DOUBLES_8, 0.5))
-        floor = instruction(builder, "llvm.floor.v8f64", _DOUBLES_8, place)
+        place = builder.fsub(place, equal(DOUBLES_8, 0.5))
+        floor = instruction(builder, "llvm.floor.v8f64", DOUBLES_8, place)
         stored(builder, builder.fsub(place, floor), shares, at)
         others = builder.add(other, builder.mul(step, ir.Constant(INTS_8, list(range(LANES)))))
         start = builder.add(builder.mul(builder.fptosi(floor, INTS_8), of_this), builder.mul(others, of_other))
@@ -288,14 +302,14 @@ def _loaded_pixels(builder, pairs, pixel, at, which):
     if pixel == 4:
         return [shuffled(builder, found, found, range(i, 2 * LANES, 2)) for i in which]
     found = builder.zext(found, INTS_8)
-    both = builder.and_(found, _equal(INTS_8, 255)), builder.lshr(found, _equal(INTS_8, 8))
+    both = builder.and_(found, equal(INTS_8, 255)), builder.lshr(found, equal(INTS_8, 8))
     return [both[i] for i in which]
 
 
-def _channel(builder, pixels, channel):
+def channel_of(builder, pixels, channel):
     """Return a channel of each of several pixels."""
-    shifted = (builder.lshr(each, _equal(INTS_8, 8 * channel)) if channel else each for each in pixels)
-    return [builder.and_(each, _equal(INTS_8, 255)) for each in shifted]
+    shifted = (builder.lshr(each, equal(INTS_8, 8 * channel)) if channel else each for each in pixels)
+    return [builder.and_(each, equal(INTS_8, 255)) for each in shifted]
 
 
 def _surface(builder, kind, numbers, share_x, share_y):
@@ -304,19 +318,20 @@ def _surface(builder, kind, numbers, share_x, share_y):
     return _weighed(builder, kind, upper, builder.fsub(lower, upper), share_y)
 
 
-def _packed(builder, pixel, channels):
+def packed(builder, pixel, channels):
     """Join channels to pixels, whose fourth byte is 255."""
-    total = _equal(INTS_8, 0 if pixel == 1 else 255 << 24)
+    total = equal(INTS_8, 0 if pixel == 1 else 255 << 24)
     for place, channel in enumerate(channels):
-        total = builder.or_(total, builder.shl(channel, _equal(INTS_8, 8 * place)))
+        total = builder.or_(total, builder.shl(channel, equal(INTS_8, 8 * place)))
     return total
 
 
-def _store_pixels(builder, pixel, values, out, to):
+def store_pixels(builder, pixel, values, out, to):
+    """Write eight pixels, int32, of 1 or 4 bytes from ``out[to]`` on."""
     stored(builder, builder.trunc(values, BYTES_8) if pixel == 1 else values, out, to)
 
 
-_CHANNELS = {1: 1, 4: 3}
+CHANNELS = {1: 1, 4: 3}
 
 
 def _blend_by(pixel):
@@ -328,18 +343,18 @@ def _blend_by(pixel):
             pairs, shares, starts, out = (
                 data_of(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 2, 4)
             )
-            share_x, share_y = (loaded(builder, shares, constant(i * LANES), _DOUBLES_8) for i in range(2))
+            share_x, share_y = (loaded(builder, shares, constant(i * LANES), DOUBLES_8) for i in range(2))
             pixels = [
                 each for i in range(2) for each in _loaded_pixels(builder, pairs, pixel, constant(i * LANES), (0, 1))
             ]
             made = []
-            for channel in range(_CHANNELS[pixel]):
-                numbers = _channel(builder, pixels, channel)
-                made.append(builder.fptosi(_surface(builder, _DOUBLES_8, numbers, share_x, share_y), INTS_8))
+            for channel in range(CHANNELS[pixel]):
+                numbers = channel_of(builder, pixels, channel)
+                made.append(builder.fptosi(_surface(builder, DOUBLES_8, numbers, share_x, share_y), INTS_8))
             inside = loaded(builder, starts, constant(2 * LANES), INTS_8)
-            inside = builder.icmp_signed("!=", inside, _equal(INTS_8, 0))
-            values = builder.select(inside, _packed(builder, pixel, made), splat(builder, arguments[3], LANES))
-            _store_pixels(builder, pixel, values, out, arguments[5])
+            inside = builder.icmp_signed("!=", inside, equal(INTS_8, 0))
+            values = builder.select(inside, packed(builder, pixel, made), splat(builder, arguments[3], LANES))
+            store_pixels(builder, pixel, values, out, arguments[5])
 
         return signature, generate
 
@@ -365,23 +380,23 @@ def _quick_blend_by(pixel):
             differing = builder.xor(pixels[0], pixels[1])
             for each in pixels[2:]:
                 differing = builder.or_(differing, builder.xor(pixels[0], each))
-            half = _equal(FLOATS_8, 0.5)
+            half = equal(FLOATS_8, 0.5)
             for share in (share_x, share_y):
                 distance = instruction(builder, "llvm.fabs.v8f32", FLOATS_8, builder.fsub(share, half))
-                is_near = builder.fcmp_ordered(">", distance, _equal(FLOATS_8, 0.5 - _MARGIN))
+                is_near = builder.fcmp_ordered(">", distance, equal(FLOATS_8, 0.5 - _MARGIN))
                 differing = builder.or_(differing, builder.sext(is_near, INTS_8))
-            unsure, made = _equal(INTS_8, 0), []
-            for channel in range(_CHANNELS[pixel]):
-                total = _surface(builder, FLOATS_8, _channel(builder, pixels, channel), share_x, share_y)
+            unsure, made = equal(INTS_8, 0), []
+            for channel in range(CHANNELS[pixel]):
+                total = _surface(builder, FLOATS_8, channel_of(builder, pixels, channel), share_x, share_y)
                 low, high = (
-                    builder.fptosi(builder.fadd(total, _equal(FLOATS_8, by)), INTS_8) for by in (-UNSURE, UNSURE)
+                    builder.fptosi(builder.fadd(total, equal(FLOATS_8, by)), INTS_8) for by in (-UNSURE, UNSURE)
                 )
                 changed = builder.sext(builder.icmp_signed("!=", low, high), INTS_8)
-                changed = builder.and_(changed, _equal(INTS_8, 255 << 8 * channel))
+                changed = builder.and_(changed, equal(INTS_8, 255 << 8 * channel))
                 unsure = builder.or_(unsure, builder.and_(changed, differing))
                 made.append(high)
-            _store_pixels(builder, pixel, _packed(builder, pixel, made), out, at)
-            return builder.trunc(_any(builder, builder.icmp_signed("!=", unsure, _equal(INTS_8, 0))), ir.IntType(1))
+            store_pixels(builder, pixel, packed(builder, pixel, made), out, at)
+            return builder.trunc(_any(builder, builder.icmp_signed("!=", unsure, equal(INTS_8, 0))), ir.IntType(1))
 
         return signature, generate
 
@@ -405,12 +420,12 @@ def _line_blend_by(pixel, of_rows):
                 pixels = _loaded_pixels(builder, pairs, pixel, at, (0, 1))
             else:
                 pixels = [_loaded_pixels(builder, pairs, pixel, place, (0,))[0] for place in (at, below)]
-            share = loaded(builder, shares, at, _DOUBLES_8)
+            share = loaded(builder, shares, at, DOUBLES_8)
             made = []
-            for channel in range(_CHANNELS[pixel]):
-                total = _lerp(builder, _DOUBLES_8, *_channel(builder, pixels, channel), share)
+            for channel in range(CHANNELS[pixel]):
+                total = _lerp(builder, DOUBLES_8, *channel_of(builder, pixels, channel), share)
                 made.append(builder.fptosi(total, INTS_8))
-            _store_pixels(builder, pixel, _packed(builder, pixel, made), out, at)
+            store_pixels(builder, pixel, packed(builder, pixel, made), out, at)
 
         return signature, generate
 
@@ -455,38 +470,47 @@ def _has_quick_places(matrix, height, width):
     return fits
 
 
-@table_kernel
-def warped_bilinear(
-    structure, result_structure, rows_at, height, width, result_height, result_width, pixel, matrix, is_perspective,
-    fill,
-):  # fmt: skip
-    """Warp an image of Pillow's, and return what came of it: one of :data:`WARPED` and so on.
+@exact_inlined
+def rows_of(call, structure):
+    """Return the addresses of the rows of an image.
 
     Args:
-        structure: Address of the address of the image's structure, uint64 as all integers here.
-        result_structure: Address of the address of the result's structure.
-        rows_at: Offset in a structure of the address of the rows' addresses.
-        height: Rows of the image.
-        width: Columns of the image, 2 at least.
-        result_height: Rows of the result.
-        result_width: Columns of the result.
-        pixel: Bytes of a pixel: 1, or 4 of which the first three are colors.
-        matrix: float64 [8], as Pillow has it: the last two are for perspectives.
-        is_perspective: Whether the matrix is of a perspective; otherwise it is of an affine map, in six numbers.
-        fill: Pixel outside of the image, uint32.
+        call: Fields of the call.
+        structure: Field of the image's structure.
     """
-    lines = longs_at(longs_at(longs_at(structure)[0] + rows_at)[0])
-    result_lines = longs_at(longs_at(longs_at(result_structure)[0] + rows_at)[0])
+    return longs_at(longs_at(longs_at(call[structure])[0] + call[ROWS_AT])[0])
+
+
+@exact_inlined
+def bytes_of_row(lines, height):
+    """Return the bytes from row to row; 0 for a single row, :data:`MAX_MEMORY` if they are not as many everywhere."""
+    if height < _uint(2):
+        return _uint(0)
+    of_row = lines[1] - lines[0]
+    # An image of more than a block of memory is in several, wherever they lie.
+    if of_row >= _uint(MAX_MEMORY) or of_row * height > _uint(MAX_MEMORY):
+        return _uint(MAX_MEMORY)
+    for i in range(_uint(1), height):
+        if lines[i] - lines[i - _uint(1)] != of_row:
+            return _uint(MAX_MEMORY)
+    return of_row
+
+
+@table_kernel
+def warped_bilinear(call, matrix):
+    """Warp an image of Pillow's of two columns or more, and return what came of it: one of :data:`WARPED` and so on.
+
+    Args:
+        call: Fields of the call, uint64 [FIELDS].
+        matrix: float64 [8], as Pillow has it: the last two are for perspectives.
+    """
+    lines, result_lines = rows_of(call, STRUCTURE), rows_of(call, RESULT_STRUCTURE)
+    height, width, result_height, result_width = call[HEIGHT], call[WIDTH], call[RESULT_HEIGHT], call[RESULT_WIDTH]
+    pixel, is_perspective, fill = call[PIXEL], call[IS_PERSPECTIVE] != _uint(0), np.uint32(call[FILL])
     zero, one, eight, block = _uint(0), _uint(1), _uint(LANES), _uint(_BLOCK)
-    of_row = zero
-    if height > one:
-        of_row = lines[1] - lines[0]
-        # An image of more than a block of memory is in several, wherever they lie.
-        if of_row >= _uint(MAX_MEMORY) or of_row * height > _uint(MAX_MEMORY):
-            return UNKNOWN_MEMORY
-        for i in range(one, height):
-            if lines[i] - lines[i - one] != of_row:
-                return UNKNOWN_MEMORY
+    of_row = bytes_of_row(lines, height)
+    if of_row == _uint(MAX_MEMORY):
+        return UNKNOWN_MEMORY
     address = lines[0]
     shares, starts, pairs = np.empty(2 * LANES, np.float64), np.empty(3 * LANES, np.uint32), np.empty(16, np.uint64)
     quick_shares, quick_starts = np.empty(2 * _BLOCK, np.float32), np.empty(2 * _BLOCK, np.uint32)

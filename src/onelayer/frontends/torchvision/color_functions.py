@@ -210,6 +210,18 @@ def equalize(image: Any, functional: ModuleType = f2) -> Any:
     return made
 
 
+def looked_up(image: PIL.Image.Image, table: NDArray[np.uint8]) -> PIL.Image.Image:
+    """Look the values of all channels of an image up in a table; see Pillow's ``Image.point``.
+
+    Args:
+        image: An image for which :func:`is_known` holds.
+        table: The table, uint8 [256].
+    """
+    kernels, tables = _kernels(), np.tile(table, 3)
+    made: PIL.Image.Image = _made(image, f1, lambda call: kernels.looked_up(call, kernels.TABLES, tables))
+    return made
+
+
 def channels_of(image: Any) -> int:
     """Return the number of channels of an image."""
     return len(image.getbands()) if isinstance(image, PIL.Image.Image) else image.shape[-3]

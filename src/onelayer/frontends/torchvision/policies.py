@@ -15,6 +15,7 @@ from typing import Any
 
 import PIL.Image
 import torch
+from PIL.Image import Resampling
 from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.transforms import functional as f1
@@ -26,7 +27,7 @@ from onelayer.frontends.base import CompileParts, Function, register_function
 from onelayer.frontends.torchvision import color_functions as color
 from onelayer.frontends.torchvision import tensor_warps
 from onelayer.frontends.torchvision.drawn_numbers import in_default_precision, number_between, place_below
-from onelayer.frontends.torchvision.warp_functions import as_recorded
+from onelayer.frontends.torchvision.warp_functions import as_recorded, is_quicker, resample_of
 from onelayer.image_spec import ImageSpec
 
 _WHITE = 255
@@ -111,7 +112,7 @@ def operated(image: Any, operation: Operation, interpolation: Any, fill: Any, fu
     if name in _WARPS:
         function, keywords = _WARPS[name](functional, magnitude)
         keywords |= {"interpolation": interpolation, "fill": fill}
-        if isinstance(image, PIL.Image.Image):
+        if isinstance(image, PIL.Image.Image) and is_quicker(image, resample_of(interpolation)):
             return as_recorded(image, function, **keywords)
         return tensor_warps.warped(image, partial(function, **keywords), fill, functional is f1)
     return _COLORS[name](image, magnitude, functional)
@@ -234,7 +235,16 @@ def _is_known(transform: Any, kind: Any, spec: ImageSpec) -> bool:
     """Whether a policy is torchvision's, and for images that its functions are quicker at."""
     is_changed = any(getattr(type(transform), name, None) is not getattr(kind, name, None) for name in _CHANGEABLE)
     containers = ("pil", "tensor", "image") if isinstance(transform, v2.Transform) else ("pil", "tensor")
-    return not is_changed and spec.dtype == "uint8" and spec.shape[0] in (1, 3) and spec.container in containers
+    # With other interpolations the first warp fails, when not all numbers have been drawn.
+    resample = resample_of(transform.interpolation)
+    has_warps = resample is not None and (spec.container == "pil" or resample != Resampling.BICUBIC)
+    return (
+        not is_changed
+        and has_warps
+        and spec.dtype == "uint8"
+        and spec.shape[0] in (1, 3)
+        and spec.container in containers
+    )
 
 
 def _size(image: Any) -> tuple[int, int]:

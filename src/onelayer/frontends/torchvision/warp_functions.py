@@ -1,8 +1,8 @@
-"""Rotate, shear and warp PIL images as torchvision's functions and transforms do, bit for bit, with a kernel.
+"""Rotate, shear and warp PIL images as functions and transforms of libraries do, bit for bit, with kernels.
 
-Where a pixel comes from is torchvision's and Pillow's business: they are given an image that holds nothing and writes
-down what Pillow would be asked to do. So arguments, matrices and random numbers are theirs in every bit. The kernel
-does what takes the time, bilinear sampling; whatever else was asked for is Pillow's.
+Where a pixel comes from is the library's and Pillow's business: they are given an image that holds nothing and writes
+down what Pillow would be asked to do. So arguments, matrices and random numbers are theirs in every bit. A kernel
+does what takes the time, sampling; whatever else was asked for is Pillow's.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import platform
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from struct import Struct
+from threading import local
 from typing import Any
 
 import numpy as np
 import PIL.Image
+from PIL.Image import Resampling, Transform
 from torchvision import transforms as v1
 from torchvision.transforms import functional as f1
 from torchvision.transforms import v2
@@ -34,8 +37,47 @@ _LARGEST = 1e100
 _PERSPECTIVE = 8
 """Numbers that a perspective takes; an affine map takes the first six."""
 
-# Imported when it is needed: Numba takes half a second.
-_kernels = cache(lambda: import_module("onelayer.backends.cpu.warp_kernel"))
+_FIXED = 32000.0
+"""Distance within which places surely fit into Pillow's numbers of 16 bits before the point and 16 behind it."""
+
+_NUMBERS = {Transform.AFFINE: 6, Transform.PERSPECTIVE: _PERSPECTIVE}
+
+_NEAREST_FROM, _GRAY_FROM = 128 * 128, 48 * 48
+"""Pixels of an image from which on kernels are quicker: of nearest pixels in color, and bicubic ones in gray. What is
+around a kernel takes some microseconds, and nearest pixels in gray take Pillow no longer."""
+
+_KERNELS = {
+    Resampling.NEAREST: ("nearest_warp_kernel", "warped_nearest"),
+    Resampling.BILINEAR: ("warp_kernel", "warped_bilinear"),
+    Resampling.BICUBIC: ("cubic_warp_kernel", "warped_cubic"),
+}
+"""Modules and names of kernels, by what Pillow is asked for."""
+
+
+_FIELDS = 10
+_CALL = Struct(f"{_FIELDS}Q{_PERSPECTIVE}d")
+
+
+class _Call(local):
+    """The call of a thread: its fields, uint64, and a matrix, float64."""
+
+    def __init__(self) -> None:
+        numbers = np.zeros(_CALL.size // 8, np.uint64)
+        self.fields, self.matrix = numbers[:_FIELDS], numbers[_FIELDS:].view(np.float64)
+        self.memory: Any = memoryview(numbers)  # type: ignore[arg-type]  # NumPy's arrays are buffers
+
+
+_CALL_OF_THREAD = _Call()
+
+
+@cache
+def _kernel(resample: Resampling) -> Callable[..., bool]:
+    """Import a kernel, and return a function that says whether the kernel made an image."""
+    # When it is needed: Numba takes half a second.
+    module, name = _KERNELS[resample]
+    kernels = import_module(f"onelayer.backends.cpu.{module}")
+    kernel, warped = getattr(kernels, name), kernels.WARPED
+    return lambda *arguments: bool(kernel(*arguments) == warped)
 
 
 class _Recorder(PIL.Image.Image):
@@ -65,7 +107,7 @@ class _Recorder(PIL.Image.Image):
         size: tuple[int, int],
         method: Any,
         data: Any = None,
-        resample: int = PIL.Image.Resampling.NEAREST,
+        resample: int = Resampling.NEAREST,
         fill: int = 1,
         fillcolor: Any = None,
     ) -> _Recorder:
@@ -75,7 +117,7 @@ class _Recorder(PIL.Image.Image):
 
 
 def as_recorded(image: PIL.Image.Image, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-    """Apply one of torchvision's geometric functions or transforms, which makes one new image or none.
+    """Apply a geometric function or transform of a library, which makes one new image or none.
 
     Args:
         image: A PIL image.
@@ -91,35 +133,63 @@ def as_recorded(image: PIL.Image.Image, function: Callable[..., Any], *arguments
 def _warped(
     image: PIL.Image.Image,
     size: tuple[int, int],
-    method: PIL.Image.Transform,
+    method: Transform,
     data: Any,
     resample: int,
     fill: int,
     fillcolor: Any,
 ) -> PIL.Image.Image:
     """Do what ``Image.transform`` does with these arguments."""
-    if resample == PIL.Image.Resampling.BILINEAR and _is_known(image, size, method, data):
-        if _moves_by_pixels(method, data):
+    if _is_known(image, size, method, data, resample):
+        if resample != Resampling.NEAREST and _moves_by_pixels(method, data):
             # Of one pixel each the weight is 1, and Pillow is quick at copying.
-            resample = PIL.Image.Resampling.NEAREST
+            resample = Resampling.NEAREST
         elif (pixel := _fill_of(image, fillcolor)) is not None:
-            made = _by_kernel(image, size, data, method == PIL.Image.Transform.PERSPECTIVE, pixel)
+            made = _by_kernel(image, size, data, Resampling(resample), method == Transform.PERSPECTIVE, pixel)
             if made is not None:
                 return made
     return image.transform(size, method, data, resample, fill, fillcolor)
 
 
-def _is_known(image: PIL.Image.Image, size: tuple[int, int], method: PIL.Image.Transform, data: Any) -> bool:
-    """Whether the kernel can make an image."""
+def resample_of(interpolation: Any) -> Resampling | None:
+    """Return what Pillow is asked for with an interpolation of torchvision's; None if there is no kernel for it."""
+    name = _check_interpolation(interpolation).name
+    return next((each for each in _KERNELS if each.name == name), None)
+
+
+def is_quicker(image: PIL.Image.Image, resample: int | None) -> bool:
+    """Whether a kernel may be quicker than Pillow at an image."""
+    pixels, has_colors = image.width * image.height, bool(image.mode == "RGB")
+    if resample == Resampling.NEAREST:
+        return has_colors and pixels >= _NEAREST_FROM
+    return resample in _KERNELS and (has_colors or resample == Resampling.BILINEAR or pixels >= _GRAY_FROM)
+
+
+def _is_known(image: PIL.Image.Image, size: tuple[int, int], method: Transform, data: Any, resample: int) -> bool:
+    """Whether a kernel can make an image, and may be quicker than Pillow."""
     return (
-        method in (PIL.Image.Transform.AFFINE, PIL.Image.Transform.PERSPECTIVE)
+        is_quicker(image, resample)
+        and len(data) == _NUMBERS.get(method)
         and image.mode in BYTES_PER_PIXEL
         and layout() is not None
         and _is_compiled_as_written()
-        and image.width > 1
+        and image.width > (1 if resample == Resampling.BILINEAR else 0)
         and min(image.height, *size) > 0
         and all(math.isfinite(number) and abs(number) < _LARGEST for number in data)
+        and (resample != Resampling.NEAREST or method == Transform.PERSPECTIVE or _is_in_fixed_point(size, data))
     )
+
+
+def _is_in_fixed_point(size: tuple[int, int], data: Any) -> bool:
+    """Whether Pillow computes an affine map to nearest pixels in whole numbers of 2⁻¹⁶, and none of them overflows."""
+    across, slant, left, tilt, down, top = data
+    if slant == tilt == 0:
+        # Pillow finds each column once, and is quick at copying.
+        return False
+    width, height = size
+    furthest_column = abs(across) * width + abs(slant) * height + abs(left)
+    furthest_row = abs(tilt) * width + abs(down) * height + abs(top)
+    return bool(max(furthest_column, furthest_row) < _FIXED)
 
 
 @cache
@@ -128,10 +198,10 @@ def _is_compiled_as_written() -> bool:
     return platform.machine().lower() in ("x86_64", "amd64")
 
 
-def _moves_by_pixels(method: PIL.Image.Transform, data: Any) -> bool:
+def _moves_by_pixels(method: Transform, data: Any) -> bool:
     """Whether a map only moves an image by whole pixels."""
     across, slant, left, tilt, down, top = data[:6]
-    is_move = method == PIL.Image.Transform.AFFINE and across == down == 1 and slant == tilt == 0
+    is_move = method == Transform.AFFINE and across == down == 1 and slant == tilt == 0
     return is_move and left == math.floor(left) and top == math.floor(top)
 
 
@@ -145,23 +215,22 @@ def _fill_of(image: PIL.Image.Image, fillcolor: Any) -> int | None:
 
 
 def _by_kernel(
-    image: PIL.Image.Image, size: tuple[int, int], data: Any, is_perspective: bool, fill: int
+    image: PIL.Image.Image, size: tuple[int, int], data: Any, resample: Resampling, is_perspective: bool, fill: int
 ) -> PIL.Image.Image | None:
-    """Make an image with the kernel; None if it cannot."""
-    found, kernels = layout(), _kernels()
+    """Make an image with a kernel; None if it cannot."""
+    found = layout()
     assert found is not None, "images are left to Pillow without it"
     made = PIL.Image.new(image.mode, size, None)
     # Pillow copies lists, since version 12.2; which values are the same objects is nobody's business.
     made.info = {key: value.copy() if isinstance(value, list) else value for key, value in image.info.items()}
-    matrix = np.zeros(_PERSPECTIVE)
-    matrix[: len(data)] = data
-    source, result = load(image), load(made)
-    outcome = kernels.warped_bilinear(
-        np.uint64(id(source) + found.structure_at), np.uint64(id(result) + found.structure_at),
-        np.uint64(found.rows_at), np.uint64(image.height), np.uint64(image.width), np.uint64(size[1]),
-        np.uint64(size[0]), np.uint64(BYTES_PER_PIXEL[image.mode]), matrix, is_perspective, np.uint32(fill),
+    call, source, result = _CALL_OF_THREAD, load(image), load(made)
+    _CALL.pack_into(
+        call.memory, 0, id(source) + found.structure_at, id(result) + found.structure_at, found.rows_at,
+        image.height, image.width, size[1], size[0], BYTES_PER_PIXEL[image.mode], is_perspective, fill,
+        *data[:_PERSPECTIVE], *[0.0] * (_PERSPECTIVE - len(data)),
     )  # fmt: skip
-    return made if outcome == kernels.WARPED else None
+    is_made = _kernel(resample)(call.fields, call.matrix)
+    return made if is_made else None
 
 
 @register_function(
@@ -169,11 +238,11 @@ def _by_kernel(
     f1.rotate, f2.rotate, f1.affine, f2.affine, f1.perspective, f2.perspective,
 )  # fmt: skip
 def warp(transform: Any, spec: ImageSpec, compile_parts: CompileParts) -> Function | None:  # noqa: ARG001 - it has none
-    """Make a quicker function of a bilinear warp of PIL images, or of a warp of tensors of bytes."""
+    """Make a quicker function of a warp of PIL images, or of tensors of bytes."""
     interpolation, fill = arguments(transform, "interpolation", "fill")
     if spec.container in ("tensor", "image"):
         return tensor_warps.warp_of(transform, spec, fill)
-    is_bilinear = _check_interpolation(interpolation) == v2.InterpolationMode.BILINEAR
-    if spec.container != "pil" or not is_bilinear or isinstance(fill, dict):
+    resample = resample_of(interpolation)
+    if spec.container != "pil" or resample is None or isinstance(fill, dict):
         return None
-    return lambda image: as_recorded(image, transform)
+    return lambda image: as_recorded(image, transform) if is_quicker(image, resample) else transform(image)
