@@ -28,7 +28,8 @@ from onelayer.backends import LoweringTarget
 from onelayer.backends.cpu import grid_kernel
 from onelayer.backends.cpu.any_size import lower_any_size
 from onelayer.backends.cpu.cubic_warp_kernel import warped_cubic
-from onelayer.backends.cpu.draw_kernel import draw
+from onelayer.backends.cpu.draw_kernel import STATE, draw
+from onelayer.backends.cpu.drawing import _state_of_generator
 from onelayer.backends.cpu.nearest_warp_kernel import warped_nearest
 from onelayer.backends.cpu.program import prepare
 from onelayer.backends.cpu.warp_kernel import WARPED, warped_bilinear
@@ -42,7 +43,7 @@ from onelayer.images.pillow_memory import layout
 ENDS: tuple[End, End] = ("end", "begin")
 CPU = torch.device("cpu")
 
-IMAGES, RESULTS, CODES = GuardedMemory(1 << 20), GuardedMemory(1 << 22), GuardedMemory(1 << 14)
+IMAGES, RESULTS, CODES, BEFORE = map(GuardedMemory, (1 << 20, 1 << 22, 1 << 14, 4 * STATE))
 Apply = Callable[[torch.Tensor, "torch.Tensor | None"], torch.Tensor]
 
 
@@ -231,10 +232,12 @@ def check_draws(rng: np.random.Generator) -> int:
             torch.rand(skipped)
             for end in ENDS:
                 report(f"{transforms}, behind {skipped} words, at the {end}")
-                state = IMAGES.tensor(torch.get_rng_state(), (1,), end)
-                moves = RESULTS.flat(2 + MOVE * len(each) + NUMBERS, torch.int64, end)
+                words, left, following = _state_of_generator()
+                numbers = torch.from_numpy(np.array([left, 1, following, *words], np.uint32).view(np.int32))
+                state, before = IMAGES.tensor(numbers, (1,), end), BEFORE.tensor(numbers, (1,), end)
+                moves = RESULTS.flat(3 * (2 + MOVE * len(each)) + NUMBERS, torch.int64, end)
                 coded = CODES.tensor(torch.from_numpy(codes), (CODE, 1), end)
-                draw(state.data_ptr(), coded.data_ptr(), len(each), 40, 60, moves.data_ptr())
+                draw(state.data_ptr(), before.data_ptr(), coded.data_ptr(), len(each), 40, 60, 3, moves.data_ptr())
                 count += 1
     return count
 
