@@ -245,7 +245,6 @@ def test_what_is_left_to_the_original() -> None:
         _AUGMENTATION_SPACE = {"Identity": (lambda *_: None, False)}  # noqa: RUF012 - as torchvision's
 
     left: list[tuple[Any, Any]] = [
-        (v1.RandomRotation(30), tensor(image)),
         (v2.RandomAffine(30, interpolation=LANCZOS), image),
         (v2.RandomRotation(30, BILINEAR, fill={PIL.Image.Image: 3}), image),
         (v2.RandomRotation(30, BILINEAR), tensor(image).float()),

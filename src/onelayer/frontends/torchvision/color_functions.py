@@ -217,7 +217,7 @@ def looked_up(image: PIL.Image.Image, table: NDArray[np.uint8]) -> PIL.Image.Ima
         image: An image for which :func:`is_known` holds.
         table: The table, uint8 [256].
     """
-    kernels, tables = _kernels(), np.tile(table, 3)
+    kernels, tables = _tones(), np.tile(table, 3)
     made: PIL.Image.Image = _made(image, f1, lambda call: kernels.looked_up(call, kernels.TABLES, tables))
     return made
 
