@@ -183,7 +183,7 @@ def _is_compiled_as_known() -> bool:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (41, 67)).astype(np.float32)
     points = rng.uniform(-1.1, 1.1, (40, 50, 2)).astype(np.float32)
-    keywords = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": False}
+    keywords: Any = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": False}
     theirs = torch.nn.functional.grid_sample(
         torch.from_numpy(image)[None, None], torch.from_numpy(points)[None], **keywords
     )
