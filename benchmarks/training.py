@@ -105,19 +105,17 @@ def recipes() -> Iterator[Recipe]:
             v1.RandomErasing(0.1),
         ]  # fmt: skip
         yield Recipe(f"ClassificationPresetTrain with {policy.__name__} (v1)", v1.Compose(augmented), "PIL")
-    warps: list[Any] = [
-        transform
-        for mode in (kind, v1.InterpolationMode.NEAREST, v1.InterpolationMode.BICUBIC)
-        for transform in (
+    bicubic = v1.InterpolationMode.BICUBIC
+    for mode in (v1.InterpolationMode.NEAREST, kind, bicubic):
+        warps: list[Any] = [
             v2.RandomRotation(15, mode), v2.RandomAffine(0, shear=15, interpolation=mode),
             v2.RandomPerspective(p=1, interpolation=mode),
-        )
-    ]  # fmt: skip
-    for warp in warps:
-        for container in ("PIL", "tensor, planes"):
-            yield Recipe(f"{warp} alone", warp, container)
-    for nearest in (v2.RandomRotation(15), v2.RandomAffine(15, (0.1, 0.1), (0.8, 1.2)), v2.TrivialAugmentWide()):
-        yield Recipe(f"{nearest} alone", nearest, "tensor, planes")
+        ]  # fmt: skip
+        for warp in warps:
+            # Torchvision has no bicubic warps of tensors.
+            for container in ("PIL", "tensor, planes")[: 1 if mode == bicubic else 2]:
+                yield Recipe(f"{warp} alone", warp, container)
+    yield Recipe(f"{v2.TrivialAugmentWide()} alone", v2.TrivialAugmentWide(), "tensor, planes")
     for name in PUBLISHED:
         yield Recipe(name, RECIPES[name](224), "PIL")
     for name, make in RECIPES_OF_TIMM.items():
