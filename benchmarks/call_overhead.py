@@ -14,6 +14,7 @@ import io
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,13 +61,15 @@ class Stopwatch:
 
     def __init__(self, layer: onelayer.OneLayer, image: Any) -> None:
         layer(image)
-        kernel = layer._of_any_size(image)._compute._kernel  # type: ignore[union-attr]
-        self._layer, self._run, self._seconds = layer, kernel._run, 0.0
-        kernel._run = self._timed
+        self._layer, self._seconds = layer, 0.0
+        compute: Any = layer._of_any_size(image)._compute  # type: ignore[union-attr]
+        # Some images of Pillow's have their rows resized first, in a call of its own.
+        for kernel in (compute._kernel, compute._rows_alone):
+            kernel._run = partial(self._timed, kernel._run)
 
-    def _timed(self, *arguments: Any) -> Any:
+    def _timed(self, run: Callable[..., Any], *arguments: Any) -> Any:
         start = time.perf_counter()
-        outcome = self._run(*arguments)
+        outcome = run(*arguments)
         self._seconds += time.perf_counter() - start
         return outcome
 
