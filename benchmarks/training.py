@@ -146,13 +146,22 @@ def images_of(recipe: Recipe) -> list[Any]:
     return [tensor.contiguous() for tensor in tensors]
 
 
+def or_refusal(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Make a function return its ValueError: timm posterizes a few images to 0 bits, which Pillow 13 refuses."""
+
+    def run(image: Any) -> Any:
+        try:
+            return function(image)
+        except ValueError as error:
+            return error
+
+    return run
+
+
 def measure(recipe: Recipe, seconds: float) -> dict[str, Any]:
     """Measure microseconds per image of the original and the layer."""
     images = images_of(recipe)
-    functions: dict[str, Callable[[Any], Any]] = {
-        "original": recipe.transform,
-        "onelayer": compiled(recipe),
-    }
+    functions = {"original": or_refusal(recipe.transform), "onelayer": or_refusal(compiled(recipe))}
     for seed, image in enumerate(images):
         made = []
         for who in ("onelayer", "original"):
@@ -160,6 +169,9 @@ def measure(recipe: Recipe, seconds: float) -> dict[str, Any]:
             random.seed(seed)
             np.random.seed(seed)  # noqa: NPY002 - the generator that timm draws from
             made.append(tree_flatten(functions[who](image))[0])
+        refused = [isinstance(views[0], ValueError) for views in made]
+        if any(refused) and all(refused):
+            continue
         if any(difference_of(*views) is not None for views in zip(*made, strict=True)):
             raise SystemExit(f"{recipe.name} of {recipe.container}: the pixels differ")
     return row_of(recipe, medians_in_turn(functions, images, seconds=seconds, turns=len(images)))
