@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from onelayer.algebra import SpatialSparse
 from onelayer.backends import BackendName, LoweringTarget, lower_any_size, lower_drawing
 from onelayer.backends.cpu import memory
-from onelayer.backends.cpu.float_fill import placed as place
 from onelayer.backends.cpu.threads import for_each
 from onelayer.backends.kernel_memory import (
     as_batch,
@@ -25,16 +24,15 @@ from onelayer.backends.kernel_memory import (
     readable,
 )
 from onelayer.backends.target import ComputeAnySize, PixelMemory, ResultMemory, computes_in
+from onelayer.copying import CopyPipeline, refuse_impossible_result
 from onelayer.errors import OnelayerError
 from onelayer.frontends import Transform
 from onelayer.frontends.placement import (
     COLUMNS_FIRST,
     MOVE,
-    NUMBERS,
     RESIZE_TO,
     Moves,
     PilResult,
-    Placed,
     RealSums,
     Sums,
     rows_first,
@@ -48,9 +46,9 @@ from onelayer.images.containers import (
     image_of,
     pixels_of,
     refuse_missing_storage,
+    size_of,
 )
 from onelayer.images.pillow_memory import BYTES_PER_PIXEL, layout, load
-from onelayer.memory_limits import refuse_impossible
 from onelayer.programs import Source, Transforms
 from onelayer.random_state import present_state, put_back
 
@@ -75,9 +73,6 @@ than a hundred images take the original."""
 
 _SHARED = 1 << 14
 """Values of a result from which on the images of a batch are shared between threads."""
-
-_SUSPICIOUS = 1 << 28
-"""Pixels of a result beyond which it is compared with the machine's memory before it is made."""
 
 _SMALL_SIZE = 31, 37
 """Height and width of an image that shows at once which kinds of stages a pipeline has."""
@@ -201,23 +196,6 @@ class OriginalPipeline:
         """Compute the result of an image, or of a batch; None where a program for its size does."""
         height, width = size_of(image)
         return None if out is not None or not height * width >= self._smallest else self._original(image)
-
-
-def size_of(image: Any) -> tuple[int, int]:
-    """Return the height and the width of a tensor, a PIL image or an array."""
-    if isinstance(image, torch.Tensor):
-        return image.shape[-2], image.shape[-1]
-    if isinstance(image, PIL.Image.Image):
-        width, height = image.size
-        return height, width
-    height, width = image.shape if image.ndim == 2 else image.shape[-3:-1]
-    return height, width
-
-
-def _refuse_impossible(placed: Placed, spec: ImageSpec) -> None:
-    if placed.height * placed.width > _SUSPICIOUS:
-        shape = spec.shape[0], placed.height, placed.width
-        refuse_impossible("a result", shape, TORCH_DTYPES[spec.dtype].itemsize)
 
 
 _Read = Callable[[Any, torch.Tensor | None, int, Moves | None], Any]
@@ -412,7 +390,7 @@ class AnySizePipeline:
             of_pil = self._structure.pil_result(placed, height, width, numbers or self._structure.moves)
             if of_pil is PilResult.SAME:
                 return image
-            _refuse_impossible(placed, self._output)
+            refuse_impossible_result(placed, self._output)
             made = PIL.Image.new("L" if self._channels == 1 else "RGB", (placed.width, placed.height), None)
             if of_pil is PilResult.KEEPS_INFO:
                 made.info = image.info.copy()
@@ -531,145 +509,3 @@ def _for_float_kernel(pixels: torch.Tensor) -> torch.Tensor:
     if (read := read_dtype(dtype)) is not dtype:
         pixels = pixels.to(read)
     return readable(pixels)
-
-
-class CopyPipeline:
-    """A pipeline that only moves pixels: slices and flips of PyTorch and Pillow, which no kernel is faster than.
-
-    Args:
-        structure: The pipeline.
-    """
-
-    def __init__(self, structure: Structure) -> None:
-        self._container, self._output = structure.input_spec.container, structure.output_spec
-        self._structure = structure
-        self._by_rule, self.draws = structure.by_rule, structure.draws
-        self._moves = np.array(structure.moves, np.int64)
-        self._last: tuple[int, int, tuple[int, ...], Placed | None] = (0, 0, (), None)
-        # Flips alone are the same for all sizes.
-        self._flips: list[int] | None = None
-        if structure.only_flips and (placed := structure.place(structure.moves, 1, 1)) is not None:
-            self._flips = _flipped(placed)
-
-    def __call__(self, image: Any, out: torch.Tensor | None) -> Any:
-        """Compute the result of an image, or of a batch; see :class:`AnySizePipeline`."""
-        if self._flips and self._container == "tensor" and out is None:
-            refuse_missing_storage(image, "the image")
-            return image.flip(self._flips)
-        if not self._by_rule:
-            return self._moved(image, out, self._structure.moves)
-
-        state = present_state(of_python=self._structure.draws_from_python) if self.draws else None
-        moves = self._structure.moves_for(*size_of(image))
-        result = None if moves is None else self._moved(image, out, moves.numbers)
-        if result is None and state is not None:
-            put_back(state)
-        return result
-
-    def _moved(self, image: Any, out: torch.Tensor | None, moves: tuple[int, ...]) -> Any:
-        if self._container == "pil":
-            placed = self._place(image.height, image.width, moves)
-            if placed is None or out is not None:
-                return None
-            _refuse_impossible(placed, self._output)
-            return self._of_pillow(image, placed, moves)
-        pixels = pixels_of(image)
-        height, width = pixels.shape[-2:]
-        placed = self._place(height, width, moves)
-        if placed is None:
-            return None
-        _refuse_impossible(placed, self._output)
-        result = self._of_tensor(pixels, placed)
-        if out is not None:
-            check_memory(out, tuple(result.shape), self._output, pixels)
-            refuse_missing_storage(result, "the image")
-            result = out.copy_(result)
-        elif result.shape == pixels.shape and result.data_ptr() == pixels.data_ptr():
-            # Nothing to do for an image of this size.
-            refuse_missing_storage(pixels, "the image")
-            result = result.clone()
-        return result if self._output.container == "tensor" else image_of(result, self._output)
-
-    def _place(self, height: int, width: int, moves: tuple[int, ...]) -> Placed | None:
-        """Place an image; one of the size of the last is placed like that."""
-        last = self._last
-        if last[0] != height or last[1] != width or last[2] != moves:
-            made = self._moves if moves is self._structure.moves else np.array(moves, np.int64)
-            numbers = np.empty(NUMBERS, np.int64)
-            # Compiled, which takes less time than slicing.
-            is_placed = min(height, width) > 0 and place(made, height, width, numbers)
-            self._last = last = height, width, moves, Placed.of(numbers.tolist()) if is_placed else None
-        return last[3]
-
-    def _of_tensor(self, pixels: torch.Tensor, placed: Placed) -> torch.Tensor:
-        top, left, height, width, flips = _copied(placed)
-        kept = pixels
-        if pixels.shape[-2:] != (height, width):
-            try:
-                kept = pixels.narrow(-2, top, height).narrow(-1, left, width)
-            except RuntimeError:
-                # No view is made of memory that is not there.
-                refuse_missing_storage(pixels, "the image")
-                raise
-        below, right = placed.height - height - placed.top, placed.width - width - placed.left
-        is_framed = placed.top or placed.left or below or right
-        if any(flips) or is_framed:
-            refuse_missing_storage(kept, "the image")
-        if any(flips):
-            kept = kept.flip(_flipped(placed))
-        if not is_framed:
-            return kept
-        values = self._structure.fills[placed.frame]
-        framed = torch.nn.functional.pad(kept, [placed.left, right, placed.top, below], value=float(values[0]))
-        if (values != values[0]).any():
-            fill = torch.from_numpy(values).to(pixels.device, pixels.dtype)[:, None, None]
-            for rows, cols in (
-                (slice(0, placed.top), slice(None)),
-                (slice(placed.top + height, None), slice(None)),
-                (slice(None), slice(0, placed.left)),
-                (slice(None), slice(placed.left + width, None)),
-            ):
-                framed[..., rows, cols] = fill
-        return framed.contiguous(memory_format=format_of(pixels))
-
-    def _of_pillow(self, image: PIL.Image.Image, placed: Placed, moves: tuple[int, ...]) -> PIL.Image.Image:
-        of_pil = self._structure.pil_result(placed, image.height, image.width, moves)
-        if of_pil is PilResult.SAME:
-            return image
-        made = self._new_picture(image, placed)
-        made.info = image.info.copy() if of_pil is PilResult.KEEPS_INFO else {}
-        return made
-
-    def _new_picture(self, image: PIL.Image.Image, placed: Placed) -> PIL.Image.Image:
-        top, left, height, width, flips = _copied(placed)
-        is_framed = placed.height != height or placed.width != width
-        kept = image
-        if (width, height) != image.size or not (any(flips) or is_framed):
-            kept = kept.crop((left, top, left + width, top + height))
-        if any(flips):
-            kept = kept.transpose(_TRANSPOSES[flips])
-        if not is_framed:
-            return kept
-        values = tuple(int(value) for value in self._structure.fills[placed.frame])
-        framed = PIL.Image.new(image.mode, (placed.width, placed.height), values if len(values) > 1 else values[0])
-        framed.paste(kept, (placed.left, placed.top))
-        return framed
-
-
-_TRANSPOSES = {
-    (True, False): PIL.Image.Transpose.FLIP_TOP_BOTTOM,
-    (False, True): PIL.Image.Transpose.FLIP_LEFT_RIGHT,
-    (True, True): PIL.Image.Transpose.ROTATE_180,
-}
-"""Pillow's flips, by whether rows and columns are reversed."""
-
-
-def _flipped(placed: Placed) -> list[int]:
-    """Return the dimensions that are reversed."""
-    return [dimension for dimension, axis in ((-2, placed.rows), (-1, placed.cols)) if axis[5]]
-
-
-def _copied(placed: Placed) -> tuple[int, int, int, int, tuple[bool, bool]]:
-    """Return the first row and column that are kept, their numbers, and whether rows and columns are reversed."""
-    rows, cols = placed.rows, placed.cols
-    return rows[3], cols[3], rows[4], cols[4], (bool(rows[5]), bool(cols[5]))

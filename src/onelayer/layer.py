@@ -17,11 +17,12 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from onelayer.algebra import Simplified
-from onelayer.any_size import AnySizePipeline, CopyPipeline, OriginalPipeline, any_size_pipeline, kind_of_image
+from onelayer.any_size import AnySizePipeline, OriginalPipeline, any_size_pipeline, kind_of_image
 from onelayer.backends import BackendName, check_name
 from onelayer.backends.cpu.threads import ENDING, for_each, stay
 from onelayer.backends.portable.module import PlainModule
 from onelayer.breaks import PiecewisePipeline, first_break, raise_impossible, why
+from onelayer.copying import CopyPipeline
 from onelayer.custom_operator import MetaPipeline, number_of, single_output
 from onelayer.errors import OnelayerError
 from onelayer.frontends import (

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 
 from onelayer.algebra import Range
-from onelayer.any_size import AnySizePipeline, CopyPipeline
+from onelayer.any_size import AnySizePipeline
 from onelayer.backends import Apply, BackendName, LoweringTarget, choose
 from onelayer.backends.kernel_memory import only_for_pytorch
 from onelayer.backends.portable import Step, portable_steps
 from onelayer.backends.target import computes_in, with_out
+from onelayer.copying import CopyPipeline
 from onelayer.errors import OnelayerError
 from onelayer.frontends import ImageSpec, RoundingMode
 from onelayer.frontends.base import Draw

@@ -26,8 +26,9 @@ import onelayer
 from onelayer.algebra import AxisMap, Taps
 from onelayer.algebra.fixed_point import bits_of, in_fixed_point
 from onelayer.algebra.float32_sum import resized_in_float32
-from onelayer.any_size import AnySizePipeline, CopyPipeline
+from onelayer.any_size import AnySizePipeline
 from onelayer.backends.cpu import affine, any_size, fill, taps
+from onelayer.copying import CopyPipeline
 from onelayer.frontends import placement
 from onelayer.frontends.torchvision.rounding_rules import pillow_resize
 from onelayer.images import pillow_memory

@@ -18,7 +18,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 import onelayer
-from onelayer.any_size import AnySizePipeline, CopyPipeline
+from onelayer.any_size import AnySizePipeline
+from onelayer.copying import CopyPipeline
 from onelayer.selfcheck.checking import difference_of
 
 MEANS, DEVIATIONS = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

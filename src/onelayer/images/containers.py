@@ -101,6 +101,17 @@ def _checked(shape: Any, dtype: Any, container: Container, dtype_text: str = "")
     return ImageSpec(shape, dtype, container)
 
 
+def size_of(image: Any) -> tuple[int, int]:
+    """Return the height and the width of a tensor, a PIL image or an array."""
+    if isinstance(image, torch.Tensor):
+        return image.shape[-2], image.shape[-1]
+    if isinstance(image, PIL.Image.Image):
+        width, height = image.size
+        return height, width
+    height, width = image.shape if image.ndim == 2 else image.shape[-3:-1]
+    return height, width
+
+
 def pixels_of(image: Image) -> torch.Tensor:
     """Return the pixels as a tensor [..., C, H, W], without a copy where the image's memory allows it."""
     if isinstance(image, torch.Tensor):
