@@ -17,7 +17,7 @@ ORDER = [
     {"images"},
     {"frontends", "backends"},
     {"programs"},
-    {"any_size"},
+    {"any_size", "copying"},
     {"samples", "plans", "custom_operator"},
     {"breaks"},
     {"layer"},
