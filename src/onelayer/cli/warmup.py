@@ -13,7 +13,7 @@ def warmup() -> None:
     """Compile all CPU kernels ahead of the first image, for example while a container image is built.
 
     The machine code is kept in ONELAYER_CACHE, or in the user's cache folder. What is there already is not compiled
-    again. Takes a minute or two.
+    again. Takes about four minutes.
     """
     import onelayer
 

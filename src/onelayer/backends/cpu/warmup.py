@@ -125,7 +125,7 @@ def warmup(*, progress: bool = False) -> Path:
     """Compile all CPU kernels, for all dtypes, and keep the machine code on disk.
 
     It is kept in ``$ONELAYER_CACHE/kernels``, or in the user's cache folder, for this kind of processor and for this
-    version of onelayer and Numba. What is there already is not compiled again. It takes a minute or two.
+    version of onelayer and Numba. What is there already is not compiled again. It takes about four minutes.
 
     Args:
         progress: Whether to show progress on standard error.
