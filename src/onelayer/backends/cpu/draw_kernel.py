@@ -221,6 +221,33 @@ def _drawn(state, code, steps, height, width, word, moves, placed):
     return _int64(word)
 
 
+@exact_inlined
+def _leads_out(state):
+    """Whether a state leads out of its words, as one might that another thread is just changing."""
+    return not 1 <= _int64(state[LEFT]) <= LENGTH + 1 - _int64(state[NEXT])
+
+
+@locked_kernel
+def take_words(state_at, count, words_at):
+    """Take words from the generator, no more than MOST_WORDS.
+
+    Args:
+        state_at: Address of the generator's state, uint32 [STATE].
+        count: Number of words.
+        words_at: Address of int64 [count], to be set.
+
+    Returns:
+        The number of words; or UNCERTAIN, and the generator is where it was.
+    """
+    state, words = ints_at(_uint(state_at)).view(np.uint32), longs_at(_uint(words_at))
+    if _leads_out(state):
+        return _int64(UNCERTAIN)
+    for at in range(count):
+        words[at] = _word(state, _uint(at))
+    _move_on(state, _int64(count))
+    return _int64(count)
+
+
 # It keeps the interpreter's lock, so that no other Python thread draws meanwhile.
 @locked_kernel
 def draw(state_at, before_at, code_at, steps, height, width, images, moves_at):
@@ -245,8 +272,7 @@ def draw(state_at, before_at, code_at, steps, height, width, images, moves_at):
     code, length = doubles_at(_uint(code_at)), 2 + MOVE * steps
     moves = longs_at(_uint(moves_at)).view(np.int64)
     placed = moves[images * length : images * length + NUMBERS]
-    # What another thread is just changing might lead out of the state.
-    if not 1 <= _int64(state[LEFT]) <= LENGTH + 1 - _int64(state[NEXT]):
+    if _leads_out(state):
         return _int64(UNCERTAIN)
     word = _int64(0)
     for image in range(images):

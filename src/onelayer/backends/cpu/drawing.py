@@ -9,6 +9,7 @@ pipelines for which other numbers come out than the transforms draw, the transfo
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from struct import Struct
 from threading import local
@@ -18,7 +19,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onelayer.backends.cpu.draw_kernel import LEFT, LENGTH, MOST_WORDS, MOST_WORDS_OF_STEP, NEXT, STATE, WORDS, draw
+from onelayer.backends.cpu.draw_kernel import (
+    LEFT,
+    LENGTH,
+    MOST_WORDS,
+    MOST_WORDS_OF_STEP,
+    NEXT,
+    STATE,
+    WORDS,
+    draw,
+    take_words,
+)
 from onelayer.frontends.drawn_moves import CODE, FLIP_OR_NOT, SAME, WINDOW
 from onelayer.frontends.placement import MOVE, NUMBERS, Moves
 from onelayer.frontends.structure import Structure
@@ -85,6 +96,24 @@ class _OfThread(local):
 
 
 _OF_THREAD = _OfThread()
+
+
+def drawn_words(count: int) -> tuple[int, ...] | None:
+    """Take words of 32 bits from PyTorch's generator; None where its state is not found, and then none is taken.
+
+    Args:
+        count: Number of words, at most :data:`MOST_WORDS`.
+    """
+    here, state_at = _OF_THREAD, _state_address()
+    if state_at is None or take_words(state_at, count, here.moves_at) < 0:
+        return None
+    return _words_of(count)(here.moves)
+
+
+@cache
+def _words_of(count: int) -> Callable[[Any], tuple[int, ...]]:
+    assert count <= MOST_WORDS, "a call takes no more"
+    return Struct(f"{count}q").unpack_from
 
 
 class Drawing:
@@ -180,4 +209,5 @@ def draw_nothing() -> None:
     """Draw no moves, which compiles the kernel or loads its machine code."""
     state = np.ones(STATE, np.uint32)
     draw(state.ctypes.data, _OF_THREAD.before_at, _OF_THREAD.moves_at, 0, 1, 1, 0, _OF_THREAD.moves_at)
+    take_words(state.ctypes.data, 0, _OF_THREAD.moves_at)
     state[0] = 1

@@ -1,6 +1,6 @@
 """Make functions of torchvision's transforms of colors with random numbers: the original's numbers, our kernels.
 
-Every function draws by the calls that the original makes, or by its method that makes the parameters. An image that the
+Every function draws the numbers that the original draws, in its order. An image that the
 kernels do not take goes to the original, before anything is drawn.
 """
 
@@ -24,13 +24,13 @@ from onelayer.frontends.torchvision.color_functions import (
     BRIGHTNESS,
     CONTRAST,
     HUE,
-    SATURATION,
     Adjustment,
     adjusted,
     channels_of,
     is_exact,
     is_known,
 )
+from onelayer.frontends.torchvision.drawn_numbers import in_default_precision, number_between, order_of
 from onelayer.image_spec import ImageSpec
 
 
@@ -59,9 +59,9 @@ def color_jitter(transform: Any, spec: ImageSpec, compile_parts: CompileParts) -
         steps = [step for step, each in enumerate(ranges) if each is not None]
         if is_copied or not is_known(image, functional) or not all(is_exact(step, image, functional) for step in steps):
             return transform(image)
-        order, factors = _drawn(transform, ranges, image)
+        order, factors = _drawn(ranges)
         adjustments = []
-        for step in order.tolist():
+        for step in order:
             factor = factors[step]
             if factor is not None and (has_colors or step in (BRIGHTNESS, CONTRAST)):
                 is_turn = step == HUE
@@ -72,24 +72,20 @@ def color_jitter(transform: Any, spec: ImageSpec, compile_parts: CompileParts) -
     return jittered
 
 
-def _drawn(transform: Any, ranges: tuple[Any, ...], image: Any) -> tuple[torch.Tensor, tuple[float | None, ...]]:
+def _drawn(ranges: tuple[Any, ...]) -> tuple[list[int], list[float | None]]:
     """Draw the order of the adjustments, and the factor of each, by its number."""
-    if isinstance(transform, v2.Transform):
-        drawn = transform.make_params([image])
-        order: torch.Tensor = drawn["fn_idx"]
-        names = {BRIGHTNESS: "brightness", CONTRAST: "contrast", SATURATION: "saturation", HUE: "hue"}
-        return order, tuple(drawn[f"{names[step]}_factor"] for step in range(len(names)))
-    order, *factors = transform.get_params(*ranges)
-    return order, tuple(factors)
+    order = order_of(len(ranges))
+    return order, [None if each is None else number_between(*each) for each in ranges]
 
 
 def _happens(transform: Any) -> bool:
     """Draw whether a transform with a probability acts, as it does itself."""
+    number = number_between()
     if isinstance(transform, v2.Transform):
-        return not torch.rand(1) >= transform.p
+        return not number >= in_default_precision(transform.p)
     if isinstance(transform, v1.RandomGrayscale):
-        return bool(torch.rand(1) < transform.p)
-    return bool(torch.rand(1).item() < transform.p)
+        return number < in_default_precision(transform.p)
+    return bool(number < transform.p)
 
 
 _WITH_PROBABILITY: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
@@ -160,8 +156,8 @@ def random_apply(transform: Any, spec: ImageSpec, compile_parts: CompileParts) -
     is_v1 = isinstance(transform, v1.RandomApply)
 
     def applied(image: Any) -> Any:
-        number = torch.rand(1)
-        return image if (transform.p < number if is_v1 else number >= transform.p) else layer(image)
+        number, probability = number_between(), in_default_precision(transform.p)
+        return image if (probability < number if is_v1 else number >= probability) else layer(image)
 
     return applied
 
@@ -195,6 +191,6 @@ def _in_order_of_v1(layers: list[Function], image: Any) -> Any:
 
 
 def _in_order_of_v2(layers: list[Function], image: Any) -> Any:
-    for place in torch.randperm(len(layers)):
+    for place in order_of(len(layers)):
         image = layers[place](image)
     return image

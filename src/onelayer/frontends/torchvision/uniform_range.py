@@ -11,7 +11,7 @@ import torch
 _PROBES = 512
 """Numbers that are compared with PyTorch's."""
 
-_UNIT = 2.0**-24
+_BITS, _UNIT = (1 << 24) - 1, 2.0**-24
 
 
 class UniformRange(NamedTuple):
@@ -26,6 +26,13 @@ class UniformRange(NamedTuple):
     start: float
     length: float
     is_fused: bool
+
+    def number(self, word: int) -> float:
+        """Return the number that is made of a word of random bits."""
+        product = (word & _BITS) * _UNIT * self.length
+        if not self.is_fused:
+            product = float(np.float32(product))
+        return float(np.float32(product + self.start))
 
 
 def uniform_range(low: float, high: float) -> UniformRange | None:
