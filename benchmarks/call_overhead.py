@@ -32,7 +32,10 @@ from onelayer.console import progress, results
 from onelayer.data.photographs import bundled
 from onelayer.environment import current_environment
 
-TITLE = "Calls of layers for photographs of sides of 300 to 640, one thread, µs"
+TITLE = (
+    "Calls of layers for photographs of sides of 300 to 640, no two pairs of one size, one thread, µs;"
+    " warm: one image again and again"
+)
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 V1_VALUES = [v1.ToTensor(), v1.Normalize(MEAN, STD)]
 V2_VALUES = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]

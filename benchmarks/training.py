@@ -39,7 +39,7 @@ from onelayer.selfcheck.checking import difference_of
 
 TITLE = "Random transforms for training, one image at a time, one thread; no two photographs of a pass are of one size"
 BATCH = 256
-BATCHES_TITLE = f"Batches of {BATCH} patches of 32×32, drawn for each patch, one thread"
+BATCHES_TITLE = f"Batches of {BATCH} patches of 32×32, eight in turn, drawn for each patch, one thread"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 IMAGES = 48
 PUBLISHED = ("ImageNet, TrivialAugment", "ImageNet, RandAugment", "SimCLR", "SimCLR without its blur", "MAE", "CLIP")

@@ -25,6 +25,25 @@ def same(ours: Any, theirs: Any) -> bool:
     return type(ours) is type(theirs) and ours.dtype is theirs.dtype and torch.equal(ours, theirs)
 
 
+def assert_same_for_seed(original: Any, function: Any, image: Any, seed: int) -> None:
+    """Compare the two outcomes for an image from a seed, and the state of PyTorch's generator after them."""
+    outcomes = []
+    for call in (original, function):
+        torch.manual_seed(seed)
+        outcomes.append((outcome(call, image), torch.get_rng_state()))
+    (theirs, their_state), (ours, our_state) = outcomes
+    is_tensor = isinstance(image, torch.Tensor)
+    case = original, type(image), (tuple(image.shape), image.stride()) if is_tensor else image.mode, seed
+    assert torch.equal(our_state, their_state), case
+    if isinstance(theirs, type):
+        assert ours is theirs, case
+        return
+    assert same(ours, theirs), case
+    assert (ours is image) == (theirs is image), case
+    if isinstance(theirs, torch.Tensor):
+        assert ours.stride() == theirs.stride(), case
+
+
 def assert_equal(layer: Any, original: Any, image: Any) -> None:
     """Compare the two outcomes for an image."""
     theirs, ours = outcome(original, image), outcome(layer, image)

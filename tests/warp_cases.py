@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
 from numpy.random import Generator
+from numpy.typing import NDArray
 from PIL.Image import Resampling, Transform
 
 from onelayer.backends.cpu.cubic_warp_kernel import warped_cubic
 from onelayer.backends.cpu.nearest_warp_kernel import warped_nearest
 from onelayer.backends.cpu.warp_kernel import warped_bilinear
 from onelayer.images.pillow_memory import BYTES_PER_PIXEL, layout, load
+
+Floats = NDArray[np.float64]
 
 KERNELS: dict[Resampling, Any] = {
     Resampling.NEAREST: warped_nearest,
@@ -103,3 +106,41 @@ def matrices(rng: Generator, height: int, width: int) -> dict[str, list[float]]:
         "perspective that turns over": [*turned, -1.0 / width, 0.01],
         "perspective that is none": [*turned, 0.0, 0.0],
     }
+
+
+def any_matrices(rng: Generator, height: int, width: int) -> list[list[float]]:
+    """Matrices with random numbers: a rotation, with these and with two digits, a perspective of it, and a free one."""
+    turned = rotation(rng, height, width)
+    free = list(rng.normal(size=6) * [2, 2, width, 2, 2, height])
+    return [turned, free, [*turned, *rng.normal(size=2) / width], [round(each, 2) for each in turned]]
+
+
+def places(matrix: Sequence[float], size: tuple[int, int]) -> tuple[Floats, Floats]:
+    """Return where pixels lie in an image, with one operation in float64 after another."""
+    x, y = np.arange(size[0])[None, :] + 0.5, np.arange(size[1])[:, None] + 0.5
+    numbers = [*matrix, 0.0, 0.0][:8]
+    across = numbers[0] * x + numbers[1] * y + numbers[2]
+    down = numbers[3] * x + numbers[4] * y + numbers[5]
+    if len(matrix) == 8:
+        divisor = numbers[6] * x + numbers[7] * y + 1.0
+        across, down = across / divisor, down / divisor
+    return across, down
+
+
+class Corners(NamedTuple):
+    """Pixels at the left of and above places in an image, how far behind them the places are, and which are inside."""
+
+    left: NDArray[np.int64]
+    top: NDArray[np.int64]
+    share_x: Floats
+    share_y: Floats
+    inside: NDArray[np.bool_]
+
+
+def corners(matrix: Sequence[float], size: tuple[int, int], height: int, width: int) -> Corners:
+    """Find the pixels next to each place in an image, as ``Geometry.c`` does for blends."""
+    across, down = places(matrix, size)
+    inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
+    across, down = np.where(inside, across, 0.5) - 0.5, np.where(inside, down, 0.5) - 0.5
+    left, top = np.floor(across).astype(int), np.floor(down).astype(int)
+    return Corners(left, top, (across - left)[..., None], (down - top)[..., None], inside[..., None])

@@ -8,8 +8,8 @@ import numpy as np
 import PIL.Image
 import torch
 
-from onelayer.backends.cpu.float_fill import placed as place
-from onelayer.frontends.placement import NUMBERS, PilResult, Placed
+from onelayer.backends.cpu.float_any_size import place_image
+from onelayer.frontends.placement import PilResult, Placed
 from onelayer.frontends.structure import Structure
 from onelayer.image_spec import ImageSpec
 from onelayer.images.containers import (
@@ -105,10 +105,8 @@ class CopyPipeline:
         last = self._last
         if last[0] != height or last[1] != width or last[2] != moves:
             made = self._moves if moves is self._structure.moves else np.array(moves, np.int64)
-            numbers = np.empty(NUMBERS, np.int64)
             # Compiled, which takes less time than slicing.
-            is_placed = min(height, width) > 0 and place(made, height, width, numbers)
-            self._last = last = height, width, moves, Placed.of(numbers.tolist()) if is_placed else None
+            self._last = last = height, width, moves, place_image(made, height, width)
         return last[3]
 
     def _of_tensor(self, pixels: torch.Tensor, placed: Placed) -> torch.Tensor:

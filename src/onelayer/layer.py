@@ -340,8 +340,7 @@ class OneLayer(nn.Module):
             def compute(number: int) -> None:
                 results[number] = pipelines[number](images[number], parts[number], 1, moves[number])
 
-            can_share = not torch.is_inference_mode_enabled()
-            for_each(compute, len(images), (self.threads or torch.get_num_threads()) if can_share else 1)
+            for_each(compute, len(images), self._threads_of_batch())
             if state is not None and any(result is None for result in results):
                 put_back(state)
                 results = [None] * len(images)
@@ -382,8 +381,11 @@ class OneLayer(nn.Module):
         pipeline = self._of_any_size(images)
         if not isinstance(pipeline, AnySizePipeline):
             return None
-        can_share = not torch.is_inference_mode_enabled()
-        return pipeline.of_each(images, out, (self.threads or torch.get_num_threads()) if can_share else 1)
+        return pipeline.of_each(images, out, self._threads_of_batch())
+
+    def _threads_of_batch(self) -> int:
+        """Return the maximum number of threads for the images of a batch: in others there is no inference mode."""
+        return 1 if torch.is_inference_mode_enabled() else self.threads or torch.get_num_threads()
 
     def apply_program(self, image: Any, *, out: torch.Tensor | None = None) -> Any:
         """Apply the pipeline through the program for images of this size, of which a plan is made and kept.

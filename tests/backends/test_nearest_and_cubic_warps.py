@@ -11,29 +11,25 @@ import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from original_results import same
 from PIL.Image import Resampling, Transform
-from warp_cases import all_bytes, by_kernel, by_pillow, matrices, picture, rotation
+from warp_cases import (
+    Floats,
+    all_bytes,
+    any_matrices,
+    by_kernel,
+    by_pillow,
+    corners,
+    matrices,
+    picture,
+    places,
+)
 
 from onelayer.backends.cpu.warp_kernel import NO_NUMBER, UNKNOWN_MEMORY, WARPED
 from onelayer.frontends.torchvision.warp_functions import _is_in_fixed_point, as_recorded
 
-Floats = NDArray[np.float64]
 NEAREST, BICUBIC = Resampling.NEAREST, Resampling.BICUBIC
 SIZES = ((1, 1), (1, 2), (2, 1), (1, 9), (3, 3), (30, 2), (17, 11), (41, 150), (60, 300))
-
-
-def places(matrix: Sequence[float], size: tuple[int, int]) -> tuple[Floats, Floats]:
-    """Return where pixels lie in an image, with one operation in float64 after another."""
-    x, y = np.arange(size[0])[None, :] + 0.5, np.arange(size[1])[:, None] + 0.5
-    numbers = [*matrix, 0.0, 0.0][:8]
-    across = numbers[0] * x + numbers[1] * y + numbers[2]
-    down = numbers[3] * x + numbers[4] * y + numbers[5]
-    if len(matrix) == 8:
-        divisor = numbers[6] * x + numbers[7] * y + 1.0
-        across, down = across / divisor, down / divisor
-    return across, down
 
 
 def nearest(pixels: Floats, matrix: Sequence[float], size: tuple[int, int], fill: Sequence[int]) -> Floats:
@@ -65,15 +61,11 @@ def between(first: Floats, second: Floats, third: Floats, fourth: Floats, share:
 def cubic(pixels: Floats, matrix: Sequence[float], size: tuple[int, int], fill: Sequence[int]) -> Floats:
     """Weigh pixels of an image [H, W, C] as ``bicubic_filter`` of Pillow's does."""
     height, width, _ = pixels.shape
-    across, down = places(matrix, size)
-    inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
-    across, down = np.where(inside, across, 0.5) - 0.5, np.where(inside, down, 0.5) - 0.5
-    left, top = np.floor(across).astype(int), np.floor(down).astype(int)
-    share_x, share_y = (across - left)[..., None], (down - top)[..., None]
+    left, top, share_x, share_y, inside = corners(matrix, size, height, width)
     cols = [(left + tap).clip(0, width - 1) for tap in (-1, 0, 1, 2)]
     rows = [(top + tap).clip(0, height - 1) for tap in (-1, 0, 1, 2)]
     sums = [between(*(pixels[row, col] for col in cols), share_x) for row in rows]
-    return np.where(inside[..., None], np.trunc(between(*sums, share_y).clip(0, 255)), np.array(fill))
+    return np.where(inside, np.trunc(between(*sums, share_y).clip(0, 255)), np.array(fill))
 
 
 def cases(
@@ -120,9 +112,7 @@ def test_kernels_equal_pillow_and_its_formulas(mode: str) -> None:
 def test_any_nearest_or_cubic_matrix(seed: int, mode: str, height: int, width: int, size: tuple[int, int]) -> None:
     rng = np.random.default_rng(seed)
     image = picture(rng, mode, height, width, str(rng.choice(["noise", "flat", "smooth"])))
-    turned = rotation(rng, height, width)
-    free = list(rng.normal(size=6) * [2, 2, width, 2, 2, height])
-    for matrix in (turned, free, [*turned, *rng.normal(size=2) / width], [round(each, 2) for each in turned]):
+    for matrix in any_matrices(rng, height, width):
         for resample in (NEAREST, BICUBIC):
             assert_equal(image, matrix, size, [7] * len(mode), resample)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from warp_cases import all_bytes, by_kernel, by_pillow, matrices, picture, rotation
+from warp_cases import all_bytes, any_matrices, by_kernel, by_pillow, corners, matrices, picture
 
 from onelayer.backends.cpu import warp_kernel as kernel
 
@@ -20,24 +20,14 @@ Pixels = NDArray[np.uint8]
 def stated(pixels: Pixels, matrix: Sequence[float], size: tuple[int, int], fill: Sequence[int]) -> Pixels:
     """Warp pixels [H, W, C] as Pillow's ``Geometry.c`` does, with one operation in float64 after another."""
     height, width, _ = pixels.shape
-    x, y = np.arange(size[0])[None, :] + 0.5, np.arange(size[1])[:, None] + 0.5
-    numbers = [*matrix, 0.0, 0.0][:8]
-    across = numbers[0] * x + numbers[1] * y + numbers[2]
-    down = numbers[3] * x + numbers[4] * y + numbers[5]
-    if len(matrix) == 8:
-        divisor = numbers[6] * x + numbers[7] * y + 1.0
-        across, down = across / divisor, down / divisor
-    inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
-    across, down = np.where(inside, across, 0.5) - 0.5, np.where(inside, down, 0.5) - 0.5
-    left, top = np.floor(across).astype(int), np.floor(down).astype(int)
-    share_x, share_y = (across - left)[..., None], (down - top)[..., None]
+    left, top, share_x, share_y, inside = corners(matrix, size, height, width)
     cols, rows = (
         (each.clip(0, last), (each + 1).clip(0, last)) for each, last in ((left, width - 1), (top, height - 1))
     )
     values = pixels.astype(float)
     upper, lower = (values[row, cols[0]] + (values[row, cols[1]] - values[row, cols[0]]) * share_x for row in rows)
     total = upper + (lower - upper) * share_y
-    return np.where(inside[..., None], total.astype(np.uint8), np.array(fill, np.uint8))
+    return np.where(inside, total.astype(np.uint8), np.array(fill, np.uint8))
 
 
 def assert_equal(image: PIL.Image.Image, matrix: Sequence[float], size: tuple[int, int], fill: Sequence[int]) -> None:
@@ -72,9 +62,7 @@ def test_kernel_equals_pillow_and_its_formula(mode: str) -> None:
 def test_any_matrix(seed: int, mode: str, height: int, width: int, size: tuple[int, int]) -> None:
     rng = np.random.default_rng(seed)
     image = picture(rng, mode, height, width, str(rng.choice(["noise", "flat", "smooth"])))
-    turned = rotation(rng, height, width)
-    free = list(rng.normal(size=6) * [2, 2, width, 2, 2, height])
-    for matrix in (turned, free, [*turned, *rng.normal(size=2) / width], [round(each, 2) for each in turned]):
+    for matrix in any_matrices(rng, height, width):
         assert_equal(image, matrix, size, [7] * len(mode))
 
 

@@ -44,6 +44,15 @@ def test_the_numbers_and_the_generator() -> None:
             assert made[0] == made[1]
 
 
+def test_no_number_to_choose_from_is_refused_as_by_pytorch() -> None:
+    state = torch.get_rng_state()
+    with pytest.raises(RuntimeError):
+        torch.randint(0, ())
+    with pytest.raises(RuntimeError):
+        place_below(0)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_words_that_make_other_numbers_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn, state = drawing.drawn_words, torch.get_rng_state()
     assert drawn_numbers._are_known()

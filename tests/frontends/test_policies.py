@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from original_results import outcome, same
+from original_results import assert_same_for_seed, same
 from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.transforms import autoaugment as policies_v1
@@ -54,24 +54,6 @@ def _compiled(transforms: Any) -> Any:
     raise AssertionError(f"nothing has parts: {transforms}")
 
 
-def assert_same(original: Any, function: Any, image: Any, seed: int) -> None:
-    """Compare results and the state of the generator afterwards."""
-    outcomes = []
-    for call in (original, function):
-        torch.manual_seed(seed)
-        outcomes.append((outcome(call, image), torch.get_rng_state()))
-    (theirs, their_state), (ours, our_state) = outcomes
-    case = original, getattr(image, "mode", type(image)), seed
-    assert torch.equal(our_state, their_state), case
-    if isinstance(theirs, type):
-        assert ours is theirs, case
-        return
-    assert same(ours, theirs), case
-    assert (ours is image) == (theirs is image), case
-    if isinstance(theirs, torch.Tensor):
-        assert ours.stride() == theirs.stride(), case
-
-
 def of_both(make: Any) -> list[Any]:
     return [make(library) for library in (v1, v2)]
 
@@ -101,7 +83,7 @@ def test_mixes() -> None:
         for each in images:
             function = function_of(transform, each)
             for seed in range(4):
-                assert_same(transform, function, each, seed)
+                assert_same_for_seed(transform, function, each, seed)
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -110,16 +92,16 @@ def test_policies(name: str) -> None:
     for transform in POLICIES[name]:
         function = function_of(transform, image)
         for seed in range(60):
-            assert_same(transform, function, image, seed)
+            assert_same_for_seed(transform, function, image, seed)
         ours = function_of(transform, tensor(image)) if "bicubic" not in name else transform
         for seed in range(15):
-            assert_same(transform, ours, tensor(image), seed)
+            assert_same_for_seed(transform, ours, tensor(image), seed)
         sizes: list[Any] = [picture(1, 1), picture(1, 9), picture(9, 1), picture(90, 12)]
         if "several" not in name:
             sizes.append(picture(20, 30, "L"))
         for other in sizes:
             for seed in range(5):
-                assert_same(transform, function_of(transform, other), other, seed)
+                assert_same_for_seed(transform, function_of(transform, other), other, seed)
 
 
 def test_policies_of_batches_and_tv_tensors() -> None:
@@ -128,7 +110,7 @@ def test_policies_of_batches_and_tv_tensors() -> None:
         for image in (tv_tensors.Image(planes), torch.stack([planes, planes.flip(-1)])):
             function = function_of(transform, image)
             for seed in range(15):
-                assert_same(transform, function, image, seed)
+                assert_same_for_seed(transform, function, image, seed)
 
 
 def test_every_operation() -> None:
@@ -198,7 +180,7 @@ def test_warps(name: str) -> None:
         for image in images:
             function = function_of(transform, image)
             for seed in range(8):
-                assert_same(transform, function, image, seed)
+                assert_same_for_seed(transform, function, image, seed)
 
 
 def test_images_that_are_large_enough_for_nearest_pixels() -> None:
@@ -208,7 +190,7 @@ def test_images_that_are_large_enough_for_nearest_pixels() -> None:
             for transform in transforms:
                 function = function_of(transform, image)
                 for seed in range(20):
-                    assert_same(transform, function, image, seed)
+                    assert_same_for_seed(transform, function, image, seed)
 
 
 def test_the_fourth_byte() -> None:
@@ -230,7 +212,7 @@ def test_the_fourth_byte() -> None:
 def test_any_size_and_seed(seed: int, height: int, width: int, name: str) -> None:
     image = picture(height, width, seed=seed)
     for transform in (WARPS | POLICIES)[name]:
-        assert_same(transform, function_of(transform, image), image, seed)
+        assert_same_for_seed(transform, function_of(transform, image), image, seed)
 
 
 def test_what_is_left_to_the_original() -> None:
@@ -273,7 +255,7 @@ def test_images_that_the_kernel_does_not_take() -> None:
     ]
     for transform, each in odd:
         for seed in range(4):
-            assert_same(transform, partial(as_recorded, function=transform), each, seed)
+            assert_same_for_seed(transform, partial(as_recorded, function=transform), each, seed)
 
 
 ERASING = {
@@ -296,7 +278,7 @@ def test_erasing(name: str) -> None:
             before = image.clone()
             function = function_of(transform, image)
             for seed in range(8):
-                assert_same(transform, function, image, seed)
+                assert_same_for_seed(transform, function, image, seed)
             assert torch.equal(image, before)
 
 
@@ -319,11 +301,11 @@ def test_in_another_precision() -> None:
         for transform in [each for both in (POLICIES | WARPS).values() for each in both]:
             function = function_of(transform, image)
             for seed in range(4):
-                assert_same(transform, function, image, seed)
+                assert_same_for_seed(transform, function, image, seed)
         for transform in [each for both in ERASING.values() for each in both]:
             planes = tensor(image).float()
             for seed in range(4):
-                assert_same(transform, function_of(transform, planes), planes, seed)
+                assert_same_for_seed(transform, function_of(transform, planes), planes, seed)
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -352,7 +334,7 @@ def test_torchvisions_training_preset(policy: str | None) -> None:
         recipe = classification(policy, library)
         layer = onelayer.compile(recipe)
         for seed in range(20 if policy != "augmix" else 3):
-            assert_same(recipe, layer, picture(60 + seed, 75), seed)
+            assert_same_for_seed(recipe, layer, picture(60 + seed, 75), seed)
 
 
 @pytest.mark.exhaustive
@@ -363,4 +345,4 @@ def test_many_seeds() -> None:
                 image = picture(*size)
                 function = function_of(transform, image)
                 for seed in range(1000):
-                    assert_same(transform, function, image, seed)
+                    assert_same_for_seed(transform, function, image, seed)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from original_results import outcome, same
+from original_results import assert_same_for_seed
 from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.transforms import functional as f1
@@ -70,20 +70,9 @@ def assert_same(original: Any, image: Any, seed: int) -> None:
     """Compare results, their strides, and the state of the generator afterwards."""
     function = quicker_function(original, spec_of(image), lambda parts: pytest.fail(f"{parts}"))
     assert function is not None, original
-    before, outcomes = image.clone(), []
-    for call in (original, function):
-        torch.manual_seed(seed)
-        outcomes.append((outcome(call, image), torch.get_rng_state()))
-    (theirs, their_state), (ours, our_state) = outcomes
-    case = original, type(image), tuple(image.shape), image.stride(), seed
-    assert torch.equal(image, before), case
-    assert torch.equal(our_state, their_state), case
-    if isinstance(theirs, type):
-        assert ours is theirs, case
-        return
-    assert same(ours, theirs), case
-    assert (ours is image) == (theirs is image), case
-    assert ours.stride() == theirs.stride(), case
+    before = image.clone()
+    assert_same_for_seed(original, function, image, seed)
+    assert torch.equal(image, before), (original, seed)
 
 
 def images(is_v2: bool) -> list[Any]:

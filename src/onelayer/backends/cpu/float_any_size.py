@@ -64,7 +64,6 @@ class _Workspace:
         self.addresses = np.array([self._arrays[place].ctypes.data for place in range(fill.ADDRESSES)], np.uint64)
         self.call = np.zeros(field.FIELDS, np.uint64)
         self.filled_for: object = None
-        self.numbers = np.zeros(NUMBERS, np.int64)
         self.placed_for: object = None
         self.placed: Placed | None = None
 
@@ -85,9 +84,22 @@ class _OfThread(local):
 _OF_THREAD = _OfThread()
 
 
+def place_image(moves: NDArray[np.int64], height: int, width: int) -> Placed | None:
+    """Place an image in compiled code; None if only stages can say what becomes of one of this size.
+
+    Args:
+        moves: Moves; see :func:`onelayer.frontends.placement.place`.
+        height: Rows of the image.
+        width: Columns of the image.
+    """
+    numbers = np.empty(NUMBERS, np.int64)
+    is_placed = min(height, width) > 0 and fill.placed(moves, height, width, numbers)
+    return Placed.of(numbers.tolist()) if is_placed else None
+
+
 def fill_tables_of_one_pixel() -> None:
     """Place an image of one pixel and fill its tables: all that is to be compiled for it is compiled then."""
-    fill.placed(np.zeros(0, np.int64), 1, 1, np.zeros(NUMBERS, np.int64))
+    place_image(np.zeros(0, np.int64), 1, 1)
     workspace, window = _Workspace(), (0, 1, 1, 0, 1, 0)
     fill.filled(
         workspace.call, workspace.addresses, workspace.of_columns, taps.BILINEAR, True, True, window, window
@@ -126,10 +138,7 @@ class FloatAnySize:
         """Place images; see :meth:`onelayer.backends.target.ComputeAnySize.place`."""
         workspace, placed_for = _OF_THREAD.workspace, (self, height, width, moves)
         if workspace.placed_for != placed_for:
-            numbers = workspace.numbers
-            made = self._moves if moves is None else np.array(moves, np.int64)
-            is_placed = min(height, width) > 0 and fill.placed(made, height, width, numbers)
-            placed = Placed.of(numbers.tolist()) if is_placed else None
+            placed = place_image(self._moves if moves is None else np.array(moves, np.int64), height, width)
             workspace.placed = None if placed is None or placed.is_turned or placed.border else placed
             workspace.placed_for = placed_for
         return workspace.placed

@@ -61,10 +61,12 @@ _COLORS: dict[str, Callable[..., Any]] = {
 """Quicker functions of an image and what timm makes of a level, by the names of timm's."""
 
 
-def _recolored(name: str, function: Callable[..., Any], image: PIL.Image.Image, *arguments: Any, **_: Any) -> Any:
+def _recolored(
+    name: str, function: Callable[..., Any], image: PIL.Image.Image, *arguments: Any, **for_warps: Any
+) -> Any:
     """Apply a function of colors of timm's, which ignores keywords that are for warps."""
     if not color.is_known(image, f1):
-        return function(image, *arguments, **_)
+        return function(image, *arguments, **for_warps)
     return _COLORS[name](image, *arguments)
 
 

@@ -52,7 +52,7 @@ _range = lru_cache(maxsize=256)(uniform_range)
 
 def place_below(count: int) -> int:
     """Draw a whole number from 0 to below ``count``, as ``torch.randint`` does."""
-    if count <= _LARGEST_COUNT and (words := _words(1)) is not None:
+    if 0 < count <= _LARGEST_COUNT and (words := _words(1)) is not None:
         return words[0] % count
     return int(_OF_THREAD.place.random_(0, count).item())
 

@@ -190,7 +190,7 @@ def _learned_v1(transform: Any) -> Draw:
     def draw(height: int, width: int) -> list[Operation]:
         policy = transform.policies[place_below(len(transform.policies))]
         # In this order, whatever happens.
-        shares, signs = torch.rand((2,)).tolist(), torch.randint(2, (2,)).tolist()
+        shares, signs = [number_between() for _ in range(2)], [place_below(2) for _ in range(2)]
         operations = []
         for (name, probability, place), share, has_plus in zip(policy, shares, signs, strict=True):
             if share <= in_default_precision(probability):

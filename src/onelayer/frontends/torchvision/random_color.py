@@ -1,7 +1,7 @@
 """Make functions of torchvision's transforms of colors with random numbers: the original's numbers, our kernels.
 
-Every function draws the numbers that the original draws, in its order. An image that the
-kernels do not take goes to the original, before anything is drawn.
+Every function draws the numbers that the original draws, in its order. An image that the kernels do not take goes to
+the original, before anything is drawn.
 """
 
 from __future__ import annotations
