@@ -16,8 +16,11 @@ import random
 import types
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +45,29 @@ Configuration = tuple[tuple[str, Any], ...]
 LARGEST = 700
 """Longest side of the random images."""
 
+NARROW = 0.01
+"""Share of images that are up to 200 times as long as wide. Some pipelines make tens of megabytes of each."""
+
+SHARE = 20
+"""Images that a process compares before it says what it found."""
+
+
+@dataclass
+class Count:
+    """What was counted of a pipeline."""
+
+    images: int = 0
+    refused: int = 0
+    in_pieces: int = 0
+    mismatches: list[str] = field(default_factory=list)
+
+    def add(self, other: Count) -> None:
+        """Add what was counted elsewhere."""
+        self.images += other.images
+        self.refused += other.refused
+        self.in_pieces += other.in_pieces
+        self.mismatches += other.mismatches
+
 
 @dataclass(frozen=True)
 class Case:
@@ -64,18 +90,6 @@ class Case:
     modes: tuple[str, ...] = ("RGB",)
     of_tensors: bool = False
     is_timed: bool = False
-
-
-@dataclass
-class Row:
-    """What was counted of the pipelines of a group."""
-
-    pipelines: int = 0
-    names: int = 0
-    whole: int = 0
-    images: int = 0
-    refused: int = 0
-    mismatches: list[str] = field(default_factory=list)
 
 
 def timm_configurations() -> dict[Configuration, int]:
@@ -163,7 +177,7 @@ def of_openai() -> Any:
 def random_image(chance: random.Random) -> PIL.Image.Image:
     """Make an image of a random size and of random content."""
     long, short = chance.randint(1, LARGEST), chance.randint(1, LARGEST)
-    if chance.random() < 0.1:
+    if chance.random() < NARROW:
         short = max(long // chance.randint(20, 200), 1)
     generator = np.random.default_rng(chance.getrandbits(32))
     content = chance.choice(("noise", "black and white", "smooth"))
@@ -174,38 +188,78 @@ def random_image(chance: random.Random) -> PIL.Image.Image:
     return PIL.Image.fromarray(levels).resize((short, long), PIL.Image.Resampling.BICUBIC)
 
 
-@dataclass
 class Compared:
     """A pipeline, its layer, and what was counted so far.
 
     Args:
         case: The pipeline.
-        row: Where it is counted.
     """
 
-    case: Case
-    row: Row
-    is_whole: bool = True
-
-    def __post_init__(self) -> None:
-        self.original = self.case.make()
+    def __init__(self, case: Case) -> None:
+        self.original = case.make()
         self.layer = onelayer.compile(self.original)
-        self._kinds = [*self.case.modes, *(["tensor"] if self.case.of_tensors else [])]
-        self.row.pipelines += 1
-        self.row.names += self.case.names
+        self._kinds = [*case.modes, *(["tensor"] if case.of_tensors else [])]
+        self.count = Count()
 
     def compare(self, number: int, rgb: PIL.Image.Image) -> None:
         """Compare the results of an image, in one of the modes that the pipeline takes."""
-        kind, row = self._kinds[number % len(self._kinds)], self.row
+        kind, count = self._kinds[number % len(self._kinds)], self.count
         image: Any = pil_to_tensor(rgb) if kind == "tensor" else rgb.convert(kind)
         expected, found = (_outcome(function, image) for function in (self.original, self.layer))
         is_refused = isinstance(expected, str)
-        self.is_whole = self.is_whole and (is_refused or isinstance(self.layer._of_any_size(image), AnySizePipeline))
-        row.images += 1
-        row.refused += is_refused
+        count.images += 1
+        count.refused += is_refused
+        count.in_pieces += not is_refused and not isinstance(self.layer._of_any_size(image), AnySizePipeline)
         is_same = expected == found if is_refused else _is_same(expected, found)
         if not is_same:
-            row.mismatches.append(f"{self.original!r} of {kind} {tuple(np.shape(image))}")
+            count.mismatches.append(f"{self.original!r} of {kind} {tuple(np.shape(image))}")
+
+
+@cache
+def cases_of(only: str | None) -> list[Case]:
+    """List the cases whose library and group contain a text."""
+    return [case for case in (*timm_cases(), *clip_cases()) if only is None or only in f"{case.library} {case.group}"]
+
+
+def compare_share(only: str | None, images: int, seed: str) -> list[Count]:
+    """Compare all cases on random images, in a process of its own; return a count of each."""
+    torch.set_num_threads(1)
+    # The layers stay for the next share: they have their kernels then.
+    compared, chance = _compared(only), random.Random(seed)  # noqa: S311 - no secret
+    for each in compared:
+        each.count = Count()
+    for number in range(images):
+        image = random_image(chance)
+        for each in compared:
+            each.compare(number, image)
+    return [each.count for each in compared]
+
+
+def groups(cases: list[Case], counts: list[Count]) -> list[dict[str, Any]]:
+    """Add up what was counted of the pipelines of each group."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for case, count in zip(cases, counts, strict=True):
+        row = rows.setdefault(
+            (case.library, case.group),
+            {
+                "library": case.library,
+                "group": case.group,
+                **dict.fromkeys(("pipelines", "names", "whole", "images", "refused"), 0),
+                "mismatches": [],
+            },
+        )
+        row["pipelines"] += 1
+        row["names"] += case.names
+        row["whole"] += count.in_pieces == 0
+        row["images"] += count.images
+        row["refused"] += count.refused
+        row["mismatches"] += count.mismatches
+    return list(rows.values())
+
+
+@cache
+def _compared(only: str | None) -> list[Compared]:
+    return [Compared(case) for case in cases_of(only)]
 
 
 def _outcome(function: Callable[[Any], Any], image: Any) -> Any:
@@ -244,29 +298,45 @@ def main(
     seconds: Annotated[float, typer.Option(help="Time for each pipeline that is timed; 0 for none.")] = 4.0,
     photographs: Annotated[int, typer.Option(help="Photographs of a pass.", min=1)] = 60,
     seed: Annotated[int, typer.Option(help="Seed of the random images.")] = 0,
+    processes: Annotated[int, typer.Option(help="Processes that compare.", min=1)] = 2,
     only: Annotated[str | None, typer.Option(help="Text that the library and group contain.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Where to write the record.")] = None,
 ) -> None:
     """Compare, time, and print both tables."""
     torch.set_num_threads(1)
-    cases = [*timm_cases(), *clip_cases()]
-    cases = [case for case in cases if only is None or only in f"{case.library} {case.group}"]
-    rows: dict[tuple[str, str], Row] = {}
+    cases = cases_of(only)
+    counts = [Count() for _ in cases]
+    record: dict[str, Any] = {
+        "seed": seed,
+        "seconds": seconds,
+        "versions": {package: version(package) for package in ("timm", "open_clip_torch")},
+        "timed": [],
+        "environment": current_environment().model_dump(),
+    }
+
+    def write() -> None:
+        if json_file is not None:
+            json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
     with progress() as display:
-        compared = [Compared(case, rows.setdefault((case.library, case.group), Row())) for case in cases]
-        chance = random.Random(seed)  # noqa: S311 - no secret
-        for number in display.track(range(images), description="Bit for bit"):
-            image = random_image(chance)
-            for each in compared:
-                each.compare(number, image)
-        for each in compared:
-            each.row.whole += each.is_whole
         timed = [case for case in cases if case.is_timed and seconds > 0]
-        times = [measure(case, photographs, seconds) for case in display.track(timed, description="Time")]
+        record["timed"] = times = [
+            measure(each, photographs, seconds) for each in display.track(timed, description="Time")
+        ]
+        shares = [min(SHARE, images - begin) for begin in range(0, images, SHARE)]
+        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+            done = [pool.submit(compare_share, only, share, f"{seed}, {at}") for at, share in enumerate(shares)]
+            for future in display.track(as_completed(done), total=len(done), description="Bit for bit"):
+                for count, more in zip(counts, future.result(), strict=True):
+                    count.add(more)
+                # What was compared is kept if the rest is not awaited.
+                record["compared"] = compared = groups(cases, counts)
+                write()
     counted = Table("library", "pipelines", "number", "names", "whole", "images", "refused by both", "mismatches")
-    for (library, group), row in rows.items():
-        counts = row.pipelines, row.names, row.whole, row.images, row.refused, len(row.mismatches)
-        counted.add_row(library, group, *(f"{count:,}" for count in counts))
+    for row in compared:
+        numbers = (row[key] for key in ("pipelines", "names", "whole", "images", "refused"))
+        mismatches = len(row["mismatches"])
+        counted.add_row(row["library"], row["group"], *(f"{number:,}" for number in (*numbers, mismatches)))
     results.print(counted)
     table = Table(
         "library",
@@ -280,20 +350,7 @@ def main(
         medians = [f"{timed_case['milliseconds'][who]:.2f}" for who in ("original", "onelayer")]
         table.add_row(timed_case["library"], timed_case["pipeline"], *medians, f"{timed_case['ratio']:.1f}")
     results.print(table)
-    if json_file is not None:
-        record = {
-            "images": images,
-            "seed": seed,
-            "seconds": seconds,
-            "versions": {package: version(package) for package in ("timm", "open_clip_torch")},
-            "compared": [
-                {"library": library, "pipelines": group, **vars(row)} for (library, group), row in rows.items()
-            ],
-            "timed": times,
-            "environment": current_environment().model_dump(),
-        }
-        json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    if found := sum(len(row.mismatches) for row in rows.values()):
+    if found := sum(len(count.mismatches) for count in counts):
         raise SystemExit(f"{found} results differ")
 
 

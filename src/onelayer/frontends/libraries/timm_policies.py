@@ -92,7 +92,7 @@ def _with_attribute(original: Any, name: str, make: Callable[[Any], Any]) -> Any
     kind = type(original)
     subclass = type(kind.__name__, (kind,), {name: property(lambda self: make(vars(self)[name]))})
     made: Any = object.__new__(subclass)
-    vars(original)[name]
+    vars(original)[name]  # An object without the attribute fails here, and not when it is called.
     made.__dict__ = vars(original)
     return made
 
