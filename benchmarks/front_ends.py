@@ -1,7 +1,7 @@
 """Compare the pipelines of other libraries with their layers: what compiles as a whole, bit for bit, and in time.
 
 Of timm, every distinct evaluation pipeline of the weights in its registry, and a few of what else it makes; of
-open_clip and of OpenAI's CLIP, every mode. All get the same random images: sizes from 1 to 700, long and narrow ones
+open_clip and of OpenAI's CLIP, every mode. All get the same random images: sizes from 1 to 500, long and narrow ones
 among them; noise, black and white, smooth colors. Then representative pipelines get photographs of sides of 300 to 640,
 no size of which comes twice in a pass; each image goes through the original and the layer in turn, in one thread.
 Nothing is downloaded.
@@ -42,11 +42,12 @@ from onelayer.environment import current_environment
 Configuration = tuple[tuple[str, Any], ...]
 """Keywords of ``timm.data.create_transform``, sorted."""
 
-LARGEST = 700
+LARGEST = 500
 """Longest side of the random images."""
 
 NARROW = 0.01
-"""Share of images that are up to 200 times as long as wide. Some pipelines make tens of megabytes of each."""
+"""Share of images that are 20 to 200 times as long as wide, of which many pipelines make tens of megabytes each; others
+are up to four times as long."""
 
 SHARE = 20
 """Images that a process compares before it says what it found."""
@@ -176,16 +177,16 @@ def of_openai() -> Any:
 
 def random_image(chance: random.Random) -> PIL.Image.Image:
     """Make an image of a random size and of random content."""
-    long, short = chance.randint(1, LARGEST), chance.randint(1, LARGEST)
-    if chance.random() < NARROW:
-        short = max(long // chance.randint(20, 200), 1)
+    long = chance.randint(1, LARGEST)
+    short = max(long // chance.randint(20, 200), 1) if chance.random() < NARROW else chance.randint(-(-long // 4), long)
+    height, width = chance.choice(((long, short), (short, long)))
     generator = np.random.default_rng(chance.getrandbits(32))
     content = chance.choice(("noise", "black and white", "smooth"))
-    shape = (8, 8, 3) if content == "smooth" else (long, short, 3)
+    shape = (8, 8, 3) if content == "smooth" else (height, width, 3)
     levels = generator.integers(0, 256, shape, dtype=np.uint8)
     if content == "black and white":
         levels = np.where(levels < 128, 0, 255).astype(np.uint8)
-    return PIL.Image.fromarray(levels).resize((short, long), PIL.Image.Resampling.BICUBIC)
+    return PIL.Image.fromarray(levels).resize((width, height), PIL.Image.Resampling.BICUBIC)
 
 
 class Compared:

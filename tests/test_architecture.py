@@ -19,7 +19,7 @@ ORDER = [
     {"programs"},
     {"any_size", "copying"},
     {"samples", "plans", "custom_operator"},
-    {"breaks"},
+    {"breaks", "batches"},
     {"layer"},
     {"explanation"},
     {"pipelines", "environment"},

@@ -126,6 +126,10 @@ def test_samples_on_another_default_device() -> None:
     with default_device("meta"):
         batch = onelayer.compile(v2.Resize((9, 9))).batch([TENSOR, TENSOR])
         assert [each.device.type for each in batch] == ["cpu", "cpu"]
+        moved = v2.Compose([v2.ToImage(), v2.Resize((9, 9))])
+        theirs = [moved(IMAGES[0])] * 2
+        for ours in (onelayer.compile(moved).batch([IMAGES[0]] * 2), onelayer.compile(moved).collate([IMAGES[0]] * 2)):
+            assert [each.device.type for each in ours] == [each.device.type for each in theirs] == ["meta", "meta"]
         floats = onelayer.compile(v1.Compose([v1.Resize((9, 9)), v1.ToTensor()]))
         assert floats.batch([IMAGES[0], IMAGES[0]], out=memory) is memory
     assert torch.equal(memory[1], v1.ToTensor()(v1.Resize((9, 9))(IMAGES[0])))

@@ -260,6 +260,16 @@ class AnySizePipeline:
         drawn = None if self._draw is None else self._draw(height, width)
         return self._structure.moves_for(height, width) if drawn is None else drawn
 
+    def kind_of_result(self, moves: Moves | None) -> tuple[tuple[int, ...], torch.dtype] | None:
+        """Return the shape and the dtype of the result of an image, if it is a tensor and its shape follows from moves.
+
+        Args:
+            moves: Moves that :meth:`moves_for` gave.
+        """
+        size = self._size if moves is None else moves.size
+        is_tensor = self._output.container in ("tensor", "image")
+        return ((self._channels, *size), self._target.result_dtype) if is_tensor and size is not None else None
+
     def __call__(
         self,
         image: Any,

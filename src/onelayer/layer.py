@@ -19,8 +19,9 @@ from torchvision.transforms import v2
 from onelayer.algebra import Simplified
 from onelayer.any_size import AnySizePipeline, OriginalPipeline, any_size_pipeline, kind_of_image
 from onelayer.backends import BackendName, check_name
-from onelayer.backends.cpu.threads import ENDING, for_each, stay
+from onelayer.backends.cpu.threads import ENDING, stay
 from onelayer.backends.portable.module import PlainModule
+from onelayer.batches import PreparedBatch, collated
 from onelayer.breaks import PiecewisePipeline, first_break, raise_impossible, why
 from onelayer.copying import CopyPipeline
 from onelayer.custom_operator import MetaPipeline, number_of, single_output
@@ -48,7 +49,7 @@ from onelayer.images.containers import (
 from onelayer.memory_limits import BoundedCache
 from onelayer.plans import PLAN_BYTES, PLANS, DrawingPipeline, Plan, new_plan, portable_output
 from onelayer.programs import Source, Transforms
-from onelayer.random_state import present_state, put_back, unchanged_random_state
+from onelayer.random_state import unchanged_random_state
 from onelayer.samples import CONTAINERS, image_and_others, lone_image, no_lone_image, takes_samples
 
 _USUAL_SIZE = 500, 500
@@ -326,28 +327,67 @@ class OneLayer(nn.Module):
             )
         if isinstance(out, torch.Tensor):
             refuse_missing_storage(out, "out=")
-        parts = [None] * len(images) if out is None else list(out)
-        results = [None] * len(images)
-        # In other threads PyTorch has other modes, so that only what is not PyTorch's runs there.
-        found = (None if isinstance(image, CONTAINERS) else self._of_any_size(image) for image in images)
-        pipelines = [pipeline for pipeline in found if isinstance(pipeline, AnySizePipeline)]
-        if len(pipelines) == len(images):
-            # Numbers are drawn here, in the order of the images.
-            of_python = any(pipeline.draws_from_python for pipeline in pipelines)
-            state = present_state(of_python=of_python) if any(pipeline.draws for pipeline in pipelines) else None
-            moves = [pipeline.moves_for(image) for pipeline, image in zip(pipelines, images, strict=True)]
-
-            def compute(number: int) -> None:
-                results[number] = pipelines[number](images[number], parts[number], 1, moves[number])
-
-            for_each(compute, len(images), self._threads_of_batch())
-            if state is not None and any(result is None for result in results):
-                put_back(state)
-                results = [None] * len(images)
-        for number, image in enumerate(images):
-            if results[number] is None:
-                results[number] = self(image) if out is None else self(image, out=parts[number])
+        if ENDING:
+            stay()
+        results = self._results(images, self._prepared(images), [None] * len(images) if out is None else list(out))
         return results if out is None else out
+
+    def _prepared(self, images: Sequence[Any]) -> PreparedBatch | None:
+        """Prepare images for which pipelines are the same for all sizes; None if one of them takes another way."""
+        pipelines = self._of_any_sizes(images)
+        return None if pipelines is None else PreparedBatch(images, pipelines)
+
+    def _results(
+        self, images: Sequence[Any], prepared: PreparedBatch | None, parts: Sequence[torch.Tensor | None]
+    ) -> list[Any]:
+        """Return the results of several images, with memory for each or None."""
+        results = [None] * len(images) if prepared is None else prepared.compute(parts, self._threads_of_batch())
+        for number, (image, part) in enumerate(zip(images, parts, strict=True)):
+            if results[number] is None:
+                results[number] = self(image) if part is None else self(image, out=part)
+        return results
+
+    def _of_any_sizes(self, images: Sequence[Any]) -> list[AnySizePipeline] | None:
+        """Return a pipeline for each of several images; None if one of them takes another way."""
+        found = []
+        for image in images:
+            if isinstance(image, CONTAINERS) or (number_of_modes() and self._goes_elsewhere(image)):
+                return None
+            pipeline = self._of_any_size(image)
+            if not isinstance(pipeline, AnySizePipeline):
+                return None
+            found.append(pipeline)
+        return found
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Make a batch of samples whose images are not preprocessed yet: ``DataLoader(…, collate_fn=layer.collate)``.
+
+        The data set gives images as they are decoded. A worker decodes all of a batch first and preprocesses them one
+        after the other then, right into the memory of the batch. That is much quicker than to preprocess each after it
+        was decoded, because decoding leaves nothing of the code of a layer in the processor's caches, and no image is
+        copied. The results and the random numbers are those of ``layer(image)`` in the data set, as long as the data
+        set draws none between two images.
+
+        Args:
+            samples: Images; or tuples, lists and dictionaries with an image each, and labels, which stay as they are.
+                Samples in which boxes, masks and the like move as the image does go through the layer one by one.
+
+        Returns:
+            What ``torch.utils.data.default_collate`` makes of the samples with preprocessed images: the images become
+            a tensor [N, ...], in a worker in shared memory.
+
+        Raises:
+            OnelayerError: As in :meth:`forward`.
+            RuntimeError: If the results differ in shape; raised by ``default_collate``.
+        """
+        return collated(samples, self._batch_of, self)
+
+    def _batch_of(self, images: list[Any]) -> torch.Tensor | list[Any]:
+        """Preprocess images: to their batch, where the shape of the results is known before, or to a list."""
+        prepared = self._prepared(images)
+        batch = None if prepared is None else prepared.memory()
+        results = self._results(images, prepared, [None] * len(images) if batch is None else list(batch))
+        return results if batch is None else batch
 
     def _of_each(self, images: torch.Tensor, out: torch.Tensor | list[torch.Tensor] | None) -> Any:
         """Apply the pipeline to each image of a tensor, and make one of the results."""
@@ -378,10 +418,8 @@ class OneLayer(nn.Module):
         is_plain = type(images) is torch.Tensor and images.is_cpu and images.ndim == 4 and len(images) > 0
         if not is_plain or isinstance(out, list) or (out is not None and out.shape[:1] != images.shape[:1]):
             return None
-        pipeline = self._of_any_size(images)
-        if not isinstance(pipeline, AnySizePipeline):
-            return None
-        return pipeline.of_each(images, out, self._threads_of_batch())
+        pipelines = self._of_any_sizes([images])
+        return None if pipelines is None else pipelines[0].of_each(images, out, self._threads_of_batch())
 
     def _threads_of_batch(self) -> int:
         """Return the maximum number of threads for the images of a batch: in others there is no inference mode."""

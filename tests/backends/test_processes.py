@@ -12,8 +12,9 @@ import pytest
 
 FORKED = """
 import os, sys, torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torchvision.models import ResNet50_Weights
+from torchvision.transforms import v2
 import onelayer
 from onelayer.backends.cpu import launch
 
@@ -32,10 +33,29 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0, "the forked process"
 print("forked")
 
-(batch,) = DataLoader(images, 6, num_workers=2, collate_fn=lambda batch: torch.stack([layer(image) for image in batch]),
-                      multiprocessing_context="fork")
+(batch,) = DataLoader(images, 6, num_workers=2, collate_fn=layer.collate, multiprocessing_context="fork")
 assert torch.equal(batch, expected)
+assert batch.is_shared()
 print("workers")
+
+# Random numbers are those of transforms in the data set.
+crop = v2.Compose([v2.RandomResizedCrop(30), v2.RandomHorizontalFlip()])
+
+class Cropped(Dataset):
+    def __len__(self):
+        return len(images)
+    def __getitem__(self, index):
+        return crop(images[index]), index
+
+def loaded(data, **how):
+    torch.manual_seed(2)
+    return list(DataLoader(data, 2, num_workers=2, multiprocessing_context="fork", **how))
+
+decoded = [(image, index) for index, image in enumerate(images)]
+for theirs, ours in zip(loaded(Cropped()), loaded(decoded, collate_fn=onelayer.compile(crop).collate), strict=True):
+    assert all(map(torch.equal, theirs, ours))
+    assert len(ours) == 2
+print("random")
 
 # The end of the process while threads compute, as when the calling thread was interrupted. (Daemon threads of the user
 # that call PyTorch itself then are another matter: they abort any process.)
@@ -56,7 +76,7 @@ def test_forks_and_the_end_of_a_process() -> None:
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORKED], timeout=300, check=False, capture_output=True, text=True
     )
-    assert (ended.returncode, ended.stdout.split(), ended.stderr) == (0, ["forked", "workers", "end"], "")
+    assert (ended.returncode, ended.stdout.split(), ended.stderr) == (0, ["forked", "workers", "random", "end"], "")
 
 
 LOADER = """
@@ -79,7 +99,10 @@ if __name__ == "__main__":
     data = Photographs()
     expected = torch.stack([data[index] for index in range(6)])
     (batch,) = DataLoader(data, batch_size=6, num_workers=2, multiprocessing_context=sys.argv[1])
-    raise SystemExit(0 if torch.equal(batch, expected) else 1)
+    (collated,) = DataLoader(
+        data.images, batch_size=6, num_workers=2, multiprocessing_context=sys.argv[1], collate_fn=data.layer.collate
+    )
+    raise SystemExit(0 if torch.equal(batch, expected) and torch.equal(collated, expected) else 1)
 """
 
 

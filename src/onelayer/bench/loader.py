@@ -1,9 +1,12 @@
-"""Time a `DataLoader` from JPEG files to batches: through transforms, through their layer, and decoding alone."""
+"""Time a `DataLoader` from JPEG files to batches: through transforms, through their layer, and decoding alone.
+
+The layer preprocesses each image in the data set, as the transforms do, or all of a batch in the collate function.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +29,7 @@ from onelayer.records import Environment, Part, Record
 
 BATCH, SIDE, QUALITY = 32, 224, 90
 
-ORIGINAL, LAYER, DECODING = "original", "onelayer", "decoding alone"
+ORIGINAL, LAYER, COLLATED, DECODING = "original", "onelayer", "onelayer, collate", "decoding alone"
 
 TITLE = "JPEG files of photographs to batches; no two files are of one size"
 
@@ -39,8 +42,8 @@ class LoaderRow(Part):
     """What files are decoded to: "PIL images" or "tensors"."""
     workers: int
     images_per_second: dict[str, tuple[float, ...]]
-    ratio_median: float
-    """Median of the ratios of neighbouring passes, of the layer to the original."""
+    ratio_medians: dict[str, float]
+    """Medians of the ratios of neighbouring passes, of the layer in either place to the original."""
 
 
 class LoaderRecord(Record):
@@ -81,7 +84,14 @@ def read_tensor(path: str) -> torch.Tensor:
     return pixels
 
 
-def loader(folder: Path, transform: Callable[[Any], Any], *, as_tensors: bool, workers: int) -> DataLoader[Any]:
+def loader(
+    folder: Path,
+    transform: Callable[[Any], Any] | None,
+    collate: Callable[[Any], Any] | None = None,
+    *,
+    as_tensors: bool,
+    workers: int,
+) -> DataLoader[Any]:
     """Make a loader of all files, in order."""
     reading = {"loader": read_tensor} if as_tensors else {}
     return DataLoader(
@@ -89,6 +99,7 @@ def loader(folder: Path, transform: Callable[[Any], Any], *, as_tensors: bool, w
         batch_size=BATCH,
         num_workers=workers,
         persistent_workers=workers > 0,
+        collate_fn=collate,
     )
 
 
@@ -101,11 +112,13 @@ def measure(
         OnelayerError: If they differ.
     """
     decoding = v2.Compose([v2.ToImage(), v2.CenterCrop(1)])
-    each = {ORIGINAL: transform, LAYER: compiled(transform), DECODING: decoding}
+    layer = compiled(transform)
+    each = {ORIGINAL: (transform,), LAYER: (layer,), COLLATED: (None, layer.collate), DECODING: (decoding,)}
     # One thread, as workers have where there are any.
     with torch_threads(1):
-        loaders = {who: loader(folder, one, as_tensors=as_tensors, workers=workers) for who, one in each.items()}
-        if not all(map(torch.equal, _seeded(loaders[LAYER]), _seeded(loaders[ORIGINAL]))):
+        loaders = {who: loader(folder, *how, as_tensors=as_tensors, workers=workers) for who, how in each.items()}
+        expected = _seeded(loaders[ORIGINAL])
+        if not all(all(map(torch.equal, _seeded(loaders[who]), expected)) for who in (LAYER, COLLATED)):
             raise OnelayerError(f"{name}: the batches differ from the original's")
         for _ in loaders[DECODING]:
             pass
@@ -115,21 +128,23 @@ def measure(
                 start = time.perf_counter()
                 count = sum(len(images) for images, _ in batches)
                 rates[who].append(count / (time.perf_counter() - start))
-    ratios = [ours / theirs for ours, theirs in zip(rates[LAYER], rates[ORIGINAL], strict=True)]
+
+    def ratio_to_original(who: str) -> float:
+        return float(np.median([ours / theirs for ours, theirs in zip(rates[who], rates[ORIGINAL], strict=True)]))
+
     return LoaderRow(
         pipeline=name,
         images="tensors" if as_tensors else "PIL images",
         workers=workers,
         images_per_second={who: tuple(each) for who, each in rates.items()},
-        ratio_median=float(np.median(ratios)),
+        ratio_medians={who: ratio_to_original(who) for who in (LAYER, COLLATED)},
     )
 
 
-def _seeded(batches: DataLoader[Any]) -> Iterator[torch.Tensor]:
+def _seeded(batches: DataLoader[Any]) -> list[torch.Tensor]:
     """Load all batches; what is random in them follows from one seed."""
     torch.manual_seed(0)
-    loaded = [images for images, _ in batches]
-    return iter(loaded)
+    return [images for images, _ in batches]
 
 
 def record_of(rows: list[LoaderRow], files: int, rounds: int) -> LoaderRecord:
@@ -139,8 +154,10 @@ def record_of(rows: list[LoaderRow], files: int, rounds: int) -> LoaderRecord:
 
 def table_of(rows: list[LoaderRow]) -> Table:
     """Lay out rows for the terminal: medians of images per second."""
-    table = Table("pipeline", "images", "original / s", "onelayer / s", "decoding alone / s", "ratio", title=TITLE)
+    names = ORIGINAL, LAYER, COLLATED, DECODING
+    table = Table("pipeline", "images", *(f"{who} / s" for who in names), "ratio", "ratio, collate", title=TITLE)
     for row in rows:
-        medians = [f"{np.median(row.images_per_second[who]):,.0f}" for who in (ORIGINAL, LAYER, DECODING)]
-        table.add_row(row.pipeline, row.images, *medians, f"{row.ratio_median:.2f}")
+        medians = [f"{np.median(row.images_per_second[who]):,.0f}" for who in names]
+        ratios = [f"{row.ratio_medians[who]:.2f}" for who in (LAYER, COLLATED)]
+        table.add_row(row.pipeline, row.images, *medians, *ratios)
     return table
