@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html.parser
 import http.server
+import io
 import json
+import mimetypes
 import os
 import queue
 import re
@@ -425,26 +427,31 @@ frame.onload = async () => {
   said.address = frame.contentWindow.location.hash;
   said.same = await change("b", "pillow-bicubic");
   said.refused = await change("b", "opencv-area");
-  const note = new frame.contentWindow.File(["no image"], "notes.txt", { type: "text/plain" });
-  const files = new frame.contentWindow.DataTransfer();
-  files.items.add(note);
-  frame.contentDocument.dispatchEvent(new frame.contentWindow.DragEvent("drop", { dataTransfer: files }));
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  said.dropped = $("message").textContent;
+  await change("b", "opencv-linear");
+  said.dropped = {};
+  for (const name of ["notes.txt", "wide.png", "clear.png", "turned.jpg", "own.png"]) {
+    const before = $("message").textContent, blob = await (await fetch(name)).blob();
+    const files = new frame.contentWindow.DataTransfer();
+    files.items.add(new frame.contentWindow.File([blob], name, { type: blob.type }));
+    frame.contentDocument.dispatchEvent(new frame.contentWindow.DragEvent("drop", { dataTransfer: files }));
+    while ($("message").textContent === before) await new Promise((resolve) => setTimeout(resolve, 20));
+    said.dropped[name] = await settled();
+  }
   await fetch("/said", { method: "POST", body: JSON.stringify(said) });
 };
 </script>"""
 
 
-def what_the_page_says(chosen: str, folder: Path) -> tuple[dict[str, Any], str]:
-    """Open the page in a browser; return what it says, and what the browser logs."""
+def what_the_page_says(chosen: str, files: dict[str, bytes], folder: Path) -> tuple[dict[str, Any], str]:
+    """Open the page in a browser and drop files on it; return what it says, and what the browser logs."""
     said: queue.Queue[dict[str, Any]] = queue.Queue()
     answers = {"/": (VISITOR % chosen).encode(), "/index.html": PAGE.read_bytes()}
+    answers |= {f"/{name}": content for name, content in files.items()}
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path in answers else 404)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Type", mimetypes.guess_type(self.path)[0] or "text/html")
             self.end_headers()
             self.wfile.write(answers.get(self.path, b""))
 
@@ -469,13 +476,28 @@ def what_the_page_says(chosen: str, folder: Path) -> tuple[dict[str, Any], str]:
             server.shutdown()
 
 
+def encoded(image: Image.Image, name: str, **options: Any) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "JPEG" if name.endswith("jpg") else "PNG", **options)
+    return content.getvalue()
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")
 def test_the_page_in_a_browser(page: Page, tmp_path: Path) -> None:
     """It compares a built-in image without an error, and reports the checksums that Python computes."""
     if int(PIL.__version__.split(".")[0]) < 13:
         pytest.skip("the page's Pillow is 13")
     chosen = "image=text&a=pillow-bicubic&b=torch-bytes-bilinear-narrow&size=97x61&x=20&y=30"
-    said, log = what_the_page_says(chosen, tmp_path)
+    own, exif = Image.fromarray(images((43, 67), 8)[0]), Image.Exif()
+    exif[0x0112] = 6
+    files = {
+        "notes.txt": b"no image",
+        "wide.png": encoded(Image.new("RGB", (4097, 3)), "wide.png"),
+        "clear.png": encoded(Image.new("RGBA", (30, 20), (0, 0, 0, 0)), "clear.png"),
+        "turned.jpg": encoded(own, "turned.jpg", exif=exif),
+        "own.png": encoded(own, "own.png"),
+    }
+    said, log = what_the_page_says(chosen, files, tmp_path)
     assert said["errors"] == []
     assert "CONSOLE" not in log
     image, first_said = page.built_in("text"), said["first"]
@@ -490,12 +512,20 @@ def test_the_page_in_a_browser(page: Page, tmp_path: Path) -> None:
     assert float(first_said["share"]) == np.mean(difference.max(axis=2) > 0)
     assert f"by at most {difference.max()} grey levels" in first_said["summary"]
     # Column 21 of 97 lies at 21.5 · 480 / 97 = 106.4 of the source, and reads two of its units to both sides.
-    assert "Along x: source columns 96 to 115" in said["weights"]
+    assert "Source columns 96 to 115" in said["weights"]
     total = in_fixed_point(AxisMap.resample(480, 97, "bicubic", True), None).weights[21].sum() * 2**22
-    assert f"whole numbers over 222 = 4,194,304; they add up to {total:,.0f}" in said["weights"]
+    assert f"÷ 222, in all {total:,.0f}" in said["weights"]
     assert said["address"] == "#a=pillow-bicubic&b=torch-bytes-bilinear-narrow&size=97x61&image=text&x=21&y=31"
     assert (said["same"]["state"], said["same"]["share"]) == ("done", "0")
     assert "give the same bytes" in said["same"]["summary"]
     assert said["refused"]["state"] == "error"
     assert "for whole factors only. From 480×360 to 97×61" in said["refused"]["message"]
-    assert "“notes.txt” (text/plain) could not be read as an image" in said["dropped"]
+    dropped = said["dropped"]
+    assert "“notes.txt” (text/plain) could not be read as an image" in dropped["notes.txt"]["message"]
+    assert "“wide.png” has 4097×3 pixels. This page takes up to 4096×4096" in dropped["wide.png"]["message"]
+    assert "Its transparent parts were put on white." in dropped["clear.png"]["message"]
+    assert dropped["clear.png"]["a"] == f"{zlib.crc32(bytes([255]) * 97 * 61 * 3):08x}"
+    assert "“turned.jpg”, 43×67. EXIF orientation 6" in dropped["turned.jpg"]["message"]
+    assert "“own.png”, 67×43." in dropped["own.png"]["message"]
+    resized = np.asarray(pillow_resize("bicubic")(np.asarray(own), (61, 97)))
+    assert dropped["own.png"]["a"] == f"{zlib.crc32(resized.tobytes()):08x}"
