@@ -1,0 +1,95 @@
+"""The snippets of the page about data sets do what they show."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PAGE = (Path(__file__).parents[2] / "docs" / "data-sets.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE))
+
+NEEDS = {
+    "`onelayer apply`": ["ray", "pyarrow", "pandas"],
+    "Ray Data": ["ray", "pyarrow", "pandas"],
+    "Hugging Face `datasets`": ["datasets"],
+    "PyTorch's `DataLoader`": [],
+    "WebDataset": ["webdataset"],
+    "Lightning": ["lightning"],
+    "Daft": ["daft"],
+    "Spark": ["pyspark", "pandas"],
+}
+"""Packages that a section takes."""
+
+SLOW = ("Ray Data", "Daft", "Spark")
+"""Sections that start processes of other libraries; `onelayer apply` does so, too, unless it stays in this process."""
+
+
+def missing(section: str) -> list[str]:
+    return [package for package in NEEDS[section] if importlib.util.find_spec(package) is None]
+
+
+def code_of(section: str) -> str:
+    return "\n".join(re.findall(r"```python\n(.*?)```", SECTIONS[section], re.DOTALL))
+
+
+def assert_prints_what_it_shows(code: str, printed: str) -> None:
+    shown = re.findall(r"print\(.*\)\s+# (.*)$", code, re.MULTILINE)
+    assert shown, code
+    for line in shown:
+        assert line in printed.splitlines(), f"{line!r} is not in {printed!r}"
+
+
+def run_here(section: str) -> None:
+    code = code_of(section)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, section, "exec"), {"__name__": "__main__"})
+    assert_prints_what_it_shows(code, printed.getvalue())
+
+
+def test_every_section_is_run() -> None:
+    assert [section for section in SECTIONS if code_of(section)] == list(NEEDS)
+
+
+@pytest.mark.usefixtures("here")
+def test_sections_that_start_no_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., tuple[int, str]]
+) -> None:
+    if missing("`onelayer apply`"):
+        pytest.skip("the extra `ray` is not installed")
+    monkeypatch.chdir(tmp_path)
+
+    def run_command(command: list[str], **_: Any) -> None:
+        code, text = run(*command[1:])
+        assert code == 0, text
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "run", run_command)
+        run_here("`onelayer apply`")
+    left_out = [section for section in NEEDS if section not in SLOW and missing(section)]
+    for section in NEEDS:
+        if section not in SLOW and section not in left_out and section != "`onelayer apply`":
+            run_here(section)
+    if left_out:
+        pytest.skip(f"run without {', '.join(left_out)}: the extra `data-sets` is not installed")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("section", list(NEEDS)[1:])
+def test_each_section_by_itself(section: str, tmp_path: Path) -> None:
+    """In a process of its own, after what makes the data sets."""
+    if absent := missing("`onelayer apply`") + missing(section):
+        pytest.skip(f"{', '.join(absent)} is not installed")
+    for each in ("`onelayer apply`", section):
+        ran = subprocess.run([sys.executable, "-c", code_of(each)], cwd=tmp_path, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        assert_prints_what_it_shows(code_of(each), ran.stdout)
