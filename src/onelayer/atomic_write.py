@@ -27,8 +27,8 @@ def write_whole(path: Path, content: bytes) -> None:
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a path beside a file to write to, and put what was written there in the file's place in one step.
 
-    No two writers share such a path, and its name begins with a dot. An error inside the context removes it; what a
-    killed process leaves there ends with :data:`PARTIAL`.
+    No two writers share such a path, not even one that was killed and lives on for a moment. Its name begins with a dot
+    and ends with :data:`PARTIAL`. An error inside the context removes it; a killed process leaves it there.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,9 @@ def makes_a_pair(image):
 
 
 @pytest.fixture
-def pipelines_file(tmp_path: Path) -> Path:
+def pipelines_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's file with pipelines, which imports another file beside it."""
+    monkeypatch.delitem(sys.modules, "words", raising=False)
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "words.py").write_text("OFFSET = 40\n")
     path = tmp_path / "code" / "mine.py"

@@ -75,7 +75,7 @@ def test_a_run_goes_on_where_it_was(
     run: Run, refused: Refused, here: Callable[[int], None], photographs: Path, pipelines_file: Path, tmp_path: Path
 ) -> None:
     name = f"{pipelines_file}:evaluation"
-    options = ("--images-per-file", 2)
+    options = ("--images-per-file", 2, "--certify", 0)
     for form in ("parquet", "webdataset"):
         whole, out = tmp_path / f"whole-{form}", tmp_path / f"out-{form}"
         assert run("apply", name, photographs, whole, "--to", form, *options)[0] == 0
@@ -121,6 +121,22 @@ def test_a_run_goes_on_where_it_was(
     # No folder of somebody else's is taken for an output, nor one in the data set.
     refused(("apply", name, photographs, pipelines_file.parent, "--overwrite"), "holds other files, such as")
     refused(("apply", name, photographs, photographs / "out"), "lies in the data set")
+
+
+def test_a_part_that_kills_its_workers_ends_the_run(tmp_path: Path) -> None:
+    from onelayer.errors import OnelayerError
+    from onelayer.offline.manifest import OutputFolder
+
+    output = OutputFolder(tmp_path, "parquet")
+    output.record(0).parent.mkdir(parents=True)
+    # Not closed, as if their processes were gone.
+    attempts = [output.attempt(7) for _ in range(3)]
+    for each in attempts:
+        each.__enter__()
+    with output.attempt(8):
+        pass
+    with pytest.raises(OnelayerError, match=r"part-00007.parquet was begun 3 times"), output.attempt(7):
+        pass
 
 
 @pytest.mark.usefixtures("here")
@@ -191,15 +207,13 @@ def test_random_numbers_follow_from_the_seed_and_the_name(
 
 # Ray warns of what it calls itself.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
-def test_actors_of_ray_write_the_same_files(
-    run: Run, refused: Refused, photographs: Path, pipelines_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_actors_of_ray_write_the_same_files(run: Run, photographs: Path, pipelines_file: Path, tmp_path: Path) -> None:
     """A function of a user's file, which uses another file, in actors; then a layer on a Ray dataset."""
     ray = pytest.importorskip("ray")
 
     name = f"{pipelines_file}:brighter"
     command = ("apply", name, photographs)
-    code, text = run(*command, tmp_path / "ray", "--images-per-file", 3, "--workers", 1)
+    code, text = run(*command, tmp_path / "ray", "--images-per-file", 3, "--workers", 1, "--certify", 0)
     assert code == 0, text
     assert "11 images in 4 files at" in text
     assert not ray.is_initialized()

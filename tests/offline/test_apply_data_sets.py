@@ -101,7 +101,9 @@ def test_rows_of_parquet_files(run: Run, refused: Refused, pipelines_file: Path,
     assert list(members)[2:4] == ["id%2E1.jpg", "id%2E1.json"]
     assert json.loads(members["id%2E1.json"]) == {"label": 1, "boxes": [[1, 0.5]], "id": "id.1"}
     assert members["id%2E1.jpg"] == encoded(smaller(picture(1)), "JPEG", quality=95)
-    refused((*command[:3], tmp_path / "no", "--column", "picture", "--key", "di"), "has no column di of keys; its columns")
+    refused(
+        (*command[:3], tmp_path / "no", "--column", "picture", "--key", "di"), "has no column di of keys; its columns"
+    )
 
     # A null is a bad image, named by its row.
     table = pa.table({"image": pa.array([encoded(picture(0), "PNG"), None]), "pixels": [1, 2]})

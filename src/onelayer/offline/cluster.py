@@ -26,8 +26,6 @@ PURPOSE = "onelayer apply"
 
 _OBJECT_STORE_BYTES = 256 << 20
 """Shared memory of a Ray that is started here: it holds lists of parts and records, no images."""
-_RESTARTS = 2
-"""Times that an actor is started again after it was killed, for example because memory ran out."""
 
 
 class WrittenPart(NamedTuple):
@@ -61,16 +59,25 @@ def write_parts(
         import ray
 
         count = min(len(parts), workers or int(ray.cluster_resources().get("CPU", 1)))
-        rows = [{"part": part.model_dump_json()} for part in parts]
-        dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+        items = [{"part": part.model_dump_json()} for part in parts]
+        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
             _Actor,
             fn_constructor_kwargs={"job": job},
             compute=ray.data.ActorPoolStrategy(size=count),
             num_cpus=1,
-            max_restarts=_RESTARTS,
-            max_task_retries=_RESTARTS,
         )
-        for row in dataset.iter_rows():
+        rows = iter(dataset.iter_rows())
+        while True:
+            try:
+                row = next(rows, None)
+            except ray.exceptions.RayError as error:
+                raise OnelayerError(
+                    f"the workers of Ray failed: {str(error).strip().splitlines()[-1]}",
+                    expected="workers that can import the pipeline, with memory for an image and a row group",
+                    hint="Ray tells more in the folder of its session.",
+                ) from error
+            if row is None:
+                return
             if row["error"]:
                 raise OnelayerError(**json.loads(row["error"]))
             yield WrittenPart(PartRecord.model_validate_json(row["record"]), row["begin"], row["end"])

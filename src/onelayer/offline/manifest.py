@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from onelayer.verification.certificate import CertificateRecord
 
 FOLDER = "_onelayer"
 """Folder of the manifest in the output. Readers of Parquet folders leave out names that begin with an underscore."""
+
+
+_ATTEMPTS = 3
+"""Times that a file is begun in a run."""
 
 
 class Options(Part):
@@ -131,6 +136,29 @@ class OutputFolder:
             for path in folder.glob(f"*{PARTIAL}"):
                 path.unlink(missing_ok=True)
         manifest.write(self.manifest)
+
+    @contextmanager
+    def attempt(self, number: int) -> Iterator[None]:
+        """Count that a worker begins a file, until it ends in any way but by being killed.
+
+        Ray gives the work of a worker that died to another, however often: so a part that kills its workers is noticed.
+
+        Raises:
+            OnelayerError: If too many were killed in this run.
+        """
+        marks = [self.record(number).with_suffix(f".{attempt}{PARTIAL}") for attempt in range(_ATTEMPTS)]
+        free = next((mark for mark in marks if not mark.exists()), None)
+        if free is None:
+            raise OnelayerError(
+                f"{self.file(number).name} was begun {_ATTEMPTS} times, and its worker was killed each time",
+                expected="a pipeline that ends no process, and memory for each worker",
+                hint="If memory ran out, try fewer --workers.",
+            )
+        free.touch()
+        try:
+            yield
+        finally:
+            free.unlink(missing_ok=True)
 
     def finish(self, manifest: Manifest, records: Sequence[PartRecord]) -> Manifest:
         """Write the manifest of a run that is done, which has the records of all files, and remove the single ones."""

@@ -66,15 +66,15 @@ class PartWriter:
         """Write the file of a part, and its record.
 
         Raises:
-            OnelayerError: If a file cannot be read or written, an image is bad, or random numbers are drawn without a
-                seed.
+            OnelayerError: If a file cannot be read or written, an image is bad, random numbers are drawn without a
+                seed, or workers were killed while they wrote this part.
         """
         job = self._job
         path = job.output.file(part.number)
         bad: list[manifest.BadImage] = []
         images = 0
         before = generator_states()
-        with whole_file(path) as temporary:
+        with job.output.attempt(part.number), whole_file(path) as temporary:
             with open_writer(temporary, job.source, job.options.format, job.options.encoding, job.provenance) as writer:
                 for sample, encoded in job.source.read(part):
                     try:

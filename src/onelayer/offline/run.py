@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from onelayer.console import progress
+from onelayer.console import hidden_progress, progress
 from onelayer.data.encoded import BadImage
 from onelayer.environment import current_environment
 from onelayer.errors import Interrupted, OnelayerError
@@ -211,7 +211,8 @@ def _tried(request: Request, listing: Listing, layer: OneLayer, manifest: Manife
         return manifest.model_copy(update={"no_certificate_because": "the pipeline may draw random numbers"})
     images = [decode(each, request.options.container, request.options.mode) for each in encoded]
     try:
-        certificate = verify(layer, request.transform, images, adversarial=0)
+        with hidden_progress():
+            certificate = verify(layer, request.transform, images, adversarial=0)
     except OnelayerError as error:
         return manifest.model_copy(update={"no_certificate_because": str(error)})
     return manifest.model_copy(update={"certificate": certificate.record})
