@@ -291,19 +291,16 @@ def measure_kills(folder: Path, images: int, kills: int, seed: int) -> Kills:
         before = len(at_kills)
         while True:
             process = start(data, output)
-            try:
-                process.wait(chance.uniform(0, seconds) if len(at_kills) < kills else None)
-            except subprocess.TimeoutExpired:
-                # The command alone, whose orphans may go on for a moment, or all at once.
-                doomed = [process.pid, *(descendants(process.pid) if len(at_kills) % 2 else ())]
-                for pid in doomed:
-                    kill(pid)
-                process.wait()
-                at_kills.append(len(list(output.glob("part-*"))))
-                console.print(f"kill {len(at_kills)} at {at_kills[-1]} files")
-                continue
-            finish(process, output)
-            break
+            if len(at_kills) == kills or not wait_for_a_moment(process, output, chance, seconds):
+                finish(process, output)
+                break
+            # The command alone, whose orphans may go on for a moment, or all at once.
+            doomed = [process.pid, *(descendants(process.pid) if len(at_kills) % 2 else ())]
+            for pid in doomed:
+                kill(pid)
+            process.wait()
+            at_kills.append(len(list(output.glob("part-*"))))
+            console.print(f"kill {len(at_kills)} at {at_kills[-1]} files")
         if len(at_kills) > before:
             outputs += 1
             wrong += differing(folder / "whole", output)
@@ -317,6 +314,26 @@ def measure_kills(folder: Path, images: int, kills: int, seed: int) -> Kills:
         differing_files=wrong,
         environment=current_environment(),
     )
+
+
+def wait_for_a_moment(process: subprocess.Popen[str], output: Path, chance: random.Random, seconds: float) -> bool:
+    """Wait for a random moment: one in four anywhere in a run, the others while files are written.
+
+    Returns:
+        False if the command ended before.
+    """
+    there = len(list(output.glob("part-*")))
+    if chance.random() < 0.25:
+        wait = chance.uniform(0, seconds)
+    else:
+        while len(list(output.glob("part-*"))) == there and process.poll() is None:
+            time.sleep(0.01)
+        wait = chance.uniform(0, 4)
+    try:
+        process.wait(wait)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
 
 
 def kill(pid: int) -> None:

@@ -91,15 +91,28 @@ def test_sections_that_start_no_processes(
         pytest.skip(f"run without {', '.join(left_out)}: the extra `data-sets` is not installed")
 
 
+def run_in_a_process(section: str, folder: Path) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "HF_DATASETS_CACHE": str(folder / "cache"), "PATH": path}
+    command = [sys.executable, "-c", code_of(section)]
+    ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert_prints_what_it_shows(code_of(section), ran.stdout)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the first section has made its data sets, with Ray."""
+    if missing("`onelayer apply`"):
+        pytest.skip("the extra `ray` is not installed")
+    folder = tmp_path_factory.mktemp("page")
+    run_in_a_process("`onelayer apply`", folder)
+    return folder
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("section", list(NEEDS)[1:])
-def test_each_section_by_itself(section: str, tmp_path: Path) -> None:
-    """In a process of its own, after what makes the data sets."""
-    if absent := missing("`onelayer apply`") + missing(section):
+def test_each_section_by_itself(section: str, prepared: Path) -> None:
+    if absent := missing(section):
         pytest.skip(f"{', '.join(absent)} is not installed")
-    for each in ("`onelayer apply`", section):
-        command = [sys.executable, "-c", code_of(each)]
-        environment = {**os.environ, "HF_DATASETS_CACHE": str(tmp_path / "cache")}
-        ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert ran.returncode == 0, ran.stderr
-        assert_prints_what_it_shows(code_of(each), ran.stdout)
+    run_in_a_process(section, prepared)
