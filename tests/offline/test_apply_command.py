@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -185,6 +186,10 @@ def test_random_numbers_follow_from_the_seed_and_the_name(
 ) -> None:
     name = f"{pipelines_file}:training"
     refused(("apply", name, photographs, tmp_path / "out"), "the pipeline draws random numbers", "or --seed")
+    # Also where the first images do not show it; and no file is left of those behind it.
+    at_times = ("apply", f"{pipelines_file}:draws_at_times", photographs, tmp_path / "at times", "--certify", 0)
+    refused(at_times, "the pipeline draws random numbers")
+    assert not list((tmp_path / "at times").glob("part-*"))
     for out, *options in (("a", "--images-per-file", 3), ("b", "--certify", 0), ("other", "--seed", 8)):
         code, text = run("apply", name, photographs, tmp_path / out, "--seed", 7, *options)
         assert code == 0, text
@@ -194,9 +199,7 @@ def test_random_numbers_follow_from_the_seed_and_the_name(
     assert any((first[key] != other[key]).any() for key in first)
     # By hand, for an image: the seed is a hash of both.
     transform = pipeline_of(pipelines_file, "training", monkeypatch)
-    from onelayer.offline.seeds import seed_generators
-
-    seed_generators(7, "dog/01.jpg")
+    torch.manual_seed(int.from_bytes(hashlib.blake2b(b"7\0dog/01.jpg", digest_size=8).digest()))
     expected = transform(default_loader(str(photographs / "dog" / "01.jpg")))
     assert (expected.numpy() == first["dog/01.jpg"]).all()
     refused(

@@ -7,6 +7,7 @@ import importlib.util
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -93,7 +94,12 @@ def test_sections_that_start_no_processes(
 
 def run_in_a_process(section: str, folder: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "HF_DATASETS_CACHE": str(folder / "cache"), "PATH": path}
+    environment = {
+        **os.environ,
+        "HF_DATASETS_CACHE": str(folder / "cache"),
+        "PATH": path,
+        "PYSPARK_PYTHON": sys.executable,
+    }
     command = [sys.executable, "-c", code_of(section)]
     ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
@@ -115,4 +121,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_section_by_itself(section: str, prepared: Path) -> None:
     if absent := missing(section):
         pytest.skip(f"{', '.join(absent)} is not installed")
+    if section == "Spark" and shutil.which("java") is None:
+        pytest.skip("Spark needs Java")
     run_in_a_process(section, prepared)
