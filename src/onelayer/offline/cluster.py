@@ -112,8 +112,9 @@ class _Actor:
 @contextmanager
 def _connected(address: str | None, workers: int | None) -> Iterator[None]:
     """Start a Ray, or connect to one, unless this process has one already."""
-    # No report to Ray's makers, and no notice of that.
+    # No report to Ray's makers, no notice of that, and no internal messages among ours.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray = require("ray", extra="ray", purpose=PURPOSE)
     require("ray.data", extra="ray", purpose=PURPOSE)
     context = ray.data.DataContext.get_current()
