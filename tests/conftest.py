@@ -121,6 +121,21 @@ def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> I
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.fixture
+def refused(run: Callable[..., tuple[int, str]]) -> Callable[..., str]:
+    """Run a command that must end with status 2; check what it says, and return it."""
+
+    def check(arguments: tuple[object, ...], *patterns: str) -> str:
+        code, text = run(*arguments)
+        assert code == 2, text
+        assert "Traceback" not in text
+        for pattern in patterns:
+            assert re.search(pattern, text), f"{pattern!r} is not in {text!r}"
+        return text
+
+    return check
+
+
 @pytest.fixture(scope="session")
 def cifar10_parquet() -> Path:
     """Real CIFAR-10 in Parquet files, where a machine has it."""

@@ -28,6 +28,8 @@ ORDER = [
     {"serialize"},
     {"verification"},
     {"exports"},
+    {"offline"},
+    {"ray"},
     {"recognition"},
     {"identification"},
     {"selfcheck"},

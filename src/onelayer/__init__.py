@@ -9,6 +9,7 @@ structure in what was learned.
 ``onelayer.save(layer, folder)`` writes a layer, derived or learned, and ``onelayer.load(folder)`` reads it;
 ``onelayer.export(layer, path)`` writes an ONNX file of plain operators, alone or in front of a model.
 ``onelayer.warmup()`` compiles the kernels for the CPU ahead of the first image.
+``onelayer.ray.apply(dataset, layer)`` applies one to a Ray dataset.
 ``onelayer.pipelines`` names the pipelines that layers replace. Everything a user can get wrong is reported as
 ``onelayer.OnelayerError``.
 """
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 from onelayer.errors import OnelayerError
 
 if TYPE_CHECKING:
-    from onelayer import pipelines
+    from onelayer import pipelines, ray
     from onelayer.backends.cpu.warmup import warmup
     from onelayer.dense_layer import DenseLayer
     from onelayer.explanation import Explanation, explain
@@ -66,6 +67,7 @@ __all__ = [
     "learn",
     "load",
     "pipelines",
+    "ray",
     "recognise",
     "register",
     "register_sequence",
@@ -99,6 +101,7 @@ _MODULE_OF = {
     "learn": "onelayer.reproduction.recipes",
     "load": "onelayer.serialize",
     "pipelines": "onelayer.pipelines",
+    "ray": "onelayer.ray",
     "recognise": "onelayer.recognition",
     "register": "onelayer.frontends",
     "register_sequence": "onelayer.frontends",

@@ -34,6 +34,16 @@ def visible_progress(visible: bool = True) -> Iterator[None]:
         _progress_visible.reset(token)
 
 
+@contextmanager
+def hidden_progress() -> Iterator[None]:
+    """Show no progress of the work inside the context, which is too short for it."""
+    token = _progress_visible.set(False)
+    try:
+        yield
+    finally:
+        _progress_visible.reset(token)
+
+
 def progress_is_visible() -> bool:
     """Return whether the current context shows progress."""
     return _progress_visible.get()

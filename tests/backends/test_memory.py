@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import threading
 
+import pytest
 import torch
 
 from onelayer.backends.cpu import memory
@@ -72,3 +75,25 @@ def test_results_of_inference_mode_leave_no_trace() -> None:
     weight = torch.ones((), requires_grad=True)
     (result(1234).zero_() * weight).sum().backward()
     assert weight.grad == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="threads are started by pthreads")
+def test_threads_that_python_did_not_start_keep_nothing() -> None:
+    """What such a thread keeps is freed in the middle of its end, where PyTorch would crash the process."""
+    kept: list[int] = []
+
+    @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+    def work(_: object) -> None:
+        assert result().data_ptr()
+        kept.append(len(memory._KEPT.blocks))
+        # For the sake of this process, if it were otherwise.
+        memory._KEPT.blocks.clear()
+
+    library, thread = ctypes.CDLL(None), ctypes.c_ulong()
+    assert library.pthread_create(ctypes.byref(thread), None, work, None) == 0
+    library.pthread_join(thread, None)
+    assert kept == [0]
+    pythons = threading.Thread(target=work, args=(None,))
+    pythons.start()
+    pythons.join()
+    assert kept == [0, 1]

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-Refused = Callable[..., str]
 
 PIPELINES = """
 import numpy as np
@@ -41,18 +37,3 @@ def pipelines_file(tmp_path: Path) -> Path:
     path = tmp_path / "mine.py"
     path.write_text(PIPELINES)
     return path
-
-
-@pytest.fixture
-def refused(run: Callable[..., tuple[int, str]]) -> Refused:
-    """Run a command that must end with status 2; check what it says, and return it."""
-
-    def check(arguments: tuple[object, ...], *patterns: str) -> str:
-        code, text = run(*arguments)
-        assert code == 2, text
-        assert "Traceback" not in text
-        for pattern in patterns:
-            assert re.search(pattern, text), f"{pattern!r} is not in {text!r}"
-        return text
-
-    return check

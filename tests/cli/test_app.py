@@ -21,8 +21,8 @@ from onelayer.errors import Interrupted, OnelayerError
 Run = Callable[..., tuple[int, str]]
 
 COMMANDS = [
-    "explain", "compile", "verify", "export", "identify", "learn", "recognise", "reproduce", "compare", "bench",
-    "report", "selfcheck", "warmup",
+    "explain", "compile", "verify", "export", "apply", "identify", "learn", "recognise", "reproduce", "compare",
+    "bench", "report", "selfcheck", "warmup",
 ]  # fmt: skip
 
 WITHOUT_TORCH = """
@@ -74,6 +74,11 @@ WRONG: list[tuple[list[str], str]] = [
     (["verify", "report", "--runtime", "openvino"], "--runtime was given; expected an ONNX file as --layer with it"),
     (["export", "resnet50", "--out", "mine.py"], "there is a file mine.py already; expected another --out"),
     (["export", "resnet50", "--out", "new.onnx", "--model", "nowhere"], "'nowhere' does not exist"),
+    (["apply", "resnet50", ".", "out"], "the output out lies in the data set; expected a folder outside of it"),
+    (["apply", "resnet51", "held", "out"], "there is no pipeline named 'resnet51'"),
+    (["apply", "resnet50", "nowhere", "out"], "there is no nowhere; expected a folder, a Parquet file or a shard"),
+    (["apply", "resnet50", ".", "out", "--quality", "9"], "--quality was given; expected --write jpeg with it"),
+    (["apply", "resnet50", ".", "out", "--max-bad", "9"], "--max-bad was given; expected --skip-bad with it"),
     (["verify", "report", "--layer", "held", "--rounding", "fused"], "both --layer and --rounding were given"),
     (["recognise", "nowhere"], "there is no layer in nowhere"),
     (["recognise", "held", "--data", "nowhere"], "there is no data called 'nowhere'"),

@@ -9,6 +9,7 @@ from onelayer.cli import (  # isort: skip
     compile,  # noqa: A004, F401
     verify,  # noqa: F401
     export,  # noqa: F401
+    apply,  # noqa: F401
     identify,  # noqa: F401
     learn,  # noqa: F401
     recognise,  # noqa: F401

@@ -8,13 +8,14 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from onelayer.cli.user_code import check_place, imports_only_libraries, load, naming_errors
+from onelayer.cli.user_code import check_place, imports_only_libraries, is_path, load, naming_errors
 from onelayer.errors import OnelayerError, did_you_mean
 
 if TYPE_CHECKING:
@@ -129,6 +130,21 @@ def find_pipeline(text: str) -> FoundPipeline:
         return _found(text, _transforms_of_weights(attribute))
     with load(place) as module:
         return _found(text, transform_of(attribute_of(module, attribute), text))
+
+
+def source_file(text: str) -> Path | None:
+    """Find the file that a PIPELINE's code is in; None for one that is built in, or of torchvision.
+
+    Args:
+        text: See :func:`find_pipeline`, which has found it.
+    """
+    place, _ = _split(text)
+    if text in BUILT_IN or place == "torchvision":
+        return None
+    if is_path(place):
+        return Path(place).resolve()
+    origin = getattr(sys.modules.get(place), "__file__", None)
+    return None if origin is None else Path(origin)
 
 
 def missing_shape(name: str) -> OnelayerError:

@@ -34,7 +34,7 @@ def check_place(place: str) -> None:
     Raises:
         OnelayerError: If there is no such file, it is no Python file, or there is no such module.
     """
-    if _is_path(place):
+    if is_path(place):
         _checked_file(Path(place))
         return
     top, *inner = place.split(".")
@@ -54,7 +54,7 @@ def imports_only_libraries(place: str) -> bool:
 
     False for a module, and for a file that cannot be read, is no Python, or imports anything but well-known libraries.
     """
-    if not _is_path(place):
+    if not is_path(place):
         return False
     try:
         source = Path(place).read_bytes()
@@ -81,7 +81,7 @@ def load(place: str) -> Iterator[ModuleType]:
     Raises:
         OnelayerError: If there is no such module or file, or it raises.
     """
-    path = _checked_file(Path(place)) if _is_path(place) else None
+    path = _checked_file(Path(place)) if is_path(place) else None
     with _searched_first(path.parent if path else Path.cwd()):
         yield _import_file(path) if path else _import_module(place)
 
@@ -111,7 +111,8 @@ def naming_errors(what: str) -> Iterator[None]:
         ) from error
 
 
-def _is_path(place: str) -> bool:
+def is_path(place: str) -> bool:
+    """Whether a place of code is a path, not the name of a module."""
     return place.lower().endswith(".py") or "/" in place or "\\" in place
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -172,28 +172,45 @@ def decode_image(file: BinaryIO, shape: Shape) -> Pixels:
     Raises:
         BadImage: If the image is damaged, or of another shape or kind.
     """
+    with opened_image(file) as image:
+        # Only the header has been read so far, so a bomb or a large photograph costs nothing.
+        _refuse_unexpected(image, shape)
+        pixels = np.asarray(image.convert("RGB" if shape[0] == 3 else "L"))
+    return pixels.transpose(2, 0, 1) if shape[0] == 3 else pixels[np.newaxis]
+
+
+@contextmanager
+def opened_image(file: BinaryIO | Path) -> Iterator[Image.Image]:
+    """Open an image of one of the :data:`FORMATS`, so that its header is read, and its pixels are when asked for.
+
+    Raises:
+        BadImage: If it is none, its header announces more pixels than Pillow decodes without a warning, or, inside the
+            context, it cannot be decoded.
+    """
     with warnings.catch_warnings():
         # Damaged metadata is no matter of pixels; a header that announces a monstrous size is.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with Image.open(file, formats=FORMATS) as image:
-                # Only the header has been read so far, so a bomb or a large photograph costs nothing.
-                _refuse_unexpected(image, shape)
-                pixels = np.asarray(image.convert("RGB" if shape[0] == 3 else "L"))
+                yield image
         except BadImage:
             raise
         except UnidentifiedImageError:
             raise BadImage(f"it is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image") from None
         except Exception as error:  # on damaged files Pillow raises whatever its parsers run into
             raise BadImage(f"it cannot be decoded: {error or type(error).__name__}") from error
-    return pixels.transpose(2, 0, 1) if shape[0] == 3 else pixels[np.newaxis]
+
+
+def exceeds_bytes(image: Image.Image) -> bool:
+    """Whether an opened image has more than 8 bits per channel."""
+    return image.mode.startswith(("I", "F")) or any(_SIXTEEN_BIT.search(raw) for raw in _raw_modes(image))
 
 
 def _refuse_unexpected(image: Image.Image, shape: Shape) -> None:
     mode = "RGB" if shape[0] == 3 else "grey"
     convert = f"Convert the images to {mode} without transparency, 8 bits per channel"
-    if image.mode.startswith(("I", "F")) or any(_SIXTEEN_BIT.search(raw) for raw in _raw_modes(image)):
+    if exceeds_bytes(image):
         raise BadImage("found more than 8 bits per channel, expected 8", convert)
     if image.mode not in _CHANNELS:
         raise BadImage(f"found the colour mode {image.mode}, expected {mode}", convert)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from onelayer.data.encoded import EncodedImages
 from onelayer.data.folder import SPLIT_NAMES, group_by_split
 from onelayer.data.splits import Split
-from onelayer.errors import OnelayerError, require
+from onelayer.errors import OnelayerError, did_you_mean, require
 
 SUFFIX = ".parquet"
 
@@ -72,16 +72,16 @@ def _split_of(path: PurePath) -> Split | None:
 
 
 def _count(path: Path) -> int:
-    with _opened(path) as file:
-        _column(file.schema_arrow, path)
+    with opened_parquet(path) as file:
+        image_column(file.schema_arrow, path)
         return int(file.metadata.num_rows)
 
 
 def _read(path: Path) -> Iterator[tuple[str, BinaryIO | None]]:
     row = 0
-    with _opened(path) as file:
-        column, nested = _column(file.schema_arrow, path)
-        for batch in file.iter_batches(_ROWS, columns=[column]):
+    with opened_parquet(path) as file:
+        name, nested = image_column(file.schema_arrow, path)
+        for batch in file.iter_batches(_ROWS, columns=[f"{name}.bytes" if nested else name]):
             # Flattening makes bytes null where the struct around them is.
             encoded = batch.column(0).flatten()[0] if nested else batch.column(0)
             for image in encoded:
@@ -90,7 +90,7 @@ def _read(path: Path) -> Iterator[tuple[str, BinaryIO | None]]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened_parquet(path: Path) -> Iterator[Any]:
     """Open a pyarrow.parquet.ParquetFile, whose errors, on opening and on reading, are turned into OnelayerErrors."""
     pyarrow = _pyarrow()
     try:
@@ -105,21 +105,31 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _column(schema: Any, path: Path) -> tuple[str, bool]:
-    """Find the path of the column of encoded images, and whether it is a field of a struct."""
+def image_column(schema: Any, path: Path, named: str | None = None) -> tuple[str, bool]:
+    """Find the column of encoded images, and whether they are a field ``bytes`` of a struct.
+
+    Args:
+        schema: Arrow schema of the file.
+        path: Path of the file, for errors.
+        named: Name of the column; None for ``img`` or ``image``.
+
+    Raises:
+        OnelayerError: If there is none, or it is of another type.
+    """
     types = _pyarrow().types
-    name = next((name for name in _COLUMNS if name in schema.names), None)
+    wanted = _COLUMNS if named is None else (named,)
+    name = next((name for name in wanted if name in schema.names), None)
     if name is None:
         raise OnelayerError(
             f"{path} has no column of images; its columns are {', '.join(schema.names) or 'none'}",
-            expected=f"a column {' or '.join(_COLUMNS)} of encoded images",
-            hint="Rename the column.",
+            expected=f"a column {' or '.join(wanted)} of encoded images",
+            hint="Rename the column." if named is None else did_you_mean(named, schema.names),
         )
     kind = schema.field(name).type
     if _is_binary(types, kind):
         return name, False
     if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and _is_binary(types, kind.field("bytes").type):
-        return f"{name}.bytes", True
+        return name, True
     raise OnelayerError(
         f"the column {name} of {path} is of type {kind}",
         expected="encoded images: binary, or a struct with a binary field called bytes",

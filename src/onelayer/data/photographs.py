@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.resources
 import io
 import random
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import PIL.Image
 import torch
 from PIL import ImageOps
 
-from onelayer.data.encoded import FORMATS, SUFFIXES
+from onelayer.data.encoded import SUFFIXES, BadImage, opened_image
 from onelayer.data.folder import find_files
 from onelayer.data.splits import Split
 from onelayer.errors import OnelayerError, require
@@ -57,14 +56,11 @@ def read_photographs(path: Path) -> list[PIL.Image.Image]:
 
 
 def _read(file: Path) -> PIL.Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-        try:
-            with PIL.Image.open(file, formats=FORMATS) as image:
-                return image.convert("L" if image.mode in ("1", "L") else "RGB")
-        except Exception as error:  # on damaged files Pillow raises whatever its parsers run into
-            raise OnelayerError(f"{file} cannot be read as an image: {error}", expected="a whole image file") from error
+    try:
+        with opened_image(file) as image:
+            return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    except BadImage as error:
+        raise OnelayerError(f"{file} cannot be read as an image: {error}", expected="a whole image file") from error
 
 
 @dataclass(frozen=True)

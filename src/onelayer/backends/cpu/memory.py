@@ -3,11 +3,16 @@
 The system hands out memory in pages of 4 KiB, and the first write to each costs as much as computing what is written
 there. PyTorch gives a result's memory back when the result is freed, so that a loop over batches pays in every turn.
 Here each thread keeps some memory.
+
+A thread that Python did not start, such as one of Daft's, keeps none. Python forgets such a thread after each call; and
+PyTorch, where what was kept is freed then, asks for the interpreter once more, upon which Python 3.11 frees the state
+of the thread twice, and the process crashes.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from threading import local
 from typing import Any
 
@@ -80,6 +85,7 @@ class _Kept(local):
 
     def __init__(self) -> None:
         self.blocks: list[_Block] = []
+        self.keeps = _is_pythons()
         with torch.inference_mode(mode=False):
             self.small = torch.empty(0, dtype=torch.uint8, device="cpu")
         """Model of the last small result: to make a tensor like another takes half of the time."""
@@ -99,10 +105,18 @@ class _Kept(local):
             if block.size == size and block.dtype is dtype and block.is_free():
                 return block
         block = _Block(size, dtype)
+        if not self.keeps:
+            return block
         self.blocks.append(block)
         while len(self.blocks) > MAX_BLOCKS or sum(each.memory.nbytes for each in self.blocks) > MAX_KEPT:
             del self.blocks[0]
         return block
+
+
+def _is_pythons() -> bool:
+    """Whether Python started the present thread."""
+    here = threading.get_ident()
+    return any(each.ident == here and not isinstance(each, threading._DummyThread) for each in threading.enumerate())
 
 
 _KEPT = _Kept()

@@ -1,0 +1,1 @@
+"""Preprocess a data set of encoded images ahead of training: ``onelayer apply``."""
