@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
-from pathlib import Path
-
 import pytest
+from page_snippets import DOCS, printed_by, shown_by, snippets
 
 from onelayer.frontends import front_end
 
-PAGE = (Path(__file__).parent.parent / "docs" / "front-ends.md").read_text(encoding="utf-8")
-SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+SNIPPETS = snippets(DOCS / "front-ends.md")
 
 
 def test_a_front_end_in_forty_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front_end, "FRONT_ENDS", list(front_end.FRONT_ENDS))
-    _, *snippets = SNIPPETS
-    written = next(code for code in snippets if "FRONT_ENDS" in code).strip().splitlines()
+    _, *others = SNIPPETS
+    written = next(code for code in others if "FRONT_ENDS" in code).strip().splitlines()
     assert len([line for line in written if line.strip()]) <= 40
-    code, printed = "\n".join(snippets), io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(code, "front-ends.md", "exec"), {"__name__": "__main__"})
-    shown = re.findall(r"print\(.*\)\s+# (.*)$", code, re.MULTILINE)
-    assert len(shown) == 3
-    assert printed.getvalue().splitlines() == shown
+    code = "\n".join(others)
+    assert len(shown_by(code)) == 3
+    assert printed_by(code, "front-ends.md").splitlines() == shown_by(code)
 
 
 def test_the_line_that_changes() -> None:

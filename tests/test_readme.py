@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
 import os
 import re
 import shlex
@@ -14,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from page_snippets import printed_by, shown_by
 
 REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -28,17 +27,9 @@ def test_the_python_snippets_print_what_they_say(tmp_path: Path, monkeypatch: py
     snippets = [code for language, code in SNIPPETS if language == "python"]
     assert len(snippets) >= 3
     for code in snippets:
-        printed = printed_elsewhere(code) if "onnxruntime" in code else printed_here(code)
-        # A comment behind a print shows what it prints.
-        for shown in re.findall(r"print\(.*\)\s+# (.*)$", code, re.MULTILINE):
+        printed = printed_elsewhere(code) if "onnxruntime" in code else printed_by(code, "README.md")
+        for shown in shown_by(code):
             assert shown in printed.splitlines(), code
-
-
-def printed_here(code: str) -> str:
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
-    return printed.getvalue()
 
 
 def printed_elsewhere(code: str) -> str:

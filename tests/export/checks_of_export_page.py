@@ -1,22 +1,32 @@
-"""The page on export does what it shows."""
+"""The pages on export do what they show."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
 from pathlib import Path
 
 import pytest
+from page_snippets import DOCS, assert_prints_what_it_shows, printed_by, snippets
 
-PAGE = (Path(__file__).parent.parent.parent / "docs" / "export.md").read_text(encoding="utf-8")
 
-
-def test_the_snippet_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(code, "export.md", "exec"), {"__name__": "__main__"})
-    assert printed.getvalue().count("no value differs") == 2
-    assert printed.getvalue().endswith("True\n")
+
+
+def test_the_snippet_prints_what_it_says() -> None:
+    (code,) = snippets(DOCS / "export.md")
+    printed = printed_by(code, "export.md")
+    assert printed.count("no value differs") == 2
+    assert printed.endswith("True\n")
+
+
+# PyTorch says so of its exporter with ``dynamo=False``.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_tutorial() -> None:
+    page = DOCS / "tutorials" / "export-into-the-model.md"
+    assert_prints_what_it_shows("\n".join(snippets(page)), page.name, 2)
+
+
+def test_the_recipe() -> None:
+    (code,) = (code for code in snippets(DOCS / "recipes.md") if "onnxruntime" in code)
+    assert_prints_what_it_shows(code, "recipes.md", 1)
