@@ -106,6 +106,9 @@ def test_the_wheel_in_an_empty_environment(tmp_path: Path) -> None:
     assert run(tmp_path / "empty" / "bin" / "onelayer", "--version", cwd=tmp_path).strip() == PROJECT["version"]
 
     (tmp_path / "downstream.py").write_text(DOWNSTREAM)
+    # The types of PyTorch are not what is in question, and take a minute to read.
+    skipped = "[mypy-torch.*,torchvision.*]\nfollow_imports = skip\nignore_missing_imports = true\n"
+    (tmp_path / "mypy.ini").write_text(f"[mypy]\n{skipped}")
     options = ["--strict", "--python-executable", python, "--cache-dir", tmp_path / "cache"]
     checked = subprocess.run(
         [python, "-m", "mypy", *map(str, options), "downstream.py"],
@@ -118,5 +121,5 @@ def test_the_wheel_in_an_empty_environment(tmp_path: Path) -> None:
     assert "note: Revealed type is" in checked.stdout, checked.stdout
     assert re.search(r'downstream.py:\d+: note: Revealed type is "(builtins\.)?bool"', checked.stdout), checked.stdout
     errors = [line for line in checked.stdout.splitlines() if "downstream.py" in line and "error:" in line]
-    assert len([line for line in errors if "torchvision" not in line]) == 1, checked.stdout
-    assert '"compile"' in errors[-1], errors[-1]
+    assert len(errors) == 1, checked.stdout
+    assert '"compile"' in errors[0], errors[0]
