@@ -4,7 +4,7 @@ Four parts, each alone or all one after the other; the record keeps the parts th
 
 - `rate`: JPEG files of photographs, no two of one size, through ResNet-50's evaluation into Parquet files, with two
   workers, against a loop by hand in two processes with the same layer, with and without writing the results to a file.
-  Starting is part of neither time. Passes take turns.
+  Rates are sums of those of the two processes, each without its start. Passes take turns.
 - `kill`: small JPEG files; runs that are killed with SIGKILL at random moments, the command alone or with all its
   processes, and started again until they are done. Every file is compared with that of a run that was left alone.
 - `nodes`: two Ray nodes of one CPU each on this machine; every file is compared with that of a run without a cluster.
@@ -199,22 +199,22 @@ def measure_rate(folder: Path, files: int, rounds: int) -> Rate:
 
 
 def by_hand(names: list[str], folder: Path | None) -> float:
-    """Run the loop in two processes; return images per second from the moment when both are ready."""
+    """Run the loop in two processes; return the sum of their images per second, without their start."""
     context = multiprocessing.get_context("spawn")
-    ready, times = context.Barrier(2), context.SimpleQueue()
+    ready, rates = context.Barrier(2), context.SimpleQueue()
     each = [
-        context.Process(target=loop, args=(names[number::2], folder and folder / f"{number}.npy", ready, times))
+        context.Process(target=loop, args=(names[number::2], folder and folder / f"{number}.npy", ready, rates))
         for number in range(2)
     ]
     for process in each:
         process.start()
-    spans = [times.get() for _ in each]
+    total = sum(rates.get() for _ in each)
     for process in each:
         process.join()
-    return len(names) / (max(end for _, end in spans) - min(begin for begin, _ in spans))
+    return total
 
 
-def loop(names: list[str], file: Path | None, ready: Any, times: Any) -> None:
+def loop(names: list[str], file: Path | None, ready: Any, rates: Any) -> None:
     """Decode files, apply the layer, and write batches, or only make them."""
     torch.set_num_threads(1)
     layer = onelayer.compile(pipelines.named("resnet50").transform, threads=1)
@@ -227,14 +227,14 @@ def loop(names: list[str], file: Path | None, ready: Any, times: Any) -> None:
     of_file(names[0])
     out = None if file is None else file.open("wb")
     ready.wait()
-    begin = time.time()
+    begin = time.perf_counter()
     for start in range(0, len(names), BATCH):
         batch = np.stack([of_file(name).numpy() for name in names[start : start + BATCH]])
         if out is not None:
             np.save(out, batch)
     if out is not None:
         out.close()
-    times.put((begin, time.time()))
+    rates.put(len(names) / (time.perf_counter() - begin))
 
 
 def write_small_images(folder: Path, count: int) -> Path:

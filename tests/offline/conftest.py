@@ -79,7 +79,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         for number, part in enumerate(reversed(parts)):
             if number == limit:
                 raise KeyboardInterrupt
-            yield WrittenPart(writer.write(part), number, number + 0.5)
+            yield WrittenPart(writer.write(part), "here", number, number + 0.5)
 
     monkeypatch.setattr(run, "write_parts", write_parts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
 import signal
 import sys
 import threading
@@ -29,9 +30,10 @@ _OBJECT_STORE_BYTES = 256 << 20
 
 
 class WrittenPart(NamedTuple):
-    """A part that was written, and when, in seconds since the epoch."""
+    """A part that was written, by whom, and when, in seconds since the epoch."""
 
     record: PartRecord
+    worker: str
     begin: float
     end: float
 
@@ -80,7 +82,8 @@ def write_parts(
                 return
             if row["error"]:
                 raise OnelayerError(**json.loads(row["error"]))
-            yield WrittenPart(PartRecord.model_validate_json(row["record"]), row["begin"], row["end"])
+            record = PartRecord.model_validate_json(row["record"])
+            yield WrittenPart(record, row["worker"], row["begin"], row["end"])
 
 
 class _Actor:
@@ -106,7 +109,8 @@ class _Actor:
         except OSError as failure:
             where = failure.filename or "a file"
             error = json.dumps({"problem": f"{where} cannot be written: {failure.strerror or failure}"})
-        return {"record": record, "error": error, "begin": begin, "end": time.time()}
+        worker = f"{platform.node()} {os.getpid()}"
+        return {"record": record, "error": error, "worker": worker, "begin": begin, "end": time.time()}
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -99,13 +98,11 @@ class Summary:
     Attributes:
         manifest: Manifest of the finished output.
         images: Number of images that were written in this run.
-        seconds: Time in which workers wrote, from the first one's begin to the last one's end.
-        images_per_second: Rate in that time; None where nothing was written.
+        images_per_second: Rate of all workers, without their start; None where nothing was written.
     """
 
     manifest: Manifest
     images: int
-    seconds: float
     images_per_second: float | None
 
 
@@ -268,7 +265,6 @@ def _written(request: Request, listing: Listing, job: Job, manifest: Manifest) -
     return Summary(
         job.output.finish(manifest, ordered),
         rate.images,
-        rate.seconds,
         rate.images_per_second,
     )
 
@@ -284,26 +280,23 @@ def _refuse_too_many(done: dict[int, PartRecord], request: Request) -> None:
 
 
 class _Rate:
-    """Images per second while workers write: not while they start."""
+    """Images per second of all workers together, each from its first part on: not while they start."""
 
     def __init__(self) -> None:
         self.images = 0
-        self._begin, self._end = math.inf, 0.0
+        self._of_workers: dict[str, tuple[int, float, float]] = {}
 
     def add(self, part: WrittenPart) -> None:
         """Count a part."""
         self.images += part.record.images
-        self._begin, self._end = min(self._begin, part.begin), max(self._end, part.end)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds from the begin of the first part to the end of the last."""
-        return max(0.0, self._end - self._begin)
+        images, begin, end = self._of_workers.get(part.worker, (0, part.begin, part.end))
+        self._of_workers[part.worker] = images + part.record.images, min(begin, part.begin), max(end, part.end)
 
     @property
     def images_per_second(self) -> float | None:
-        """Images per second in that time."""
-        return self.images / self.seconds if self.seconds else None
+        """Sum of the workers' rates, between their parts included; None before the first part."""
+        rates = [images / (end - begin) for images, begin, end in self._of_workers.values() if end > begin]
+        return sum(rates) if rates else None
 
     def __str__(self) -> str:
         return f" ({self.images_per_second:,.0f} images/s)" if self.images_per_second else ""
