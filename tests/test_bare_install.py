@@ -12,7 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 
-EXTRAS = ("lightning", "matplotlib", "pyarrow", "skimage", "tensorboard", "torchmetrics")
+EXTRAS = ("lightning", "matplotlib", "pandas", "pyarrow", "ray", "skimage", "tensorboard", "torchmetrics")
 """Packages that only extras install; Jinja2 is one of them, too, but PyTorch needs it as well."""
 
 WORK = """
@@ -41,7 +41,13 @@ COMMANDS = """
 from onelayer.cli import main
 import sys
 
-for arguments in (["reproduce", "--out", "run"], ["bench", "imagenet-375x500"], ["report", "."]):
+every = (
+    ["reproduce", "--out", "run"],
+    ["bench", "imagenet-375x500"],
+    ["report", "."],
+    ["apply", "resnet50", ".", "../out"],
+)
+for arguments in every:
     try:
         main(arguments)
     except SystemExit as ended:
@@ -68,7 +74,8 @@ def _check(python: Path | str, folder: Path, before: str = "", **environment: st
     text = _output(python, before + COMMANDS, folder, **environment)
     assert "onelayer[reproduce]" in text
     assert "onelayer[bench]" in text
-    for command in ("reproduce", "bench", "report"):
+    assert "onelayer[ray]" in text
+    for command in ("reproduce", "bench", "report", "apply"):
         assert f"{command} 2" in text, text
 
 

@@ -115,6 +115,9 @@ def test_a_run_goes_on_where_it_was(
     os.utime(photographs / "cat" / "00.png", ns=(1, 1))
     refused((*command, *options), r"another source of the pipeline \(and of data set\)")
     assert files_of(out) == files_of(whole)
+    # An output is replaced by another, not by a mistake.
+    refused((*command, *options, "--overwrite", "--column", "jpg"), "the column jpg was given with image files")
+    assert files_of(out) == files_of(whole)
     code, text = run(*command, *options, "--overwrite")
     assert code == 0, text
     assert "11 images in 6 files at" in text

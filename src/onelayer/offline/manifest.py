@@ -183,13 +183,8 @@ class OutputFolder:
         }
 
     def remove_all(self) -> None:
-        """Remove the files of an output, and nothing else, so that another can be written.
-
-        Raises:
-            OnelayerError: If the folder holds no output.
-        """
+        """Remove the files of an output, if there is one, and nothing else."""
         if not self.manifest.exists():
-            self.refuse_strangers()
             return
         for suffix in SUFFIX_OF.values():
             for path in self.path.glob(f"part-*{suffix}"):

@@ -115,8 +115,6 @@ def apply_pipeline(request: Request) -> Summary:
     """
     options = request.options
     output = OutputFolder(request.output, options.format)
-    if request.overwrite:
-        output.remove_all()
     output.refuse_strangers()
     listing = list_parts(
         request.files,
@@ -135,12 +133,14 @@ def apply_pipeline(request: Request) -> Summary:
             hint="Write one that calls what onelayer.compile makes of it, and name that: file.py:function.",
         )
     manifest = _manifest(request, listing)
-    if output.manifest.exists():
+    if output.manifest.exists() and not request.overwrite:
         held = Manifest.read(output.manifest)
         refuse_other(held, manifest, request.output)
         manifest = held
     else:
         manifest = _tried(request, listing, layer, manifest)
+        # Only now, when nothing speaks against another.
+        output.remove_all()
     output.begin(manifest)
     job = Job(
         layer=layer,
