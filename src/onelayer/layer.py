@@ -363,7 +363,7 @@ class OneLayer(nn.Module):
         """Make a batch of samples whose images are not preprocessed yet: ``DataLoader(…, collate_fn=layer.collate)``.
 
         The data set gives images as they are decoded. A worker decodes all of a batch first and preprocesses them one
-        after the other then, right into the memory of the batch. That is much quicker than to preprocess each after it
+        after the other then, right into the memory of the batch. That is quicker than to preprocess each after it
         was decoded, because decoding leaves nothing of the code of a layer in the processor's caches, and no image is
         copied. The results and the random numbers are those of ``layer(image)`` in the data set, as long as the data
         set draws none between two images.
