@@ -14,13 +14,8 @@ PARTIAL = ".partial"
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file in one step, through a temporary file beside it: no reader sees half of the new content."""
-    temporary = path.with_name(path.name + PARTIAL)
-    try:
+    with _put_in_place(path.with_name(path.name + PARTIAL), path) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except BaseException:  # a full disk, or a signal
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
@@ -30,10 +25,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     No two writers share such a path, not even one that was killed and lives on for a moment. Its name begins with a dot
     and ends with :data:`PARTIAL`. An error inside the context removes it; a killed process leaves it there.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}")
+    with _put_in_place(path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL}"), path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _put_in_place(temporary: Path, path: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # a full disk, or a signal
         temporary.unlink(missing_ok=True)
         raise

@@ -33,7 +33,7 @@ class PreparedBatch:
         self._images, self._pipelines = images, pipelines
         self._moves = [pipeline.moves_for(image) for pipeline, image in zip(pipelines, images, strict=True)]
 
-    def memory(self) -> torch.Tensor | None:
+    def memory_for_results(self) -> torch.Tensor | None:
         """Return memory for the results as one tensor; None where their shapes are not known before, or differ."""
         if any(isinstance(image, torch.Tensor) and (image.ndim != 3 or image.requires_grad) for image in self._images):
             return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,8 +20,7 @@ _PACKAGES = ("onelayer", "torch", "torchvision", "lightning", "numpy", "numba", 
 def current_environment() -> Environment:
     """Describe this machine and the installed versions."""
     return Environment(
-        versions={"python": platform.python_version()}
-        | {name: version(name) for name in _PACKAGES if _installed(name)},
+        versions={"python": platform.python_version()} | installed_versions(_PACKAGES),
         platform=f"{platform.system()} {platform.machine()}",
         cpu=_cpu_model(),
         logical_cores=os.cpu_count() or 1,
@@ -29,12 +30,13 @@ def current_environment() -> Environment:
     )
 
 
-def _installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Look up the versions of packages; those that are not installed are left out."""
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _cpu_model() -> str:

@@ -385,7 +385,7 @@ class OneLayer(nn.Module):
     def _batch_of(self, images: list[Any]) -> torch.Tensor | list[Any]:
         """Preprocess images: to their batch, where the shape of the results is known before, or to a list."""
         prepared = self._prepared(images)
-        batch = None if prepared is None else prepared.memory()
+        batch = None if prepared is None else prepared.memory_for_results()
         results = self._results(images, prepared, [None] * len(images) if batch is None else list(batch))
         return results if batch is None else batch
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from onelayer.atomic_write import whole_file
 from onelayer.data.encoded import BadImage
+from onelayer.environment import installed_versions
 from onelayer.errors import OnelayerError
 from onelayer.offline import manifest
 from onelayer.offline.decoding import array_of, decode, encode
@@ -137,14 +137,3 @@ def drawing_error() -> OnelayerError:
         expected="the pipeline for evaluation, or --seed",
         hint="With --seed the numbers of an image follow from it and the image's name, whoever computes it.",
     )
-
-
-def installed_versions(packages: Iterable[str]) -> dict[str, str]:
-    """Look up the versions of packages; those that are not installed are left out."""
-    found = {}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -15,7 +15,7 @@ import numpy as np
 
 from onelayer.console import hidden_progress, progress
 from onelayer.data.encoded import BadImage
-from onelayer.environment import current_environment
+from onelayer.environment import current_environment, installed_versions
 from onelayer.errors import Interrupted, OnelayerError
 from onelayer.layer import OneLayer
 from onelayer.layer import compile as compiled
@@ -32,7 +32,7 @@ from onelayer.offline.manifest import (
     PipelineProvenance,
     refuse_other,
 )
-from onelayer.offline.part_writer import Job, drawing_error, installed_versions, refuse_bad, result_of
+from onelayer.offline.part_writer import Job, drawing_error, refuse_bad, result_of
 from onelayer.offline.readers import InputPart
 from onelayer.offline.seeds import generator_states, seed_generators
 from onelayer.offline.writers import output_schema
