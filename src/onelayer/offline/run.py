@@ -98,7 +98,8 @@ class Summary:
     Attributes:
         manifest: Manifest of the finished output.
         images: Number of images that were written in this run.
-        images_per_second: Rate of all workers, without their start; None where nothing was written.
+        images_per_second: Rate of all workers, each without its start and its first part, if it has others; None where
+            nothing was written.
     """
 
     manifest: Manifest
@@ -280,22 +281,26 @@ def _refuse_too_many(done: dict[int, PartRecord], request: Request) -> None:
 
 
 class _Rate:
-    """Images per second of all workers together, each from its first part on: not while they start."""
+    """Images per second of all workers together, each from the end of its first part on, in which kernels are loaded."""
 
     def __init__(self) -> None:
         self.images = 0
-        self._of_workers: dict[str, tuple[int, float, float]] = {}
+        self._of_workers: dict[str, list[WrittenPart]] = {}
 
     def add(self, part: WrittenPart) -> None:
         """Count a part."""
         self.images += part.record.images
-        images, begin, end = self._of_workers.get(part.worker, (0, part.begin, part.end))
-        self._of_workers[part.worker] = images + part.record.images, min(begin, part.begin), max(end, part.end)
+        self._of_workers.setdefault(part.worker, []).append(part)
 
     @property
     def images_per_second(self) -> float | None:
         """Sum of the workers' rates, between their parts included; None before the first part."""
-        rates = [images / (end - begin) for images, begin, end in self._of_workers.values() if end > begin]
+        rates = [
+            sum(part.record.images for part in more) / (more[-1].end - first.end)
+            if more
+            else first.record.images / (first.end - first.begin)
+            for first, *more in self._of_workers.values()
+        ]
         return sum(rates) if rates else None
 
     def __str__(self) -> str:

@@ -127,36 +127,39 @@ class ParquetWriter(Writer):
             path, self._schema, use_dictionary=False, write_statistics=False, compression="none"
         )
         self._samples: list[Sample] = []
-        self._results: list[Result] = []
-        self._bytes = 0
+        self._shapes: list[tuple[int, ...]] = []
+        self._dtypes: list[str] = []
+        self._values = _Values()
 
     def add(self, sample: Sample, result: Result) -> None:
         """See :class:`Writer`."""
-        length = result.nbytes if isinstance(result, np.ndarray) else len(result)
-        if length > _LARGEST:
-            raise OnelayerError(f"the result for {sample.name} has {length:,} bytes", expected=f"at most {_LARGEST:,}")
-        if self._bytes + length > _LARGEST:
+        value = result.reshape(-1).view(np.uint8) if isinstance(result, np.ndarray) else np.frombuffer(result, np.uint8)
+        if len(value) > _LARGEST:
+            raise OnelayerError(
+                f"the result for {sample.name} has {len(value):,} bytes", expected=f"at most {_LARGEST:,}"
+            )
+        if self._samples and (self._values.bytes + len(value) > _ROW_GROUP_BYTES or len(self._samples) == _ROW_GROUP_ROWS):
             self._flush()
+        self._values.append(value)
         self._samples.append(sample)
-        self._results.append(result)
-        self._bytes += length
-        if self._bytes >= _ROW_GROUP_BYTES or len(self._samples) >= _ROW_GROUP_ROWS:
-            self._flush()
+        if isinstance(result, np.ndarray):
+            self._shapes.append(result.shape)
+            self._dtypes.append(result.dtype.name)
 
     def _flush(self) -> None:
         if not self._samples:
             return
-        values = _binary(self._results)
+        values = self._values.array()
         columns = self._source.columns(self._samples)
         if self._encoding == "arrays":
-            shapes = [list(each.shape) for each in self._results if isinstance(each, np.ndarray)]
-            dtypes = [each.dtype.name for each in self._results if isinstance(each, np.ndarray)]
-            columns += [values, pa.array(shapes, PIXELS["shape"]), pa.array(dtypes, PIXELS["dtype"])]
+            shapes = pa.array([list(shape) for shape in self._shapes], PIXELS["shape"])
+            columns += [values, shapes, pa.array(self._dtypes, PIXELS["dtype"])]
         else:
             columns.append(self._source.image_array(self._samples, values))
         table = pa.Table.from_arrays(columns, schema=self._schema)
         self._file.write_table(table, row_group_size=len(self._samples))
-        self._samples, self._results, self._bytes = [], [], 0
+        self._values.clear()
+        self._samples, self._shapes, self._dtypes = [], [], []
 
     def close(self) -> None:
         """See :class:`Writer`."""
@@ -164,17 +167,38 @@ class ParquetWriter(Writer):
         self._file.close()
 
 
-def _binary(results: Sequence[Result]) -> pa.Array:
-    """Make a column of bytes, with one copy of each."""
-    parts = [
-        each.reshape(-1).view(np.uint8) if isinstance(each, np.ndarray) else np.frombuffer(each, np.uint8)
-        for each in results
-    ]
-    offsets = np.zeros(len(parts) + 1, np.int32)
-    np.cumsum([len(part) for part in parts], out=offsets[1:])
-    buffer = pa.allocate_buffer(int(offsets[-1]))
-    np.concatenate(parts, out=np.frombuffer(buffer, np.uint8))
-    return pa.Array.from_buffers(pa.binary(), len(parts), [None, pa.py_buffer(offsets), buffer])
+class _Values:
+    """A column of bytes in memory that is used again for each row group.
+
+    A value is copied while it lies in the caches. To keep hundreds of results until a row group is full takes new memory
+    for each, and reads each from memory again.
+    """
+
+    def __init__(self) -> None:
+        self._memory = np.empty(_ROW_GROUP_BYTES, np.uint8)
+        self._ends = [0]
+
+    @property
+    def bytes(self) -> int:
+        """Length of all values."""
+        return self._ends[-1]
+
+    def append(self, value: NDArray[np.uint8]) -> None:
+        """Copy a value; one that is larger than a row group should be is the only one."""
+        end = self.bytes + len(value)
+        if end > len(self._memory):
+            self._memory = np.empty(end, np.uint8)
+        self._memory[self.bytes : end] = value
+        self._ends.append(end)
+
+    def array(self) -> pa.Array:
+        """Return the column, which is valid until the next value."""
+        offsets = pa.py_buffer(np.array(self._ends, np.int32))
+        return pa.Array.from_buffers(pa.binary(), len(self._ends) - 1, [None, offsets, pa.py_buffer(self._memory)])
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self._ends = [0]
 
 
 class ShardWriter(Writer):
