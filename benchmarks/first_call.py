@@ -60,7 +60,8 @@ def main(
         table.add_row(name, *(f"{1e3 * row[stage]:.0f}" for stage in STAGES))
     results.print(table)
     if json_file is not None:
-        record = {"title": TITLE, "stages": STAGES, "seconds": medians, "environment": current_environment().model_dump()}
+        environment = current_environment().model_dump()
+        record = {"title": TITLE, "stages": STAGES, "seconds": medians, "environment": environment}
         json_file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

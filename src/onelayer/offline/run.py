@@ -281,7 +281,7 @@ def _refuse_too_many(done: dict[int, PartRecord], request: Request) -> None:
 
 
 class _Rate:
-    """Images per second of all workers together, each from the end of its first part on, in which kernels are loaded."""
+    """Images per second of all workers together, each from the end of its first part on, which loads the kernels."""
 
     def __init__(self) -> None:
         self.images = 0

@@ -6,7 +6,6 @@ import io
 import json
 import tarfile
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -138,7 +137,8 @@ class ParquetWriter(Writer):
             raise OnelayerError(
                 f"the result for {sample.name} has {len(value):,} bytes", expected=f"at most {_LARGEST:,}"
             )
-        if self._samples and (self._values.bytes + len(value) > _ROW_GROUP_BYTES or len(self._samples) == _ROW_GROUP_ROWS):
+        is_full = self._values.bytes + len(value) > _ROW_GROUP_BYTES or len(self._samples) == _ROW_GROUP_ROWS
+        if self._samples and is_full:
             self._flush()
         self._values.append(value)
         self._samples.append(sample)
@@ -170,8 +170,8 @@ class ParquetWriter(Writer):
 class _Values:
     """A column of bytes in memory that is used again for each row group.
 
-    A value is copied while it lies in the caches. To keep hundreds of results until a row group is full takes new memory
-    for each, and reads each from memory again.
+    A value is copied while it lies in the caches. To keep hundreds of results until a row group is full takes new
+    memory for each, and reads each from memory again.
     """
 
     def __init__(self) -> None:
