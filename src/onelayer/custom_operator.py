@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -67,8 +68,14 @@ def single_output(source: Source, spec: ImageSpec) -> Output | None:
     return outputs.each[0] if is_single and not draws else None
 
 
-@torch.library.custom_op("onelayer::preprocess", mutates_args=())
-def preprocess(images: torch.Tensor, layer: int) -> torch.Tensor:
+@cache
+def define_operator() -> None:
+    """Define ``torch.ops.onelayer.preprocess``, before the first graph: it would take a tenth of a first image."""
+    operator = torch.library.custom_op("onelayer::preprocess", _preprocessed, mutates_args=())
+    operator.register_fake(_without_values)
+
+
+def _preprocessed(images: torch.Tensor, layer: int) -> torch.Tensor:
     """Apply a layer to images [..., C, H, W]; it has no gradient.
 
     Args:
@@ -83,8 +90,7 @@ def preprocess(images: torch.Tensor, layer: int) -> torch.Tensor:
     return result.clone(memory_format=format_of(images)) if is_view else result
 
 
-@preprocess.register_fake
-def _(images: torch.Tensor, layer: int) -> torch.Tensor:
+def _without_values(images: torch.Tensor, layer: int) -> torch.Tensor:
     # A size follows from another by arithmetic that no symbol goes through.
     *batch, channels, height, width = images.shape
     spec = ImageSpec((int(channels), int(height), int(width)), DTYPE_NAMES[images.dtype], "tensor")
@@ -105,6 +111,7 @@ class MetaPipeline:
     draws = False
 
     def __init__(self, layer: int) -> None:
+        define_operator()
         self._layer = layer
 
     def __call__(self, image: torch.Tensor, out: torch.Tensor | None) -> torch.Tensor | None:

@@ -24,7 +24,7 @@ from onelayer.backends.portable.module import PlainModule
 from onelayer.batches import PreparedBatch, collated
 from onelayer.breaks import PiecewisePipeline, first_break, raise_impossible, why
 from onelayer.copying import CopyPipeline
-from onelayer.custom_operator import MetaPipeline, number_of, single_output
+from onelayer.custom_operator import MetaPipeline, define_operator, number_of, single_output
 from onelayer.errors import OnelayerError
 from onelayer.frontends import (
     ImageSpec,
@@ -192,7 +192,8 @@ class OneLayer(nn.Module):
 
     @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
     def _is_operator(self, dtype: torch.dtype) -> bool:
-        """Whether images of a dtype go through the operator, tried with color and without."""
+        """Whether images of a dtype go through the operator, tried with color and without; define it before."""
+        define_operator()
         return dtype in DTYPE_NAMES and any(
             single_output(self.source, ImageSpec((channels, *_USUAL_SIZE), DTYPE_NAMES[dtype], "tensor")) is not None
             for channels in (3, 1)

@@ -13,6 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 import onelayer
+from onelayer.custom_operator import define_operator
 
 PIXELS = torch.randint(0, 256, (2, 3, 30, 25), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -50,6 +51,7 @@ def test_a_model_behind_a_layer_is_one_graph(model: nn.Module, transform: v2.Com
 
 
 def test_the_operator_is_what_pytorch_expects(transform: v2.Compose) -> None:
+    define_operator()
     operator = torch.ops.onelayer.preprocess.default
     layouts = PIXELS, PIXELS.to(memory_format=torch.channels_last)
     # Rows of one channel are a view without gaps.
