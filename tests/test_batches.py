@@ -17,7 +17,6 @@ from torchvision.transforms import v2
 
 import onelayer
 from onelayer import batches
-from onelayer.samples import lone_image
 
 BYTES = np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8)
 PICTURES = [PIL.Image.fromarray(BYTES[n:, : 50 - n]) for n in range(5)]
@@ -41,6 +40,8 @@ KINDS: dict[str, Callable[[Any, int], Any]] = {
         "more": {"id": number, "box": [1, 2]},
     },
     "in a named tuple": lambda image, number: Pair(image, torch.tensor([number])),
+    "before arrays": lambda image, number: (image, np.array([0.0, 1.0, number]), np.ones((3, 4)), np.int64(number)),
+    "behind tensors": lambda image, number: (torch.tensor(number), {"boxes": torch.ones(2, 4)}, image),
 }
 IN_PLACE = {
     "evaluation": v2.Compose([v2.Resize(20), v2.CenterCrop(16), *VALUES]),
@@ -55,27 +56,32 @@ AS_A_LIST = {
 OF_OTHER_SHAPES = {"shorter side": v2.Compose([v2.Resize(9), *VALUES]), "images": v2.Resize((9, 9))}
 
 
-def outcomes(transform: Any, samples: list[Any], *, is_whole: bool = False) -> Iterator[tuple[Any, torch.Tensor]]:
+Put = Callable[[Any, int], Any]
+
+
+def outcomes(transform: Any, images: list[Any], put: Put, preprocess: Put) -> Iterator[tuple[Any, torch.Tensor]]:
     """Make the batch as the layer does, and as transforms in the data set do; with the generator's state after it."""
     layer = onelayer.compile(transform)
-
-    def put(sample: Any) -> Any:
-        if is_whole or not isinstance(sample, tuple | list | dict):
-            return transform(sample)
-        found = lone_image(sample)
-        return found[1](transform(found[0]))
-
-    for make in (layer.collate, lambda given: default_collate([put(sample) for sample in given])):
+    numbers = range(len(images))
+    for make in (
+        lambda: layer.collate([put(images[number], number) for number in numbers]),
+        lambda: default_collate([preprocess(images[number], number) for number in numbers]),
+    ):
         torch.manual_seed(3)
         try:
-            made = make(samples)
+            made = make()
         except (RuntimeError, TypeError) as error:
             made = type(error), str(error).splitlines()[0]
         yield made, torch.get_rng_state()
 
 
-def assert_same(transform: Any, samples: list[Any], *, is_whole: bool = False) -> Any:
-    (ours, our_state), (theirs, their_state) = outcomes(transform, samples, is_whole=is_whole)
+def assert_same(transform: Any, images: list[Any], put: Put, *, is_whole: bool = False) -> Any:
+    """Compare the layer's batch of samples with that of images which were transformed, or of whole samples."""
+
+    def preprocess(image: Any, number: int) -> Any:
+        return transform(put(image, number)) if is_whole else put(transform(image), number)
+
+    (ours, our_state), (theirs, their_state) = outcomes(transform, images, put, preprocess)
     (our_leaves, our_tree), (their_leaves, their_tree) = tree_flatten(ours), tree_flatten(theirs)
     assert our_tree == their_tree
     for our, their in zip(our_leaves, their_leaves, strict=True):
@@ -95,9 +101,9 @@ def test_batches_are_those_of_transforms_in_the_data_set(name: str, monkeypatch:
     for images in (PICTURES, TENSORS):
         if name == "v1" and images is TENSORS:
             continue
-        for kind in KINDS.values():
-            assert_same(transform, [kind(image, number) for number, image in enumerate(images)])
-        assert_same(transform, images[:1])
+        for put in KINDS.values():
+            assert_same(transform, images, put)
+        assert_same(transform, images[:1], KINDS["alone"])
     # What is copied into a batch went through PyTorch's function.
     assert bool(calls) == (name not in IN_PLACE)
 
@@ -108,12 +114,25 @@ def test_other_samples_go_through_the_layer_one_by_one() -> None:
         tv_tensors.BoundingBoxes([[3.0, 2, 30, 33]], format="XYXY", canvas_size=image.shape[-2:])  # type: ignore[call-overload]
         for image in TENSORS
     ]
-    assert_same(
-        transform, [{"image": image, "boxes": each} for image, each in zip(TENSORS, boxes, strict=True)], is_whole=True
-    )
-    assert_same(transform, [(image, image) for image in TENSORS], is_whole=True)
+    assert_same(transform, TENSORS, lambda image, number: {"image": image, "boxes": boxes[number]}, is_whole=True)
+    assert_same(transform, TENSORS, lambda image, _: (image, image), is_whole=True)
     # One sample of another kind is enough.
-    assert_same(transform, [(TENSORS[0], torch.ones(3, 20, 30)), (TENSORS[1], TENSORS[1])], is_whole=True)
+    other = torch.ones(3, 20, 30), TENSORS[1]
+    assert_same(transform, TENSORS[:2], lambda image, number: (image, other[number]), is_whole=True)
+
+
+@pytest.mark.parametrize("transform", [IN_PLACE["v1"], lambda image: np.array(image.resize((5, 4)))])
+def test_pipelines_that_take_images_alone(transform: Any) -> None:
+    """torchvision's first transforms and functions of a user's refuse samples; the collate function does without."""
+    for put in KINDS.values():
+        assert_same(transform, PICTURES, put)
+    layer = onelayer.compile(transform)
+    if transform is IN_PLACE["v1"]:
+        arrays = [np.array(picture) for picture in PICTURES]
+        assert_same(v1.Compose([v1.ToTensor(), v1.Resize((9, 7))]), arrays, KINDS["before arrays"])
+    with pytest.raises((TypeError, AttributeError)) as raised:
+        layer.collate([(PICTURES[0], PICTURES[1])])
+    assert any("no lone image" in note for note in raised.value.__notes__)
 
 
 def test_gradients_and_batches_of_videos() -> None:

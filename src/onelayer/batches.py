@@ -16,7 +16,7 @@ from onelayer.any_size import AnySizePipeline
 from onelayer.backends.cpu import memory
 from onelayer.backends.cpu.threads import for_each
 from onelayer.random_state import present_state, put_back
-from onelayer.samples import CONTAINERS, lone_image
+from onelayer.samples import CONTAINERS, image_among_labels
 
 
 class PreparedBatch:
@@ -80,11 +80,21 @@ def collated(
         samples: Samples, see :meth:`onelayer.OneLayer.collate`.
         batch_of: Function that preprocesses images: to their batch, or to a list of results.
         of_sample: Function that preprocesses a sample which is more than one image and what stays as it is.
+
+    Raises:
+        Exception: What ``of_sample`` raises, with a note that says why whole samples went there.
     """
     found = [_image_of(sample) for sample in samples]
     images = [each[0] for each in found if each is not None]
     if not samples or len(images) < len(found):
-        return default_collate([of_sample(sample) for sample in samples])
+        try:
+            return default_collate([of_sample(sample) for sample in samples])
+        except Exception as error:
+            error.add_note(
+                "A sample has no lone image to preprocess (the only PIL image or tv_tensors.Image, or else the only"
+                " tensor or array of pixels), so that whole samples went through the layer."
+            )
+            raise
     results = batch_of(images)
     with_images = [each[1] for each in found if each is not None]
     if isinstance(results, list):
@@ -98,7 +108,7 @@ def collated(
 def _image_of(sample: Any) -> tuple[Any, Callable[[Any], Any]] | None:
     """Return the image of a sample, and a function that puts another into its place; None for other samples."""
     if isinstance(sample, CONTAINERS):
-        return lone_image(sample)
+        return image_among_labels(sample)
     is_image = isinstance(sample, torch.Tensor | PIL.Image.Image | np.ndarray)
     return (sample, lambda image: image) if is_image else None
 

@@ -371,7 +371,9 @@ class OneLayer(nn.Module):
 
         Args:
             samples: Images; or tuples, lists and dictionaries with an image each, and labels, which stay as they are.
-                Samples in which boxes, masks and the like move as the image does go through the layer one by one.
+                The image is the only PIL image or ``tv_tensors.Image`` of a sample; where there is none, the only
+                tensor or array that has three dimensions, or has two and holds bytes. Samples with boxes, masks,
+                videos or several images go through the layer one by one.
 
         Returns:
             What ``torch.utils.data.default_collate`` makes of the samples with preprocessed images: the images become

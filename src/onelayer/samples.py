@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -57,6 +58,33 @@ def lone_image(sample: Any) -> tuple[Any, Callable[[Any], Any]] | None:
         return tree_unflatten([*leaves[:place], image, *leaves[place + 1 :]], tree)
 
     return leaves[place], with_image
+
+
+def image_among_labels(sample: Any) -> tuple[Any, Callable[[Any], Any]] | None:
+    """Find the image in a sample of a data set, of which it is the only part that is preprocessed.
+
+    Args:
+        sample: A container.
+
+    Returns:
+        The image: the only ``tv_tensors`` or PIL image; or else the only tensor or array that can be one, which has
+        three dimensions, or is of bytes and has two. And a function that puts another into its place in the same
+        container. None where there is none, or several, and for samples with boxes, masks and videos.
+    """
+    leaves, tree = tree_flatten(sample)
+    images = [at for at, leaf in enumerate(leaves) if isinstance(leaf, tv_tensors.Image | PIL.Image.Image)]
+    places = images or [at for at, leaf in enumerate(leaves) if _may_be_pixels(leaf)]
+    moves = any(isinstance(leaf, tv_tensors.TVTensor) and not isinstance(leaf, tv_tensors.Image) for leaf in leaves)
+    if len(places) != 1 or moves:
+        return None
+    (place,) = places
+    return leaves[place], lambda image: tree_unflatten([*leaves[:place], image, *leaves[place + 1 :]], tree)
+
+
+def _may_be_pixels(leaf: Any) -> bool:
+    if not isinstance(leaf, torch.Tensor | np.ndarray):
+        return False
+    return leaf.ndim >= 3 or (leaf.ndim == 2 and leaf.dtype in (torch.uint8, np.uint8))
 
 
 def image_and_others(sample: Any) -> tuple[Any, Any, Callable[[Any, Any], Any]] | None:
