@@ -32,5 +32,7 @@ def assert_prints_what_it_shows(code: str, name: str, lines: int = 0) -> None:
     """Run a snippet; it shows at least so many lines, all of which it prints."""
     printed, shown = printed_by(code, name).splitlines(), shown_by(code)
     assert len(shown) >= lines, name
+    # In order, with other lines between them.
+    rest = iter(printed)
     for line in shown:
-        assert line in printed, f"{name}: {line}"
+        assert line in rest, f"{name}: {line}"

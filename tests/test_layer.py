@@ -106,6 +106,11 @@ def test_a_list_fills_a_batch() -> None:
         with torch.inference_mode():
             assert torch.equal(torch.stack(layer.batch(images)), memory)
     assert layer.batch([], out=torch.empty(0, 3, 8, 9)).shape == (0, 3, 8, 9)
+    in_turn = zip(layer.batch(iter(images)), layer.batch(images), strict=True)
+    assert all(torch.equal(found, alone) for found, alone in in_turn)
+    for no_batch in ("a.jpg", {"image": images[0]}, None, np.zeros((9, 8, 3), np.uint8)):
+        with pytest.raises(OnelayerError, match="was given as a batch; expected a list of images"):
+            layer.batch(no_batch)
     # Memory of any strides, for results that may differ in size.
     wide = torch.full((20, 3, 8, 12), torch.nan)
     places = [*wide[:, :, :, 2:11]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.utils.data._utils.collate import collate, default_collate_fn_map
 from onelayer.any_size import AnySizePipeline
 from onelayer.backends.cpu import memory
 from onelayer.backends.cpu.threads import for_each
+from onelayer.errors import OnelayerError
 from onelayer.random_state import present_state, put_back
 from onelayer.samples import CONTAINERS, image_among_labels
 
@@ -60,6 +61,23 @@ class PreparedBatch:
             return results
         put_back(self._state)
         return [None] * len(results)
+
+
+def listed_images(images: Iterable[Any]) -> list[Any]:
+    """List the images of a batch.
+
+    Raises:
+        OnelayerError: If it is no collection of images, such as a single one, a path or a sample.
+    """
+    is_one = isinstance(images, str | bytes | Mapping) or (isinstance(images, np.ndarray) and images.ndim < 4)
+    if is_one or not isinstance(images, Iterable):
+        shape = f" of shape {list(images.shape)}" if isinstance(images, np.ndarray) else ""
+        raise OnelayerError(
+            f"a {type(images).__name__}{shape} was given as a batch",
+            expected="a list of images, or a tensor [N, C, H, W]",
+            hint="Give a single image to the layer itself, and samples with labels to layer.collate.",
+        )
+    return list(images)
 
 
 class _Place:

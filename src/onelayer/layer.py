@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any, get_args, overload
 
@@ -21,7 +21,7 @@ from onelayer.any_size import AnySizePipeline, OriginalPipeline, any_size_pipeli
 from onelayer.backends import BackendName, check_name
 from onelayer.backends.cpu.threads import ENDING, stay
 from onelayer.backends.portable.module import PlainModule
-from onelayer.batches import PreparedBatch, collated
+from onelayer.batches import PreparedBatch, collated, listed_images
 from onelayer.breaks import PiecewisePipeline, first_break, raise_impossible, why
 from onelayer.copying import CopyPipeline
 from onelayer.custom_operator import MetaPipeline, define_operator, number_of, single_output
@@ -300,7 +300,7 @@ class OneLayer(nn.Module):
                 raise
 
     def batch(
-        self, images: Sequence[Any] | torch.Tensor, *, out: torch.Tensor | list[torch.Tensor] | None = None
+        self, images: Iterable[Any] | torch.Tensor, *, out: torch.Tensor | list[torch.Tensor] | None = None
     ) -> Any:
         """Apply the pipeline to each of several images, which may differ in size, spread over the threads.
 
@@ -308,18 +308,19 @@ class OneLayer(nn.Module):
         images came one after the other; a call of the layer itself draws once for a batch, as torchvision does.
 
         Args:
-            images: The images; or a tensor [N, C, H, W].
+            images: The images, in whatever can be iterated; or a tensor [N, C, H, W].
             out: Batch [N, C', H', W'] that is filled with the results of N images, or a list of N tensors; or None.
 
         Returns:
             A list of the results, or their batch [N, C', H', W'] if a tensor was given; ``out``, if that was given.
 
         Raises:
-            OnelayerError: As in :meth:`forward`, if ``out`` is no batch of as many results, and if the results of a
-                tensor are no tensors of one shape.
+            OnelayerError: As in :meth:`forward`, if these are no images but one, or no collection, if ``out`` is no
+                batch of as many results, and if the results of a tensor are no tensors of one shape.
         """
         if isinstance(images, torch.Tensor):
             return self._of_each(images, out)
+        images = listed_images(images)
         is_batch = isinstance(out, list) or (isinstance(out, torch.Tensor) and out.ndim > 0)
         if out is not None and (not is_batch or len(out) != len(images)):
             given = f"a tensor {list(out.shape)}" if isinstance(out, torch.Tensor) else type(out).__name__

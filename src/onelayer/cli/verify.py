@@ -79,7 +79,7 @@ def verify(
         int | None,
         typer.Option(
             help="Number of output pixels, per image size, with extreme images: those on which the pixel, or its "
-            "difference, is highest and lowest. 0 for none.",
+            "difference, is highest and lowest. 0 for those of the corners alone, beside plain ones.",
             min=0,
             show_default="as many as take some seconds, up to 1024",
         ),

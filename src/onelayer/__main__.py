@@ -1,0 +1,5 @@
+"""``python -m onelayer``: the command line."""
+
+from onelayer.cli import main
+
+main()
