@@ -19,6 +19,7 @@ from onelayer import OnelayerError, pipelines
 from onelayer import compile as compile_
 from onelayer.explanation import Explanation, explain
 from onelayer.frontends import ImageSpec, UnsupportedTransformError
+from onelayer.frontends.torchvision.by_rule import ResizeBy
 
 REPORT = pipelines.report_transform()
 BICUBIC = v2.Compose(
@@ -293,3 +294,11 @@ def test_what_is_drawn_is_shown_with_numbers_of_one_image() -> None:
     assert "numbers are drawn for each image" in explanation.sizes
     assert "for this image: " in explanation.transforms[0].text
     assert explanation.output_spec.shape == (3, 8, 8)
+
+
+def test_functions_are_named_without_addresses() -> None:
+    def _half(height: int, width: int) -> tuple[int, int]:
+        return height // 2, width // 2
+
+    (row,) = explain(ResizeBy(_half, InterpolationMode.BILINEAR), (3, 20, 30)).transforms
+    assert row.text.startswith("ResizeBy(rule=test_functions_are_named_without_addresses, interpolation=")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import textwrap
 from collections.abc import Sequence
 from itertools import pairwise
@@ -48,6 +49,9 @@ from onelayer.layer import compile as compile_transforms
 from onelayer.plans import lowering_target
 from onelayer.programs import Output, Transforms
 from onelayer.random_state import unchanged_random_state
+
+_FUNCTION = re.compile(r"<function _?(\w+)[\w.<>]* at 0x[0-9a-fA-F]+>")
+"""Repr of a function, of which the name stays, or that of the function around it."""
 
 _LONGEST_TEXT = 90
 """Maximum length of a transform's text."""
@@ -223,6 +227,7 @@ def _text(step: Step) -> str:
         text = f"{step.name}({keywords})"
     else:
         text = step.text if not step.text.startswith("<") else step.name
+    text = _FUNCTION.sub(r"\1", text)
     text = " ".join(text.split()).replace("( ", "(").replace(" )", ")").replace("InterpolationMode.", "")
     return textwrap.shorten(text, _LONGEST_TEXT, placeholder=" …")
 

@@ -176,7 +176,8 @@ class BlackBox:
             raise OnelayerError(
                 f"the function failed on an image {kind}: {type(error).__name__}: {error}",
                 expected="a function that takes such images",
-                hint="Say what it takes with `example`: such an image, or onelayer.ImageSpec(…).",
+                hint="Say what it takes with `example`: such an image, or onelayer.ImageSpec(…); on the command line,"
+                " with --as.",
             ) from error
 
     def _first_result(self, levels: Levels) -> ImageSpec:
