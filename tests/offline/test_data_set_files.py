@@ -63,7 +63,7 @@ def refuse_shard(path: Path, message: str) -> None:
 
 def test_damaged_headers_of_shards(tmp_path: Path) -> None:
     path = tmp_path / "bad.tar"
-    unreadable = "cannot be read as a shard: a header is damaged"
+    unreadable = "cannot be read as a shard"
     for headers in (
         {"GNU.sparse.map": "x,y", "GNU.sparse.size": "1"},
         {"GNU.sparse.map": "0,1", "GNU.sparse.size": "zz"},
@@ -79,9 +79,9 @@ def test_damaged_headers_of_shards(tmp_path: Path) -> None:
     header[148:156] = f"{sum(header):06o}\0 ".encode()
     path.write_bytes(bytes(header) + bytes(100))
     refuse_shard(path, unreadable)
-    # A negative size, for which tarfile goes back in the file, for ever.
+    # A negative size, for which some versions of tarfile go back in the file, for ever.
     path.write_bytes(info_of("1.png", size=-512).tobuf(tarfile.GNU_FORMAT) + bytes(1024))
-    refuse_shard(path, "is no part of a sample")
+    refuse_shard(path, f"is no part of a sample|{unreadable}")
     latin = [(info_of("ä.png"), b"")]
     refuse_shard(tar_of(path, latin, tarfile.GNU_FORMAT, "latin-1"), r"the name '\\udce4.png' .* is not UTF-8")
     # It would be cut off where it is written again.
