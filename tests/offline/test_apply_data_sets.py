@@ -75,7 +75,9 @@ def test_rows_of_parquet_files(run: Run, refused: Refused, pipelines_file: Path,
     for number, row in zip(numbers, rows, strict=True):
         pixels = np.frombuffer(row.pop("pixels"), row.pop("dtype")).reshape(row.pop("shape"))
         assert (pixels == expected(number)).all()
-        assert row == {"label": number % 2, "boxes": [[number, 0.5]], "id": f"id.{number}"}
+        # Of the struct, what is beside the bytes.
+        beside = {"path": f"{number}.png"}
+        assert row == {"label": number % 2, "boxes": [[number, 0.5]], "id": f"id.{number}", "picture": beside}
     features = json.loads(tables[0].schema.metadata[b"huggingface"])["info"]["features"]
     assert features["label"]["names"] == ["cat", "dog"]
     assert features["pixels"] == {"dtype": "binary", "_type": "Value"}
@@ -111,6 +113,10 @@ def test_rows_of_parquet_files(run: Run, refused: Refused, pipelines_file: Path,
     command = ("apply", name, tmp_path / "null.parquet", tmp_path / "null")
     refused(command, "the data set has a column pixels, and the output would have two")
     refused((*command, "--write", "png"), "the image null.parquet, row 1 cannot be used: it has no bytes")
+    # A shard has no columns of pixels.
+    code, text = run(*command[:3], tmp_path / "null of shards", "--to", "webdataset", "--skip-bad")
+    assert code == 0, text
+    assert json.loads(members_of(tmp_path / "null of shards" / "part-00000.tar")["null/00000000.json"]) == {"pixels": 1}
 
 
 @pytest.mark.usefixtures("here")

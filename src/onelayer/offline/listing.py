@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from onelayer.data.encoded import SUFFIXES
 from onelayer.data.folder import find_files
 from onelayer.data.parquet import SUFFIX, image_column, opened_parquet
 from onelayer.errors import OnelayerError, did_you_mean
-from onelayer.offline.readers import FolderSource, InputPart, ParquetSource, Source, shard_key
+from onelayer.offline.readers import FolderSource, InputPart, ParquetSource, Source, parsed_features, shard_key
 from onelayer.offline.shards import SHARD_SUFFIX, ShardSource, read_samples, schema_of_sample
 
 Kind = Literal["folder", "parquet", "shards"]
@@ -107,9 +108,9 @@ def list_parts(
         raise OnelayerError(f"the column {column} was given with image files", expected="Parquet files or shards")
     digest = _digest(root, names)
     source: Source
+    if to_shards and kind != "shards" and key is None:
+        _refuse_equal_keys(names)
     if kind == "folder":
-        if to_shards:
-            _refuse_equal_keys(names)
         source = FolderSource(root)
         cut = list(_of_images(names, images_per_file))
     elif kind == "parquet":
@@ -179,6 +180,13 @@ def _of_parquet(
             raise OnelayerError(
                 f"the columns of {root / name} are not those of {root / names[0]}", expected="the same in all files"
             )
+        if parsed_features(found.huggingface) != parsed_features(source.huggingface):
+            raise OnelayerError(
+                f"what {root / name} says of its columns for datasets, such as the order of class names, is not what"
+                f" {root / names[0]} says",
+                expected="the same in all files",
+                hint="Apply the pipeline to each file alone, or write the files anew with one order of classes.",
+            )
         for start, stop in _ranges(groups, images_per_file):
             parts.append(InputPart(number=0, files=(name,), rows=(start, stop), size=stop - start))
     if source is None or not parts:
@@ -187,6 +195,10 @@ def _of_parquet(
 
 
 def _parquet_source(root: Path, schema: Any, path: Path, column: str | None, key: str | None) -> ParquetSource:
+    if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
+        raise OnelayerError(
+            f"{path} has several columns {twice[0]}", expected="different names", hint="Rename all of them but one."
+        )
     name, _ = image_column(schema, path, column)
     if key is not None and (key == name or key not in schema.names):
         raise OnelayerError(
@@ -198,7 +210,7 @@ def _parquet_source(root: Path, schema: Any, path: Path, column: str | None, key
     huggingface = metadata.get(b"huggingface")
     others = pa.schema([field for field in schema if field.name != name])
     return ParquetSource(
-        root, name, others, schema.field(name).type, key, huggingface.decode() if huggingface else None
+        root, name, others, schema.field(name).type, key, huggingface.decode(errors="replace") if huggingface else None
     )
 
 

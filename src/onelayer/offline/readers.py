@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ import pyarrow as pa
 
 from onelayer.data.parquet import opened_parquet
 from onelayer.errors import OnelayerError
+from onelayer.offline.decoding import MAX_ENCODED_BYTES
 from onelayer.records import Part
 
 _ROWS = 16
-"""Rows of a Parquet file in memory at a time."""
+"""Largest number of rows of a Parquet file in memory at a time."""
+_ROWS_BYTES = 1 << 28
+"""Largest size of these rows in bytes, if each held all values of its row group."""
 
 
 class InputPart(Part):
@@ -41,6 +45,8 @@ class Sample(NamedTuple):
     """Path without a suffix, to which the names of the sample's members in a shard are added."""
     others: Any
     """Other columns or members, as the source keeps them."""
+    size: int = 0
+    """Size of the others in bytes."""
 
 
 class Source(ABC):
@@ -50,6 +56,8 @@ class Source(ABC):
         root: Folder that holds the files.
         column: Name of the column of encoded images in Parquet files that are written.
         schema: Arrow schema of the other columns.
+        beside: Arrow schema of a struct that the column of images has beside the bytes, and that is kept where these
+            are not; empty without any.
         huggingface: Features, as JSON, that the library ``datasets`` left in the files; None without any.
     """
 
@@ -58,6 +66,11 @@ class Source(ABC):
     schema: pa.Schema
     huggingface: str | None = None
 
+    @property
+    def beside(self) -> pa.Schema:
+        """See the class."""
+        return pa.schema([])
+
     @abstractmethod
     def read(self, part: InputPart) -> Iterator[tuple[Sample, bytes | None]]:
         """Read samples one after the other, each with its encoded image; None for one that is missing."""
@@ -65,6 +78,10 @@ class Source(ABC):
     @abstractmethod
     def columns(self, samples: Sequence[Sample]) -> list[pa.Array]:
         """Return what :attr:`schema` says of some samples."""
+
+    def columns_beside(self, samples: Sequence[Sample]) -> list[pa.Array]:  # noqa: ARG002 - of Parquet files only
+        """Return what :attr:`beside` says of some samples."""
+        return []
 
     @abstractmethod
     def members(self, sample: Sample) -> list[tuple[str, bytes]]:
@@ -101,7 +118,9 @@ class FolderSource(Source):
         """See :class:`Source`."""
         for name in part.files:
             try:
-                encoded = (self.root / name).read_bytes()
+                with (self.root / name).open("rb") as file:
+                    # One byte more than an image may have shows that it is too large.
+                    encoded = file.read(min(os.fstat(file.fileno()).st_size, MAX_ENCODED_BYTES) + 1)
             except OSError as error:
                 raise OnelayerError(
                     f"{self.root / name} cannot be read: {error.strerror or error}",
@@ -126,8 +145,6 @@ class _Row(NamedTuple):
     """A row of a batch, without its image."""
 
     others: pa.RecordBatch
-    beside: list[pa.Array]
-    """Fields beside the bytes of the image, in the order of the struct."""
     row: int
 
 
@@ -152,56 +169,71 @@ class ParquetSource(Source):
         """See :class:`Source`: the type that the column has."""
         return self.kind
 
+    @property
+    def beside(self) -> pa.Schema:
+        """See :class:`Source`."""
+        fields = list(self.kind) if pa.types.is_struct(self.kind) else []
+        kept = [field.with_nullable(True) for field in fields if field.name != "bytes"]
+        return pa.schema([(self.column, pa.struct(kept))] if kept else [])
+
     def read(self, part: InputPart) -> Iterator[tuple[Sample, bytes | None]]:
         """See :class:`Source`."""
         (name,) = part.files
         begin, end = part.rows or (0, 0)
         with opened_parquet(self.root / name) as file:
-            groups, row = [], 0
-            first = None
-            for group in range(file.num_row_groups):
-                length = file.metadata.row_group(group).num_rows
-                if row < end and begin < row + length:
-                    groups.append(group)
-                    first = row if first is None else first
-                row += length
-            row = first or 0
-            for batch in file.iter_batches(_ROWS, row_groups=groups):
-                images = batch.column(self.column)
-                beside = []
-                if pa.types.is_struct(images.type):
-                    # Flattening makes fields null where the struct around them is.
-                    fields = dict(zip([field.name for field in images.type], images.flatten(), strict=True))
-                    images = fields.pop("bytes")
-                    beside = list(fields.values())
-                others = batch.select(self.schema.names)
-                for index, image in enumerate(images):
-                    if begin <= row < end:
-                        sample = self._sample(name, row, _Row(others, beside, index))
-                        yield sample, image.as_py()
-                    row += 1
+            first = 0
+            for number in range(file.num_row_groups):
+                group = file.metadata.row_group(number)
+                row, first = first, first + group.num_rows
+                if first <= begin or row >= end:
+                    continue
+                # A value that many rows repeat counts once in the size of a row group, whose dictionary it is in.
+                rows = min(max(_ROWS_BYTES // max(group.total_byte_size, 1), 1), _ROWS)
+                # One group after the other: of several, pyarrow keeps what it has read until the end of the last.
+                for batch in file.iter_batches(rows, row_groups=[number]):
+                    images, others = self._separated(batch)
+                    size = others.nbytes // len(images)
+                    for index, image in enumerate(images):
+                        if begin <= row < end:
+                            yield self._sample(name, row, _Row(others, index), size), _content(image)
+                        row += 1
 
-    def _sample(self, file: str, row: int, others: _Row) -> Sample:
+    def _separated(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.RecordBatch]:
+        """Separate the encoded images of a batch from everything else."""
+        images = batch.column(self.column)
+        others = [batch.column(name) for name in self.schema.names]
+        if pa.types.is_struct(images.type):
+            place = images.type.get_field_index("bytes")
+            # Flattening makes fields null where the struct around them is.
+            fields = images.flatten()
+            images = fields.pop(place)
+            others += [pa.StructArray.from_arrays(fields, fields=list(field.type)) for field in self.beside]
+        return images, pa.RecordBatch.from_arrays(others, schema=pa.schema([*self.schema, *self.beside]))
+
+    def _sample(self, file: str, row: int, others: _Row, size: int) -> Sample:
         if self.key is None:
-            return Sample(f"{file}, row {row}", f"{file.rpartition('.')[0]}/{row:08}", others)
+            return Sample(f"{file}, row {row}", f"{file.rpartition('.')[0]}/{row:08}", others, size)
         value = others.others.column(self.key)[others.row].as_py()
-        if not isinstance(value, str | int):
-            raise OnelayerError(f"the key of row {row} of {file} is {value!r}", expected="a text or a whole number")
-        return Sample(str(value), shard_key(str(value)), others)
+        if not isinstance(value, str | int) or value == "":
+            raise OnelayerError(
+                f"the key of row {row} of {file} is {value!r}", expected="a text that is not empty, or a whole number"
+            )
+        return Sample(str(value), shard_key(str(value)), others, size)
 
     def columns(self, samples: Sequence[Sample]) -> list[pa.Array]:
         """See :class:`Source`."""
-        batches = [(rows[0].others, _indices(rows)) for rows in _by_batch(samples)]
-        taken = pa.Table.from_batches([batch.take(indices) for batch, indices in batches], self.schema).combine_chunks()
-        return [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in taken.columns]
+        return _taken(samples, self.schema)
+
+    def columns_beside(self, samples: Sequence[Sample]) -> list[pa.Array]:
+        """See :class:`Source`."""
+        return _taken(samples, self.beside)
 
     def image_array(self, samples: Sequence[Sample], encoded: pa.Array) -> pa.Array:
         """See :class:`Source`."""
         encoded = encoded.cast(self.kind.field("bytes").type if pa.types.is_struct(self.kind) else self.kind)
         if not pa.types.is_struct(self.kind):
             return encoded
-        groups = [([field.take(_indices(rows)) for field in rows[0].beside]) for rows in _by_batch(samples)]
-        beside = iter([pa.concat_arrays(parts) for parts in zip(*groups, strict=True)])
+        beside = (field for struct in self.columns_beside(samples) for field in struct.flatten())
         fields = [encoded if field.name == "bytes" else next(beside) for field in self.kind]
         return pa.StructArray.from_arrays(fields, fields=list(self.kind))
 
@@ -212,16 +244,26 @@ class ParquetSource(Source):
             OnelayerError: If a value has no form in JSON.
         """
         row: _Row = sample.others
-        values = {name: row.others.column(name)[row.row].as_py() for name in row.others.schema.names}
-        if not values:
-            return []
         try:
-            return [("json", json.dumps(values, ensure_ascii=False).encode())]
-        except TypeError as error:
+            values = {name: row.others.column(name)[row.row].as_py() for name in row.others.schema.names}
+            return [("json", json.dumps(values, ensure_ascii=False, allow_nan=False).encode())] if values else []
+        # ValueError is also what a number raises that is not finite, and a text that is not UTF-8.
+        except (TypeError, ValueError) as error:
             raise OnelayerError(
                 f"the columns of {sample.name} cannot be written as JSON, as a member of a shard: {error}",
                 hint="Write Parquet files: --to parquet.",
             ) from error
+
+
+def _content(image: pa.Scalar) -> bytes | None:
+    # One byte more than an image may have shows that it is too large.
+    return image.as_buffer()[: MAX_ENCODED_BYTES + 1].to_pybytes() if image.is_valid else None
+
+
+def _taken(samples: Sequence[Sample], schema: pa.Schema) -> list[pa.Array]:
+    batches = [rows[0].others.select(schema.names).take(_indices(rows)) for rows in _by_batch(samples)]
+    taken = pa.Table.from_batches(batches, schema).combine_chunks()
+    return [column.chunk(0) if column.num_chunks else pa.array([], column.type) for column in taken.columns]
 
 
 def _by_batch(samples: Sequence[Sample]) -> Iterator[list[_Row]]:
@@ -234,6 +276,23 @@ def _indices(rows: Sequence[_Row]) -> pa.Array:
 
 
 def shard_key(path: str) -> str:
-    """Make a key for shards: a member's suffixes begin at the first dot of its name, so that a key has none there."""
+    """Make a key for shards of a text that is not empty, such that different texts have different keys.
+
+    A member's suffixes begin at the first dot of its name, so that a key has none there. A text that is no path to
+    something below a folder, such as ``../a``, ``/a`` or ``a//b``, becomes a name in the folder itself.
+    """
     folder, slash, name = path.rpartition("/")
-    return folder + slash + name.replace("%", "%25").replace(".", "%2E")
+    if not {"", ".", ".."}.isdisjoint(path.split("/")) or "\0" in path:
+        folder, slash, name = "", "", path
+    for character in "%./\0":
+        name = name.replace(character, f"%{ord(character):02X}")
+    return folder + slash + name
+
+
+def parsed_features(huggingface: str | None) -> dict[str, Any] | None:
+    """Parse the features that the library ``datasets`` left in a file; None where there are none that can be read."""
+    try:
+        return dict(json.loads(huggingface or "{}")["info"]["features"])
+    # RecursionError is what lists in lists raise, thousands deep.
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None

@@ -124,8 +124,9 @@ def apply_pipeline(request: Request) -> Summary:
         images_per_file=options.images_per_file,
         to_shards=options.format == "webdataset",
     )
-    # Raises what is wrong with columns before any work.
-    output_schema(listing.source, options.encoding, "")
+    if options.format == "parquet":
+        # Raises what is wrong with columns before any work.
+        output_schema(listing.source, options.encoding, "")
     layer = compiled(request.transform, rounding=options.rounding, threads=1)
     if not isinstance(layer, OneLayer):
         raise OnelayerError(

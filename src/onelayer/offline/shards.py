@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import itertools
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -24,12 +24,24 @@ SHARD_SUFFIX = ".tar"
 TEXT_SUFFIXES = ("txt", "text", "json", "cls", "cls2", "index", "inx", "id", "transcript")
 """Last parts of the suffixes of members that are text, as WebDataset takes them, and become columns of strings."""
 
+_CHUNK = 1 << 20
+"""Bytes that are read at a time behind the end of an archive."""
+
+_Parsed = TypeVar("_Parsed")
+
 
 class Member(NamedTuple):
     """A member of a sample."""
 
     suffix: str
     content: bytes
+
+
+class _Others(NamedTuple):
+    """A sample without the content of its image."""
+
+    suffix_of_image: str
+    members: list[Member]
 
 
 @dataclass(frozen=True)
@@ -50,12 +62,15 @@ class ShardSource(Source):
         (name,) = part.files
         for key, members in read_samples(self.root / name):
             image = image_member(members, self.suffix_of_image, f"{name}: {key}")
-            yield Sample(f"{name}: {key}", key, (image, members)), None if image is None else image.content
+            # Without the image's content, which would be kept with them until a row group is written.
+            others = _Others("" if image is None else image.suffix, [each for each in members if each is not image])
+            size = sum(map(_size, others.members))
+            yield Sample(f"{name}: {key}", key, others, size), None if image is None else image.content
 
     def suffix(self, sample: Sample, encoding: str) -> str:
         """See :class:`Source`: ``left.jpg`` becomes ``left.npy``."""
-        image, _ = sample.others
-        before = image.suffix.rpartition(".")[0]
+        others: _Others = sample.others
+        before = others.suffix_of_image.rpartition(".")[0]
         return f"{before}.{encoding}" if before else encoding
 
     def columns(self, samples: Sequence[Sample]) -> list[pa.Array]:
@@ -65,15 +80,16 @@ class ShardSource(Source):
             OnelayerError: If a sample has members that the first sample of the data set has not, or a text is none.
         """
         rows = []
+        known = set(self.schema.names[1:])
         for sample in samples:
-            row = {"key": sample.key.encode()} | {each.suffix: each.content for each in self._others(sample)}
-            if unknown := row.keys() - set(self.schema.names):
+            row = dict(self.members(sample))
+            if unknown := row.keys() - known:
                 raise OnelayerError(
                     f"the sample {sample.name} has a member {min(unknown)}, which the first sample has not",
                     expected="the same members in all samples, because they become columns",
                     hint="Write shards: --to webdataset.",
                 )
-            rows.append(row)
+            rows.append(row | {"key": sample.key.encode()})
         columns = []
         for field in self.schema:
             values = pa.array([row.get(field.name) for row in rows], pa.binary())
@@ -89,11 +105,8 @@ class ShardSource(Source):
 
     def members(self, sample: Sample) -> list[tuple[str, bytes]]:
         """See :class:`Source`: the others, as they are."""
-        return list(self._others(sample))
-
-    def _others(self, sample: Sample) -> list[Member]:
-        image, members = sample.others
-        return [each for each in members if each is not image]
+        others: _Others = sample.others
+        return list(others.members)
 
 
 def schema_of_sample(members: Sequence[Member], suffix_of_image: str | None, name: str) -> pa.Schema:
@@ -115,7 +128,7 @@ def image_member(members: Sequence[Member], suffix: str | None, name: str) -> Me
 
     def is_image(member: Member) -> bool:
         if suffix is not None:
-            return member.suffix == suffix
+            return member.suffix.lower() == suffix.lower()
         return f".{member.suffix.rpartition('.')[2].lower()}" in SUFFIXES
 
     found = [each for each in members if is_image(each)]
@@ -133,12 +146,13 @@ def read_samples(path: Path) -> Iterator[tuple[str, list[Member]]]:
 
     Raises:
         OnelayerError: If the file cannot be read as an uncompressed tar file, or a member is no regular file, is too
-            large, or has no key or a name that leads out of its folder.
+            large, or has no key, or a name that leads out of its folder or is not UTF-8; or if a sample has two members
+            of one name, or is too large.
     """
     try:
-        with tarfile.open(path, "r:") as file:
+        with _parsed(lambda: tarfile.open(path, "r:", encoding="utf-8")) as file:
             for key, group in itertools.groupby(_members(file, path), key=lambda each: each[0]):
-                yield key, [member for _, member in group]
+                yield key, _sample(key, (member for _, member in group), path)
     except (OSError, tarfile.TarError) as error:
         raise OnelayerError(
             f"{path} cannot be read as a shard: {error}",
@@ -147,15 +161,62 @@ def read_samples(path: Path) -> Iterator[tuple[str, list[Member]]]:
         ) from error
 
 
+def _parsed(parse: Callable[[], _Parsed]) -> _Parsed:
+    try:
+        return parse()
+    except (OSError, tarfile.TarError):
+        raise
+    except Exception as error:  # on damaged headers tarfile raises whatever its parsers run into
+        raise tarfile.ReadError(f"a header is damaged: {error or type(error).__name__}") from error
+
+
+def _sample(key: str, group: Iterable[Member], path: Path) -> list[Member]:
+    members: list[Member] = []
+    # Readers of shards take suffixes for the same whatever their case.
+    suffixes = set()
+    size = 0
+    for member in group:
+        suffix = member.suffix.lower()
+        if suffix in suffixes:
+            raise OnelayerError(
+                f"the sample {key} of {path} has two members {suffix}",
+                expected="members of different suffixes, whatever their case",
+                hint="Take one of them out of the shard, or rename it.",
+            )
+        size += _size(member)
+        if size > MAX_ENCODED_BYTES:
+            raise OnelayerError(
+                f"the members of the sample {key} of {path} have more than {MAX_ENCODED_BYTES:,} bytes together",
+                expected=f"at most {MAX_ENCODED_BYTES:,}",
+            )
+        suffixes.add(suffix)
+        members.append(member)
+    return members
+
+
+def _size(member: Member) -> int:
+    """Return the bytes that a member takes, its header in the shard included."""
+    return tarfile.BLOCKSIZE + len(member.content)
+
+
 def _members(file: tarfile.TarFile, path: Path) -> Iterator[tuple[str, Member]]:
-    for info in file:
+    while (info := _parsed(file.next)) is not None:
         # Each is kept in a list otherwise, for as long as the file is open.
         file.members = []  # type: ignore[attr-defined]  # documented for long streams in tarfile's own examples
         if info.isdir():
             continue
+        try:
+            info.name.encode()
+        except UnicodeEncodeError:
+            raise OnelayerError(
+                f"the name {info.name!a} of a member of {path} is not UTF-8", hint="Rename it; keys are text."
+            ) from None
         place = PurePosixPath(info.name)
         key, _, suffix = place.name.partition(".")
-        if not info.isreg() or info.issparse() or place.is_absolute() or ".." in place.parts or not key or not suffix:
+        leads_out = place.is_absolute() or ".." in place.parts
+        # Sizes in a form of GNU tar's can be negative, and names in pax headers can have zeros.
+        is_damaged = info.size < 0 or "\0" in info.name
+        if not info.isreg() or info.issparse() or leads_out or is_damaged or not key or not suffix:
             raise OnelayerError(
                 f"the member {info.name} of {path} is no part of a sample",
                 expected="files with relative names of a key, a dot and a suffix",
@@ -176,3 +237,10 @@ def _members(file: tarfile.TarFile, path: Path) -> Iterator[tuple[str, Member]]:
         end.seek(file.offset)
         if end.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("no end of the archive where there is no further member")
+        while rest := end.read(_CHUNK):
+            if rest.count(0) != len(rest):
+                raise OnelayerError(
+                    f"{path} goes on behind the end of its archive",
+                    expected="one archive in a file",
+                    hint="If archives were joined by cat, keep them as files of their own, or use tar --concatenate.",
+                )

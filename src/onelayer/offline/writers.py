@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from abc import ABC, abstractmethod
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from onelayer.errors import OnelayerError
 from onelayer.offline.decoding import Encoding
-from onelayer.offline.readers import Sample, Source
+from onelayer.offline.readers import Sample, Source, parsed_features
 
 Format = Literal["parquet", "webdataset"]
 SUFFIX_OF: dict[Format, str] = {"parquet": ".parquet", "webdataset": ".tar"}
@@ -80,13 +81,15 @@ def output_schema(source: Source, encoding: Encoding, provenance: str) -> pa.Sch
         OnelayerError: If two columns have one name.
     """
     added = PIXELS if encoding == "arrays" else {source.column: source.image_type}
-    if twice := [name for name in source.schema.names if name in added or source.schema.names.count(name) > 1]:
+    kept = [*source.schema, *(source.beside if encoding == "arrays" else ())]
+    names = Counter([*(field.name for field in kept), *added])
+    if twice := [name for name, count in names.items() if count > 1]:
         raise OnelayerError(
             f"the data set has a column {twice[0]}, and the output would have two",
             expected=f"names other than {', '.join(added)}",
             hint="Rename the column." if encoding == "arrays" else "Rename the column, or write arrays.",
         )
-    schema = pa.schema([*source.schema, *(pa.field(name, kind) for name, kind in added.items())])
+    schema = pa.schema([*kept, *(pa.field(name, kind) for name, kind in added.items())])
     metadata = {"onelayer": provenance}
     if (features := _features(source, encoding)) is not None:
         metadata["huggingface"] = features
@@ -95,9 +98,8 @@ def output_schema(source: Source, encoding: Encoding, provenance: str) -> pa.Sch
 
 def _features(source: Source, encoding: Encoding) -> str | None:
     """Write down for the library ``datasets`` what the columns are; None where it sees by itself."""
-    try:
-        features = dict(json.loads(source.huggingface or "{}")["info"]["features"])
-    except (ValueError, KeyError, TypeError):
+    features = parsed_features(source.huggingface)
+    if features is None:
         if encoding == "arrays":
             return None
         types = {field.name: str(field.type) for field in source.schema}
@@ -129,6 +131,7 @@ class ParquetWriter(Writer):
         self._shapes: list[tuple[int, ...]] = []
         self._dtypes: list[str] = []
         self._values = _Values()
+        self._bytes_of_others = 0
 
     def add(self, sample: Sample, result: Result) -> None:
         """See :class:`Writer`."""
@@ -137,9 +140,10 @@ class ParquetWriter(Writer):
             raise OnelayerError(
                 f"the result for {sample.name} has {len(value):,} bytes", expected=f"at most {_LARGEST:,}"
             )
-        is_full = self._values.bytes + len(value) > _ROW_GROUP_BYTES or len(self._samples) == _ROW_GROUP_ROWS
-        if self._samples and is_full:
+        size = self._values.bytes + len(value) + self._bytes_of_others + sample.size
+        if self._samples and (size > _ROW_GROUP_BYTES or len(self._samples) == _ROW_GROUP_ROWS):
             self._flush()
+        self._bytes_of_others += sample.size
         self._values.append(value)
         self._samples.append(sample)
         if isinstance(result, np.ndarray):
@@ -153,6 +157,7 @@ class ParquetWriter(Writer):
         columns = self._source.columns(self._samples)
         if self._encoding == "arrays":
             shapes = pa.array([list(shape) for shape in self._shapes], PIXELS["shape"])
+            columns += self._source.columns_beside(self._samples)
             columns += [values, shapes, pa.array(self._dtypes, PIXELS["dtype"])]
         else:
             columns.append(self._source.image_array(self._samples, values))
@@ -160,6 +165,7 @@ class ParquetWriter(Writer):
         self._file.write_table(table, row_group_size=len(self._samples))
         self._values.clear()
         self._samples, self._shapes, self._dtypes = [], [], []
+        self._bytes_of_others = 0
 
     def close(self) -> None:
         """See :class:`Writer`."""
@@ -206,13 +212,22 @@ class ShardWriter(Writer):
 
     def __init__(self, path: Path, source: Source, encoding: Encoding) -> None:
         self._source, self._suffix = source, SUFFIX_OF_MEMBER[encoding]
+        self._keys: set[str] = set()
         self._file = tarfile.TarFile(path, "w", format=tarfile.PAX_FORMAT, copybufsize=1 << 20)
 
     def add(self, sample: Sample, result: Result) -> None:
         """See :class:`Writer`."""
+        if sample.key in self._keys:
+            raise OnelayerError(
+                f"two samples of a shard would have the key {sample.key}, the second of them {sample.name}",
+                expected="different keys",
+                hint="Name the samples by another column (--key), or write Parquet files: --to parquet.",
+            )
+        self._keys.add(sample.key)
         suffix = self._source.suffix(sample, self._suffix)
         members = self._source.members(sample)
-        if any(name == suffix for name, _ in members):
+        # Readers of shards take suffixes for the same whatever their case.
+        if any(name.lower() == suffix.lower() for name, _ in members):
             raise OnelayerError(
                 f"the sample {sample.name} has a member {suffix} already", hint="Rename it, or write Parquet files."
             )
