@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -45,6 +46,36 @@ def arrays_of(folder: Path) -> dict[str, np.ndarray]:
 def pipeline_of(file: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(file.parent))
     return runpy.run_path(str(file))[name]
+
+
+def job_of(layer: Callable[[Any], Any], folder: Path) -> Any:
+    from onelayer.offline.manifest import Options, OutputFolder
+    from onelayer.offline.part_writer import Job
+
+    options = Options(
+        format="parquet",
+        encoding="arrays",
+        quality=None,
+        images_per_file=1,
+        container="pil",
+        mode="RGB",
+        column=None,
+        key=None,
+        seed=None,
+        rounding=None,
+    )
+    return Job(
+        name="mine.py:evaluation",
+        layer=layer,
+        source=cast("Any", None),
+        output=OutputFolder(folder, "parquet"),
+        options=options,
+        provenance="{}",
+        run="",
+        versions={},
+        skip_bad=True,
+        max_bad=100,
+    )
 
 
 @pytest.mark.usefixtures("here")
@@ -256,21 +287,9 @@ def test_results_that_files_do_not_hold() -> None:
     from onelayer.data.encoded import BadImage
     from onelayer.errors import OnelayerError
     from onelayer.offline import manifest
-    from onelayer.offline.manifest import Options
     from onelayer.offline.part_writer import result_of
 
-    options = Options(
-        format="parquet",
-        encoding="arrays",
-        quality=None,
-        images_per_file=1,
-        container="pil",
-        mode="RGB",
-        column=None,
-        key=None,
-        seed=None,
-        rounding=None,
-    )
+    options = job_of(np.asarray, Path()).options
 
     def result(made: Any, encoding: str) -> Any:
         form = options.model_copy(update={"encoding": encoding, "quality": 90 if encoding == "jpeg" else None})
@@ -326,51 +345,52 @@ def test_memory_that_runs_out_while_an_image_is_decoded(monkeypatch: pytest.Monk
         decoding.decode(encoded(picture(0), "PNG"), "pil", "RGB")
 
 
-def job_of(layer: Callable[[Any], Any], folder: Path) -> Any:
-    from onelayer.offline.manifest import OutputFolder
-    from onelayer.offline.part_writer import Job
-
-    return Job(
-        name="mine.py:evaluation",
-        layer=layer,
-        source=cast("Any", None),
-        output=OutputFolder(folder, "parquet"),
-        options=cast("Any", None),
-        provenance="{}",
-        run="",
-        versions={},
-        skip_bad=True,
-        max_bad=100,
-    )
-
-
 def test_code_that_is_sent_along(tmp_path: Path) -> None:
     """Of a folder above Python or onelayer nothing of these is sent; what cannot be pickled is refused."""
     from onelayer.errors import OnelayerError
-    from onelayer.offline.cluster import _sent_along, user_modules
+    from onelayer.offline.cluster import pickled_job, user_modules
 
     assert user_modules(Path(os.__file__).parents[1]) == {}
     assert user_modules(Path(onelayer.__file__).parents[1]) == {}
     mine = {module.__name__: path for module, path in user_modules(Path(__file__).parent).items()}
     assert mine[__name__] == Path(__file__)
     lock = threading.Lock()
-    with (
-        pytest.raises(OnelayerError, match=r"mine.py:evaluation cannot be pickled.*cannot pickle '_thread.lock'"),
-        _sent_along(Path(os.__file__).parents[1], job_of(lambda _: lock, tmp_path)),
-    ):
-        pass
+    with pytest.raises(OnelayerError, match=r"mine.py:evaluation cannot be pickled.*cannot pickle '_thread.lock'"):
+        pickled_job(job_of(lambda _: lock, tmp_path), Path(os.__file__).parents[1])
+
+
+class CannotBeLoaded:
+    def __call__(self, image: Any) -> Any:
+        return image
+
+    def __reduce__(self) -> Any:
+        return int, ("x",)
+
+
+def ends_its_process(_: Any) -> Any:
+    sys.exit("no")
 
 
 def test_errors_in_workers_come_back_as_rows(tmp_path: Path) -> None:
-    from onelayer.offline.cluster import _Actor
-    from onelayer.offline.readers import InputPart
+    from onelayer.offline.cluster import _Actor, pickled_job
+    from onelayer.offline.readers import FolderSource, InputPart
 
-    (tmp_path / "_onelayer" / "parts").mkdir(parents=True)
-    part = InputPart(number=3, files=("a.parquet",), size=1).model_dump_json()
-    # This job has no options.
-    row = _Actor(job_of(lambda image: image, tmp_path))({"part": part})
-    assert json.loads(row["error"])["problem"].startswith("part-00003.parquet cannot be written: AttributeError: ")
-    assert not row["record"]
+    picture(0).save(tmp_path / "a.png")
+    output = tmp_path / "out"
+    (output / "_onelayer" / "parts").mkdir(parents=True)
+    part = InputPart(number=3, files=("a.png",), size=1).model_dump_json()
+
+    def problem(layer: Callable[[Any], Any], **changes: Any) -> str:
+        job = dataclasses.replace(job_of(layer, output), source=FolderSource(tmp_path), **changes)
+        row = _Actor(pickled_job(job, None))({"part": part})
+        assert not row["record"]
+        return str(json.loads(row["error"])["problem"])
+
+    assert problem(CannotBeLoaded()).startswith("a worker cannot load the pipeline: ValueError: invalid literal")
+    assert problem(ends_its_process) == "file 3 of the output cannot be written: SystemExit: no"
+    assert problem(np.asarray, options=None).startswith("file 3 of the output cannot be written: AttributeError: ")
+    assert "another run has begun in" in problem(np.asarray)
+    assert not list(output.glob("*part*"))
 
 
 def test_a_part_that_kills_its_workers_ends_the_run(tmp_path: Path) -> None:

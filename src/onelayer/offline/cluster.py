@@ -62,12 +62,14 @@ def write_parts(
             written.
     """
     ray = _import_ray()
-    with _sent_along(code, job), _connected(address, workers):
+    # Ray would say on many lines what cannot be pickled here, or loaded there.
+    pickled = pickled_job(job, code)
+    with _connected(address, workers):
         count = min(len(parts), workers or int(ray.cluster_resources().get("CPU", 1)))
         items = [{"part": part.model_dump_json()} for part in parts]
         dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
             _Actor,
-            fn_constructor_kwargs={"job": job},
+            fn_constructor_kwargs={"pickled": pickled},
             compute=ray.data.ActorPoolStrategy(size=count),
             num_cpus=1,
         )
@@ -94,14 +96,20 @@ def write_parts(
 class _Actor:
     """What Ray calls for each part. Errors for users come back as rows: an exception would come with Ray's stack."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, pickled: bytes) -> None:
+        from ray import cloudpickle
+
         torch.set_num_threads(1)
-        self._refusal: Exception | None = None
-        self._output = job.output
+        self._refusal: OnelayerError | None = None
         try:
-            self._writer = PartWriter(job)
-        except Exception as error:  # noqa: BLE001 - see __call__
+            self._writer = PartWriter(cloudpickle.loads(pickled))
+        except OnelayerError as error:
             self._refusal = error
+        except Exception as error:  # noqa: BLE001 - whatever a module of a user's raises
+            self._refusal = OnelayerError(
+                f"a worker cannot load the pipeline: {type(error).__name__}: {error}",
+                expected="workers that can import what the pipeline needs",
+            )
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         begin = time.time()
@@ -116,9 +124,9 @@ class _Actor:
         except OSError as failure:
             where = failure.filename or "a file"
             error = json.dumps({"problem": f"{where} cannot be written: {failure.strerror or failure}"})
-        except Exception as failure:  # noqa: BLE001 - whatever it is: Ray would bury it in stacks and advice
-            name, reason = self._output.file(part.number).name, f"{type(failure).__name__}: {failure}"
-            error = json.dumps({"problem": f"{name} cannot be written: {reason}"})
+        except (Exception, SystemExit) as failure:  # noqa: BLE001 - Ray would bury it in stacks and advice, or try again
+            reason = f"{type(failure).__name__}: {failure}"
+            error = json.dumps({"problem": f"file {part.number} of the output cannot be written: {reason}"})
         worker = f"{platform.node()} {os.getpid()}"
         return {"record": record, "error": error, "worker": worker, "begin": begin, "end": time.time()}
 
@@ -129,24 +137,6 @@ def _import_ray() -> ModuleType:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     require("ray.data", extra="ray", purpose=PURPOSE)
     return require("ray", extra="ray", purpose=PURPOSE)
-
-
-def check_pickles(job: Job) -> None:
-    """Refuse a pipeline that cannot be sent to workers, before Ray says so on many lines.
-
-    Raises:
-        OnelayerError: If it cannot be pickled.
-    """
-    from ray import cloudpickle
-
-    try:
-        cloudpickle.dumps(job)
-    except Exception as error:  # whatever an object of a user raises
-        raise OnelayerError(
-            f"the pipeline {job.name} cannot be pickled, and so not be sent to workers: {error}",
-            expected="objects without locks, open files, connections and the like",
-            hint="Make these in the first call, or leave them out of the state in __getstate__.",
-        ) from error
 
 
 @contextmanager
@@ -185,12 +175,11 @@ def _connected(address: str | None, workers: int | None) -> Iterator[None]:
         ray.shutdown()
 
 
-@contextmanager
-def _sent_along(code: Path | None, job: Job) -> Iterator[None]:
-    """Send the code of a user's modules with the job: no other process may be able to import them.
+def pickled_job(job: Job, code: Path | None) -> bytes:
+    """Pickle a job with the code of a user's modules, which no other process may be able to import.
 
     Raises:
-        OnelayerError: If the job cannot be pickled, which Ray would say on many lines.
+        OnelayerError: If the job cannot be pickled.
     """
     from ray import cloudpickle
 
@@ -198,18 +187,17 @@ def _sent_along(code: Path | None, job: Job) -> Iterator[None]:
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
-        try:
-            cloudpickle.dumps(job)
-        except Exception as error:  # whatever an object of a user's raises
-            raise OnelayerError(
-                f"the pipeline {job.name} cannot be pickled, and so not be sent to workers: {error}",
-                expected="objects without locks, open files, connections and the like",
-                hint="Make these in the first call, or leave them out of the state in __getstate__.",
-            ) from error
-        yield
+        pickled: bytes = cloudpickle.dumps(job)
+    except Exception as error:  # whatever an object of a user's raises
+        raise OnelayerError(
+            f"the pipeline {job.name} cannot be pickled, and so not be sent to workers: {error}",
+            expected="objects without locks, open files, connections and the like",
+            hint="Make these in the first call, or leave them out of the state in __getstate__.",
+        ) from error
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
+    return pickled
 
 
 def source_digest(file: Path, folder: Path) -> str:
