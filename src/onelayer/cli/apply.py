@@ -144,8 +144,6 @@ def apply(
         raise OnelayerError(f"there is no {data}", expected="a folder, a Parquet file or a shard")
     if data.is_dir() and output.resolve().is_relative_to(data.resolve()):
         raise OnelayerError(f"the output {output} lies in the data set", expected="a folder outside of it")
-    if data.resolve().is_relative_to(output.resolve()):
-        raise _input_in_output(data, output)
     check_pipeline(pipeline)
     check_installed("ray", "pyarrow", "pandas", extra="ray", purpose="onelayer apply")
 
@@ -158,11 +156,14 @@ def apply(
     place, _, attribute = pipeline.rpartition(":")
     file = source_file(pipeline)
     files = find_data_set(data)
-    # Links, too: what is replaced in OUTPUT must not be what is read. Images are not; there may be millions of them.
+    # What is read must not be what is replaced, nor by way of links. Images are not, of which there may be millions.
     if files.kind != "folder":
         for name in files.names:
             if (files.root / name).resolve().is_relative_to(output.resolve()):
-                raise _input_in_output(files.root / name, output)
+                raise OnelayerError(
+                    f"{files.root / name} of the data set lies in the output {output}, which a run may replace",
+                    expected="another folder for the output",
+                )
     code = None if file is None else file.parents[0 if is_path(place) else place.count(".")]
     form = to or (FormatName.webdataset if files.kind == "shards" else FormatName.parquet)
     request = Request(
@@ -214,11 +215,4 @@ def apply(
         markup=False,
         highlight=False,
         soft_wrap=True,
-    )
-
-
-def _input_in_output(data: Path, output: Path) -> OnelayerError:
-    return OnelayerError(
-        f"the data set {data} lies in the output {output}, which a run may replace",
-        expected="a folder for the output that holds nothing else",
     )
