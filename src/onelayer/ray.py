@@ -56,7 +56,8 @@ def apply(
 
     Raises:
         OnelayerError: If Ray is not installed, an option is none of these, or only one of ``seed`` and ``key`` is
-            given. When the dataset is computed: for a bad image, and a layer that draws random numbers without a seed.
+            given. When the dataset is computed: for a column that is not there, a bad image, a result that no array
+            holds, and a layer that draws random numbers without a seed.
     """
     data = require("ray.data", extra="ray", purpose="onelayer.ray.apply")
     if container not in get_args(Container) or mode not in COLOR_MODES:
@@ -94,10 +95,11 @@ class _Actor:
         self._seed, self._key = seed, key
 
     def __call__(self, batch: Batch) -> Batch:
-        if self._column not in batch:
-            raise OnelayerError(
-                f"the dataset has no column {self._column}; its columns are {', '.join(batch)}", hint="Give column=…"
-            )
+        for option, name in (("column", self._column), ("key", self._key)):
+            if name is not None and name not in batch:
+                raise OnelayerError(
+                    f"the dataset has no column {name}; its columns are {', '.join(batch)}", hint=f"Give {option}=…"
+                )
         images = batch[self._column]
         keys = range(len(images)) if self._key is None else batch[self._key]
         before = generator_states()
@@ -122,7 +124,12 @@ class _Actor:
                 raise BadImage(f"it is {image.dtype} of shape {image.shape}, expected uint8 [H, W] or [H, W, C]")
             picture = PIL.Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
             return as_container(picture, self._container, self._mode)
-        return decode(image["bytes"] if isinstance(image, Mapping) else image, self._container, self._mode)
+        encoded = image.get("bytes") if isinstance(image, Mapping) else image
+        if encoded is not None and not isinstance(encoded, bytes):
+            raise BadImage(
+                f"it is of type {type(encoded).__name__}, expected bytes, a struct of them, or an array of uint8"
+            )
+        return decode(encoded, self._container, self._mode)
 
 
 def _joined(results: list[NDArray[Any]]) -> NDArray[Any]:

@@ -37,6 +37,15 @@ def draws_at_times(image):
 
 def makes_a_pair(image):
     return image, image
+
+def to_hsv(image):
+    return image.convert("HSV")
+
+def to_a_palette(image):
+    return image.quantize(8)
+
+def nothing_of_small_images(image):
+    return numpy.asarray(image)[: 0 if image.width < 9 else None]
 """
 
 

@@ -72,5 +72,11 @@ def test_refusals() -> None:
         apply(column(np.zeros((3, 4), np.float32)), v2.ToImage())
     with pytest.raises(OnelayerError, match="has no column picture; its columns are image, name"):
         apply(images, v2.ToImage(), column="picture")
+    with pytest.raises(OnelayerError, match="has no column id; its columns are image, name"):
+        apply(images, drawing, seed=7, key="id")
+    with pytest.raises(OnelayerError, match="the image 0 of a batch cannot be used: it has no bytes"):
+        apply(column({"path": "a.png"}), v2.ToImage())
+    with pytest.raises(OnelayerError, match="it is of type Image, expected bytes, a struct of them, or an array"):
+        apply(column(picture(0), picture(1)), v2.ToImage())
     with pytest.raises(OnelayerError, match="the container 'jpeg' and the mode 'RGB' were given"):
         apply(images, v2.ToImage(), container="jpeg")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -113,8 +112,11 @@ def apply(
         typer.Option(help="Number of images that --skip-bad leaves out at most.", min=0, show_default="100"),
     ] = None,
     certify: Annotated[
-        int, typer.Option(help="Number of images at the beginning on which the layer is verified.", min=0, max=100)
-    ] = 4,
+        int | None,
+        typer.Option(
+            help="Number of images at the beginning on which the layer is verified.", min=0, max=100, show_default="4"
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Number of processes.", min=1, show_default="one for each CPU")
     ] = None,
@@ -145,20 +147,30 @@ def apply(
     check_pipeline(pipeline)
     check_installed("ray", "pyarrow", "pandas", extra="ray", purpose="onelayer apply")
 
+    from onelayer.offline.cluster import source_digest
     from onelayer.offline.listing import find_data_set
     from onelayer.offline.manifest import Options
-    from onelayer.offline.run import MAX_BAD, Request, apply_pipeline
+    from onelayer.offline.run import CERTIFIED, MAX_BAD, Request, apply_pipeline
 
     found = find_pipeline(pipeline)
     place, _, attribute = pipeline.rpartition(":")
     file = source_file(pipeline)
     files = find_data_set(data)
+    # What is read must not be what is replaced, nor by way of links. Images are not, of which there may be millions.
+    if files.kind != "folder":
+        for name in files.names:
+            if (files.root / name).resolve().is_relative_to(output.resolve()):
+                raise OnelayerError(
+                    f"{files.root / name} of the data set lies in the output {output}, which a run may replace",
+                    expected="another folder for the output",
+                )
+    code = None if file is None else file.parents[0 if is_path(place) else place.count(".")]
     form = to or (FormatName.webdataset if files.kind == "shards" else FormatName.parquet)
     request = Request(
         # A data set is passed on, a machine's folders are not.
         name=pipeline if file is None else f"{file.name}:{attribute}",
         transform=found.transform,
-        source=None if file is None else hashlib.sha256(file.read_bytes()).hexdigest(),
+        source=None if file is None or code is None else source_digest(file, code),
         files=files,
         output=output,
         options=Options(
@@ -175,11 +187,11 @@ def apply(
         ),
         skip_bad=skip_bad,
         max_bad=MAX_BAD if max_bad is None else max_bad,
-        certified_images=certify,
+        certified_images=CERTIFIED if certify is None else certify,
         overwrite=overwrite,
         workers=workers,
         address=address,
-        code=None if file is None else file.parents[0 if is_path(place) else place.count(".")],
+        code=code,
     )
     summary = apply_pipeline(request)
     records = summary.manifest.finished or ()
@@ -195,6 +207,8 @@ def apply(
     results.print(f"{counts}: [bold]{escape(str(output))}[/bold]", soft_wrap=True)
     if files.others:
         results.print(f"Files of other kinds in INPUT, which were not read: {files.others:,}")
+    if summary.went_on and certify is not None:
+        results.print("--certify was left aside: the certificate is that of the run that began this output.")
     certificate = summary.manifest.certificate
     results.print(
         f"Not certified: {summary.manifest.no_certificate_because}" if certificate is None else certificate.guarantee,

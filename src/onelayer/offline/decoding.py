@@ -29,6 +29,9 @@ MAX_ENCODED_BYTES = 1 << 28
 
 _GREY = ("1", "L", "LA")
 
+_MODES_OF_ARRAYS = ("1", "L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F")
+"""Modes of PIL images whose arrays say by themselves what the pixels are. The indices of a palette do not."""
+
 _AS: dict[Container, Callable[[PIL.Image.Image], Any]] = {
     "pil": lambda image: image,
     "tensor": F.pil_to_tensor,
@@ -51,15 +54,21 @@ def decode(encoded: bytes | None, container: Container, mode: ColorMode) -> Any:
     Raises:
         BadImage: If it is missing, damaged, of another format, larger than Pillow decodes without a warning, or of more
             than 8 bits per channel, which a conversion would cut off.
+        MemoryError: If there is not enough memory, which is no matter of the image.
     """
     if encoded is None:
         raise BadImage("it has no bytes")
     if len(encoded) > MAX_ENCODED_BYTES:
         raise BadImage(f"it has {len(encoded):,} bytes, expected at most {MAX_ENCODED_BYTES:,}")
-    with opened_image(io.BytesIO(encoded)) as image:
-        if exceeds_bytes(image):
-            raise BadImage("found more than 8 bits per channel, expected 8")
-        return as_container(image, container, mode)
+    try:
+        with opened_image(io.BytesIO(encoded)) as image:
+            if exceeds_bytes(image):
+                raise BadImage("found more than 8 bits per channel, expected 8")
+            return as_container(image, container, mode)
+    except BadImage as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from None
+        raise
 
 
 def as_container(image: PIL.Image.Image, container: Container, mode: ColorMode) -> Any:
@@ -72,28 +81,37 @@ def array_of(result: Any) -> NDArray[Any]:
     """Bring a result into an array of little-endian values without gaps: [C, H, W] of tensors, [H, W(, C)] of others.
 
     Raises:
-        OnelayerError: If it is no tensor, PIL image or array, or NumPy has no such dtype.
+        OnelayerError: If it is no tensor, PIL image or array, or of a dtype, a layout or a mode that files of arrays do
+            not have.
     """
-    if isinstance(result, torch.Tensor):
-        if result.dtype is torch.bfloat16:
-            raise OnelayerError(
-                "the pipeline gives bfloat16, which files of arrays do not have",
-                expected="uint8, float16, float32 or float64",
-                hint="Convert to float32 or float16 at its end.",
-            )
-        array: NDArray[Any] = result.detach().cpu().as_subclass(torch.Tensor).numpy()
-    elif isinstance(result, PIL.Image.Image):
-        array = np.asarray(result)
-    elif isinstance(result, np.ndarray) and result.dtype.kind in "biuf":
-        array = result
-    else:
-        given = f"an array of {result.dtype}" if isinstance(result, np.ndarray) else f"a {type(result).__name__}"
+    array = _as_array(result)
+    if array is None or array.dtype.kind not in "biuf":
+        given = f"a {type(result).__name__}" if array is None else f"an array of {array.dtype}"
         raise OnelayerError(
-            f"the pipeline gives {given} for an image",
+            f"the pipeline gives {given}",
             expected="a tensor, a PIL image or an array of numbers",
             hint="Write a function of the image that calls the pipeline and returns these, and name that.",
         )
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+
+
+def _as_array(result: Any) -> NDArray[Any] | None:
+    if isinstance(result, PIL.Image.Image):
+        if result.mode not in _MODES_OF_ARRAYS:
+            raise _mode_error(result, "files of arrays")
+        return np.asarray(result)
+    if isinstance(result, torch.Tensor):
+        try:
+            array: NDArray[Any] = result.as_subclass(torch.Tensor).numpy(force=True)
+        except (TypeError, RuntimeError) as error:
+            kind = f"{result.dtype} of layout {result.layout}".replace("torch.", "")
+            raise OnelayerError(
+                f"the pipeline gives a tensor of {kind}, which files of arrays do not have",
+                expected="uint8, float16, float32 or float64, strided",
+                hint="Convert to float32 or float16 at its end.",
+            ) from error
+        return array
+    return result if isinstance(result, np.ndarray) else None
 
 
 def encode(result: Any, encoding: Encoding, quality: int | None) -> bytes:
@@ -112,7 +130,9 @@ def encode(result: Any, encoding: Encoding, quality: int | None) -> bytes:
 
 
 def _picture(result: Any) -> PIL.Image.Image:
-    if isinstance(result, PIL.Image.Image) and result.mode in ("L", "RGB"):
+    if isinstance(result, PIL.Image.Image):
+        if result.mode not in ("L", "RGB"):
+            raise _mode_error(result, "PNG and JPEG files")
         return result
     array = array_of(result)
     planes = array.transpose(1, 2, 0) if isinstance(result, torch.Tensor) and array.ndim == 3 else array
@@ -123,3 +143,11 @@ def _picture(result: Any) -> PIL.Image.Image:
             hint="Write arrays, or leave out what makes floating point numbers.",
         )
     return PIL.Image.fromarray(np.ascontiguousarray(planes[..., 0] if planes.shape[2:] == (1,) else planes))
+
+
+def _mode_error(image: PIL.Image.Image, files: str) -> OnelayerError:
+    return OnelayerError(
+        f"the pipeline gives a PIL image of mode {image.mode}, which {files} do not hold",
+        expected="the mode RGB or L",
+        hint='End the pipeline with: image.convert("RGB")',
+    )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from onelayer.atomic_write import PARTIAL
 from onelayer.errors import OnelayerError
@@ -20,9 +24,13 @@ from onelayer.verification.certificate import CertificateRecord
 FOLDER = "_onelayer"
 """Folder of the manifest in the output. Readers of Parquet folders leave out names that begin with an underscore."""
 
-
 _ATTEMPTS = 3
 """Times that a file is begun in a run."""
+_PART = re.compile(rf"part-\d{{5,}}({'|'.join(map(re.escape, SUFFIX_OF.values()))})")
+"""Names of the output's files."""
+_PARTIAL_PART = re.compile(rf"\.{_PART.pattern}\..*{re.escape(PARTIAL)}")
+"""Names of such files that are being written."""
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class Options(Part):
@@ -53,7 +61,7 @@ class PipelineProvenance(Part):
     transform: str
     """The pipeline, as it prints itself."""
     source: str | None
-    """SHA-256 of the file or module that it is in; None for one that is built in."""
+    """SHA-256 of its file or module, and of the modules beside it that it imports; None for one that is built in."""
     versions: dict[str, str]
     """Package name → version."""
     commit: str | None
@@ -75,10 +83,17 @@ class BadImage(Part):
     name: str
     problem: str
 
+    @classmethod
+    def of(cls, name: str, error: Exception) -> Self:
+        """Make a record of what is wrong with an image."""
+        return cls(name=name, problem=without_addresses(str(error)))
+
 
 class PartRecord(Record):
     """A file of the output."""
 
+    run: str
+    """:attr:`Manifest.run` of the run that wrote it."""
     file: str
     images: int
     bytes: int
@@ -102,6 +117,11 @@ class Manifest(Record):
     def provenance(self) -> str:
         """Return what each Parquet file of the output says about itself, as JSON."""
         return self.model_dump_json(exclude={"parts", "finished"})
+
+    @property
+    def run(self) -> str:
+        """What tells a run's files from those of others: a hash of all that decides their content."""
+        return hashlib.sha256(self.provenance().encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -129,13 +149,52 @@ class OutputFolder:
         """Return the path of the record that says that a file of the output is whole."""
         return self.path / FOLDER / "parts" / f"{number:05}.json"
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Lock the output, so that no other run writes to it. The system unlocks it when the process ends in any way.
+
+        Raises:
+            OnelayerError: If another run has it.
+        """
+        self.manifest.parent.mkdir(parents=True, exist_ok=True)
+        with (self.manifest.parent / "lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OnelayerError(
+                    f"another run writes to {self.path}",
+                    expected="one at a time",
+                    hint="Wait until it ends, or name another OUTPUT.",
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+            yield
+
     def begin(self, manifest: Manifest) -> None:
         """Write the manifest of a run that begins or goes on, and remove what killed processes left half-written."""
         self.record(0).parent.mkdir(parents=True, exist_ok=True)
-        for folder in (self.path, self.manifest.parent, self.record(0).parent):
-            for path in folder.glob(f"*{PARTIAL}"):
-                path.unlink(missing_ok=True)
+        self._remove_partial()
         manifest.write(self.manifest)
+
+    def _remove_partial(self) -> None:
+        for path in self._files(_PARTIAL_PART):
+            path.unlink(missing_ok=True)
+        for path in self.manifest.parent.rglob(f"*{PARTIAL}"):
+            path.unlink(missing_ok=True)
+
+    def _files(self, names: re.Pattern[str]) -> list[Path]:
+        return [path for path in self.path.iterdir() if names.fullmatch(path.name)]
+
+    def refuse_other_run(self, run: str) -> None:
+        """Refuse to write a file of a run in whose place another has begun, which this process has outlived.
+
+        Raises:
+            OnelayerError: If the manifest is another's, or gone.
+        """
+        with suppress(OnelayerError):
+            if Manifest.read(self.manifest).run == run:
+                return
+        raise OnelayerError(f"another run has begun in {self.path}", expected="one at a time")
 
     @contextmanager
     def attempt(self, number: int) -> Iterator[None]:
@@ -161,35 +220,47 @@ class OutputFolder:
             free.unlink(missing_ok=True)
 
     def finish(self, manifest: Manifest, records: Sequence[PartRecord]) -> Manifest:
-        """Write the manifest of a run that is done, which has the records of all files, and remove the single ones."""
+        """Write the manifest of a run that is done, which has the records of all files, and remove the single ones.
+
+        Raises:
+            OnelayerError: If a file is not what this run wrote.
+        """
+        run = manifest.run
+        for record in records:
+            if not self._is_whole(record, run):
+                raise OnelayerError(
+                    f"{self.path / record.file} is not what was written",
+                    expected="files that nothing else changes or removes",
+                    hint="The same command writes it again.",
+                )
+        self._remove_partial()
         finished = manifest.model_copy(update={"finished": tuple(records)})
         finished.write(self.manifest)
         shutil.rmtree(self.record(0).parent)
         return finished
 
     def finished_parts(self, manifest: Manifest) -> dict[int, PartRecord]:
-        """Read which files are whole: those that have a record, and are as long as it says."""
+        """Read which files are whole: those that have a record of this run, and are as long as it says."""
         records = dict(enumerate(manifest.finished or ()))
-        records |= {
-            number: PartRecord.read(self.record(number))
-            for number in range(manifest.parts)
-            if self.record(number).exists()
-        }
-        files = {number: self.path / record.file for number, record in records.items()}
-        return {
-            number: record
-            for number, record in records.items()
-            if files[number].is_file() and files[number].stat().st_size == record.bytes
-        }
+        for number in range(manifest.parts):
+            # One that cannot be read, as a power failure leaves it, is none.
+            with suppress(OnelayerError):
+                records[number] = PartRecord.read(self.record(number))
+        run = manifest.run
+        return {number: record for number, record in records.items() if self._is_whole(record, run)}
+
+    def _is_whole(self, record: PartRecord, run: str) -> bool:
+        path = self.path / record.file
+        return record.run == run and path.is_file() and path.stat().st_size == record.bytes
 
     def remove_all(self) -> None:
-        """Remove the files of an output, if there is one, and nothing else."""
+        """Remove the files and records of an output, if there is one, and nothing else; the lock stays."""
         if not self.manifest.exists():
             return
-        for suffix in SUFFIX_OF.values():
-            for path in self.path.glob(f"part-*{suffix}"):
-                path.unlink()
-        shutil.rmtree(self.manifest.parent)
+        for path in self._files(_PART):
+            path.unlink()
+        shutil.rmtree(self.record(0).parent, ignore_errors=True)
+        self.manifest.unlink()
 
     def refuse_strangers(self) -> None:
         """Refuse a folder that holds other files than an output's.
@@ -201,11 +272,16 @@ class OutputFolder:
             raise OnelayerError(f"{self.path} is a file", expected="a folder, which may not exist yet")
         if self.path.is_dir() and not self.manifest.exists():
             names = [each.name for each in self.path.iterdir()]
-            strangers = [name for name in names if name != FOLDER and not name.endswith(PARTIAL)]
+            strangers = [name for name in names if name != FOLDER and not _PARTIAL_PART.fullmatch(name)]
             if strangers:
                 raise OnelayerError(
                     f"{self.path} holds other files, such as {min(strangers)}", expected="an empty folder, or a new one"
                 )
+
+
+def without_addresses(text: str) -> str:
+    """Take the addresses of objects out of a text: they are others in each process."""
+    return _ADDRESS.sub("", text)
 
 
 def refuse_other(old: Manifest, new: Manifest, output: Path) -> None:

@@ -23,21 +23,25 @@ class Job:
     """What is the same for all parts of a data set.
 
     Args:
+        name: Name of the pipeline.
         layer: Function of an image.
         source: Data set that is read.
         output: Folder that is written to.
         options: What decides the content of the output.
         provenance: JSON for the metadata of Parquet files.
+        run: What tells the files of this run from those of others.
         versions: Versions of the packages that decide the content of the output.
         skip_bad: Whether bad images are left out and counted; otherwise the first is an error.
         max_bad: Number of bad images in a part from which on it is an error all the same.
     """
 
+    name: str
     layer: Callable[[Any], Any]
     source: Source
     output: OutputFolder
     options: Options
     provenance: str
+    run: str
     versions: Mapping[str, str]
     skip_bad: bool
     max_bad: int
@@ -67,7 +71,7 @@ class PartWriter:
 
         Raises:
             OnelayerError: If a file cannot be read or written, an image is bad, random numbers are drawn without a
-                seed, or workers were killed while they wrote this part.
+                seed, workers were killed while they wrote this part, or another run has begun meanwhile.
         """
         job = self._job
         path = job.output.file(part.number)
@@ -80,14 +84,15 @@ class PartWriter:
                     try:
                         result = result_of(job.layer, encoded, sample.name, job.options)
                     except BadImage as error:
-                        bad.append(manifest.BadImage(name=sample.name, problem=str(error)))
+                        bad.append(manifest.BadImage.of(sample.name, error))
                         refuse_bad(bad, skip_bad=job.skip_bad, max_bad=job.max_bad)
                     else:
                         writer.add(sample, result)
                         images += 1
             if job.options.seed is None and generator_states() != before:
                 raise drawing_error()
-        record = PartRecord(file=path.name, images=images, bytes=path.stat().st_size, bad=tuple(bad))
+            job.output.refuse_other_run(job.run)
+        record = PartRecord(run=job.run, file=path.name, images=images, bytes=path.stat().st_size, bad=tuple(bad))
         record.write(job.output.record(part.number))
         return record
 
@@ -96,19 +101,46 @@ def result_of(layer: Callable[[Any], Any], encoded: bytes | None, name: str, opt
     """Decode an image, apply a layer to it, and bring the result into its form.
 
     Raises:
-        BadImage: If it cannot be decoded, or the layer does not take it.
-        OnelayerError: If files of this form cannot hold the result.
+        BadImage: If it cannot be decoded, the layer raises an error on it, or its result cannot be encoded.
+        OnelayerError: If no file of this form holds such a result, or memory runs out; it names the image.
     """
-    image = decode(encoded, options.container, options.mode)
-    if options.seed is not None:
-        seed_generators(options.seed, name)
     try:
-        result = layer(image)
+        image = decode(encoded, options.container, options.mode)
+        if options.seed is not None:
+            seed_generators(options.seed, name)
+        return _in_form(_applied(layer, image), options)
+    except MemoryError as error:
+        # A worker with more memory takes the image, so that it is not bad.
+        raise OnelayerError(
+            f"memory ran out on the image {name}", expected="memory for each worker", hint="Try fewer --workers."
+        ) from error
+    except OnelayerError as error:
+        raise OnelayerError(
+            f"{error.problem} (of the image {name})", expected=error.expected, hint=error.hint
+        ) from error
+
+
+def _applied(layer: Callable[[Any], Any], image: Any) -> Any:
+    try:
+        return layer(image)
+    except MemoryError:
+        raise
     except Exception as error:
+        # PyTorch raises a RuntimeError of its allocator.
+        if "DefaultCPUAllocator" in str(error):
+            raise MemoryError from error
         raise BadImage(f"the pipeline raises {type(error).__name__} on it: {error}") from error
-    if options.encoding == "arrays":
-        return array_of(result)
-    return encode(result, options.encoding, options.quality)
+
+
+def _in_form(result: Any, options: Options) -> Result:
+    try:
+        if options.encoding == "arrays":
+            return array_of(result)
+        return encode(result, options.encoding, options.quality)
+    except (OnelayerError, MemoryError):
+        raise
+    except Exception as error:  # such as an image without pixels, or one that is too large for JPEG
+        raise BadImage(f"its result cannot be encoded: {error or type(error).__name__}") from error
 
 
 def refuse_bad(bad: list[manifest.BadImage], *, skip_bad: bool, max_bad: int) -> None:

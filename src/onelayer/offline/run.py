@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
@@ -31,6 +30,7 @@ from onelayer.offline.manifest import (
     PartRecord,
     PipelineProvenance,
     refuse_other,
+    without_addresses,
 )
 from onelayer.offline.part_writer import Job, drawing_error, refuse_bad, result_of
 from onelayer.offline.readers import InputPart
@@ -41,6 +41,9 @@ from onelayer.verification import verify
 
 MAX_BAD = 100
 """Number of bad images that are left out at most, if no other is asked for."""
+
+CERTIFIED = 4
+"""Number of images for the certificate, if no other is asked for."""
 
 _TRIED = 100
 """Images at the beginning of a data set among which one has to be good."""
@@ -53,7 +56,6 @@ _LIBRARIES = {
     "transformers": ("transformers",),
 }
 """Packages whose versions count where the pipeline's own modules have imported them."""
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,14 @@ class Request:
     Args:
         name: Name of the pipeline.
         transform: The pipeline, a function of an image.
-        source: SHA-256 of its source file; None for one that is built in.
+        source: SHA-256 of its source files; None for one that is built in.
         files: Files of the data set.
         output: Folder to write.
         options: What decides the content of the output.
         skip_bad: Whether bad images are left out and counted.
         max_bad: Number of bad images from which on they are an error all the same.
         certified_images: Number of images for the certificate; 0 for none.
-        overwrite: Whether another output in the folder is replaced.
+        overwrite: Whether another output in the folder is replaced. One of the same command goes on.
         workers: Number of processes; None for all CPUs.
         address: Address of a Ray cluster; None for this machine.
         code: Folder of the pipeline's own modules, which workers may not be able to import; None without any.
@@ -84,7 +86,7 @@ class Request:
     options: Options
     skip_bad: bool = False
     max_bad: int = MAX_BAD
-    certified_images: int = 4
+    certified_images: int = CERTIFIED
     overwrite: bool = False
     workers: int | None = None
     address: str | None = None
@@ -100,30 +102,27 @@ class Summary:
         images: Number of images that were written in this run.
         images_per_second: Rate of all workers, each without its start and its first part, if it has others; None where
             nothing was written.
+        went_on: Whether the output was begun by another run, of which the certificate is.
     """
 
     manifest: Manifest
     images: int
     images_per_second: float | None
+    went_on: bool
 
 
 def apply_pipeline(request: Request) -> Summary:
     """Write a preprocessed data set, or what is missing of one.
 
     Raises:
-        OnelayerError: If the data set, the pipeline or the output is not what it has to be, or too many images are bad.
+        OnelayerError: If the data set, the pipeline or the output is not what it has to be, another run writes to the
+            output, or too many images are bad.
         Interrupted: If a signal ends the run; what is written stays.
     """
     options = request.options
     output = OutputFolder(request.output, options.format)
     output.refuse_strangers()
-    listing = list_parts(
-        request.files,
-        column=options.column,
-        key=options.key,
-        images_per_file=options.images_per_file,
-        to_shards=options.format == "webdataset",
-    )
+    listing = _listed(request)
     if options.format == "parquet":
         # Raises what is wrong with columns before any work.
         output_schema(listing.source, options.encoding, "")
@@ -135,26 +134,53 @@ def apply_pipeline(request: Request) -> Summary:
             hint="Write one that calls what onelayer.compile makes of it, and name that: file.py:function.",
         )
     manifest = _manifest(request, listing)
-    if output.manifest.exists() and not request.overwrite:
-        held = Manifest.read(output.manifest)
-        refuse_other(held, manifest, request.output)
-        manifest = held
-    else:
-        manifest = _tried(request, listing, layer, manifest)
-        # Only now, when nothing speaks against another.
-        output.remove_all()
-    output.begin(manifest)
-    job = Job(
-        layer=layer,
-        source=listing.source,
-        output=output,
-        options=options,
-        provenance=manifest.provenance(),
-        versions=manifest.pipeline.versions,
-        skip_bad=request.skip_bad,
-        max_bad=request.max_bad,
+    with output.locked():
+        begun = _begun(request, output, manifest)
+        if begun is None:
+            manifest = _tried(request, listing, layer, manifest)
+            # Only now, when nothing speaks against another.
+            output.remove_all()
+        else:
+            manifest = begun
+        output.begin(manifest)
+        job = Job(
+            name=request.name,
+            layer=layer,
+            source=listing.source,
+            output=output,
+            options=options,
+            provenance=manifest.provenance(),
+            run=manifest.run,
+            versions=manifest.pipeline.versions,
+            skip_bad=request.skip_bad,
+            max_bad=request.max_bad,
+        )
+        return _written(request, listing, job, manifest, went_on=begun is not None)
+
+
+def _listed(request: Request) -> Listing:
+    options = request.options
+    return list_parts(
+        request.files,
+        column=options.column,
+        key=options.key,
+        images_per_file=options.images_per_file,
+        to_shards=options.format == "webdataset",
     )
-    return _written(request, listing, job, manifest)
+
+
+def _begun(request: Request, output: OutputFolder, manifest: Manifest) -> Manifest | None:
+    """Read the manifest of the output to go on with; None if there is none, or it is to be replaced."""
+    if not output.manifest.exists():
+        return None
+    try:
+        begun = Manifest.read(output.manifest)
+        refuse_other(begun, manifest, request.output)
+    except OnelayerError:
+        if request.overwrite:
+            return None
+        raise
+    return begun
 
 
 def _manifest(request: Request, listing: Listing) -> Manifest:
@@ -164,7 +190,7 @@ def _manifest(request: Request, listing: Listing) -> Manifest:
     return Manifest(
         pipeline=PipelineProvenance(
             name=request.name,
-            transform=_ADDRESS.sub("", repr(request.transform)),
+            transform=without_addresses(repr(request.transform)),
             source=request.source,
             versions=installed_versions(sorted(names)),
             commit=environment.commit,
@@ -191,7 +217,7 @@ def _tried(request: Request, listing: Listing, layer: OneLayer, manifest: Manife
                 _try_twice(layer, image, name, request.options)
             except BadImage as error:
                 refuse_bad(
-                    [records.BadImage(name=name, problem=str(error))],
+                    [records.BadImage.of(name, error)],
                     skip_bad=request.skip_bad,
                     max_bad=request.max_bad,
                 )
@@ -213,7 +239,10 @@ def _tried(request: Request, listing: Listing, layer: OneLayer, manifest: Manife
         with hidden_progress():
             certificate = verify(layer, request.transform, images, adversarial=0)
     except OnelayerError as error:
-        return manifest.model_copy(update={"no_certificate_because": str(error)})
+        return manifest.model_copy(update={"no_certificate_because": without_addresses(str(error))})
+    except Exception as error:  # noqa: BLE001 - it takes fewer kinds of results than files do
+        reason = without_addresses(f"the comparison raises {type(error).__name__}: {error}")
+        return manifest.model_copy(update={"no_certificate_because": reason})
     return manifest.model_copy(update={"certificate": certificate.record})
 
 
@@ -240,7 +269,7 @@ def _try_twice(layer: OneLayer, encoded: bytes | None, name: str, options: Optio
         )
 
 
-def _written(request: Request, listing: Listing, job: Job, manifest: Manifest) -> Summary:
+def _written(request: Request, listing: Listing, job: Job, manifest: Manifest, *, went_on: bool) -> Summary:
     done = job.output.finished_parts(manifest)
     missing = [part for part in listing.parts if part.number not in done]
     rate = _Rate()
@@ -260,14 +289,21 @@ def _written(request: Request, listing: Listing, job: Job, manifest: Manifest) -
                     display.update(task, advance=part.size, description=f"{unit}{rate}")
                     _refuse_too_many(done, request)
     except KeyboardInterrupt:
-        raise Interrupted(
-            f"{len(done):,} of {len(listing.parts):,} files are written. The same command goes on."
-        ) from None
+        # Workers may have written more than they said.
+        count = len(job.output.finished_parts(manifest))
+        raise Interrupted(f"{count:,} of {len(listing.parts):,} files are written. The same command goes on.") from None
+    if missing and _listed(request).digest != listing.digest:
+        raise OnelayerError(
+            "files of the data set were changed while it was read",
+            expected="a data set that nothing writes to",
+            hint="Begin anew with --overwrite when nothing does.",
+        )
     ordered = [done[number] for number in range(len(listing.parts))]
     return Summary(
         job.output.finish(manifest, ordered),
         rate.images,
         rate.images_per_second,
+        went_on,
     )
 
 
