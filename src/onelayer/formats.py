@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Context
 from pathlib import PureWindowsPath
@@ -135,3 +136,8 @@ def enumeration(parts: Sequence[str]) -> str:
     """Join parts of a sentence: ``a``, ``a and b``, ``a, b and c``."""
     *others, last = parts
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def without_addresses(text: str) -> str:
+    """Take the addresses of objects out of a text: they are others in each process."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)

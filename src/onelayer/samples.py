@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import get_size
@@ -51,13 +51,7 @@ def lone_image(sample: Any) -> tuple[Any, Callable[[Any], Any]] | None:
     """
     leaves, tree = tree_flatten(sample)
     place = _place_of_image(leaves)
-    if place is None:
-        return None
-
-    def with_image(image: Any) -> Any:
-        return tree_unflatten([*leaves[:place], image, *leaves[place + 1 :]], tree)
-
-    return leaves[place], with_image
+    return None if place is None else _taken_out(leaves, tree, place)
 
 
 def image_among_labels(sample: Any) -> tuple[Any, Callable[[Any], Any]] | None:
@@ -77,7 +71,11 @@ def image_among_labels(sample: Any) -> tuple[Any, Callable[[Any], Any]] | None:
     moves = any(isinstance(leaf, tv_tensors.TVTensor) and not isinstance(leaf, tv_tensors.Image) for leaf in leaves)
     if len(places) != 1 or moves:
         return None
-    (place,) = places
+    return _taken_out(leaves, tree, places[0])
+
+
+def _taken_out(leaves: Sequence[Any], tree: TreeSpec, place: int) -> tuple[Any, Callable[[Any], Any]]:
+    """Return a part of a sample, and a function that puts another into its place."""
     return leaves[place], lambda image: tree_unflatten([*leaves[:place], image, *leaves[place + 1 :]], tree)
 
 

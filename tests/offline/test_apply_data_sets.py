@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import encoded, files_of, manifest_of, picture, write_tar
+from data_sets import encoded, files_of, info_of, manifest_of, picture, write_tar
 from PIL import Image
 from torchvision.transforms import v2
 
@@ -187,12 +187,6 @@ def test_shards_are_not_trusted(refused: Refused, pipelines_file: Path, tmp_path
                 # The header alone, whatever size it says: later versions of Python refuse to add that.
                 file.offset += file.fileobj.write(info.tobuf())  # type: ignore[union-attr]
         return path
-
-    def info_of(name: str, **fields: Any) -> tarfile.TarInfo:
-        info = tarfile.TarInfo(name)
-        for field, value in fields.items():
-            setattr(info, field, value)
-        return info
 
     command = ("apply", f"{pipelines_file}:smaller", tmp_path / "bad.tar", tmp_path / "out")
     for info in (

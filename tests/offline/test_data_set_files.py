@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import write_tar
+from data_sets import info_of, write_tar
 
 from onelayer.errors import OnelayerError
 
@@ -44,13 +44,6 @@ def tar_of(path: Path, infos: list[tuple[tarfile.TarInfo, bytes]], form: int, en
         for info, content in infos:
             file.addfile(info, io.BytesIO(content))
     return path
-
-
-def info_of(name: str, **fields: Any) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    for field, value in fields.items():
-        setattr(info, field, value)
-    return info
 
 
 def refuse_shard(path: Path, message: str) -> None:

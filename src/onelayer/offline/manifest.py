@@ -14,6 +14,7 @@ from typing import Self
 
 from onelayer.atomic_write import PARTIAL
 from onelayer.errors import OnelayerError
+from onelayer.formats import without_addresses
 from onelayer.image_spec import Container, RoundingMode
 from onelayer.offline.decoding import ColorMode, Encoding
 from onelayer.offline.listing import Kind
@@ -30,7 +31,6 @@ _PART = re.compile(rf"part-\d{{5,}}({'|'.join(map(re.escape, SUFFIX_OF.values())
 """Names of the output's files."""
 _PARTIAL_PART = re.compile(rf"\.{_PART.pattern}\..*{re.escape(PARTIAL)}")
 """Names of such files that are being written."""
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 class Options(Part):
@@ -277,11 +277,6 @@ class OutputFolder:
                 raise OnelayerError(
                     f"{self.path} holds other files, such as {min(strangers)}", expected="an empty folder, or a new one"
                 )
-
-
-def without_addresses(text: str) -> str:
-    """Take the addresses of objects out of a text: they are others in each process."""
-    return _ADDRESS.sub("", text)
 
 
 def refuse_other(old: Manifest, new: Manifest, output: Path) -> None:

@@ -16,6 +16,7 @@ from onelayer.console import hidden_progress, progress
 from onelayer.data.encoded import BadImage
 from onelayer.environment import current_environment, installed_versions
 from onelayer.errors import Interrupted, OnelayerError
+from onelayer.formats import without_addresses
 from onelayer.layer import OneLayer
 from onelayer.layer import compile as compiled
 from onelayer.offline import manifest as records
@@ -30,7 +31,6 @@ from onelayer.offline.manifest import (
     PartRecord,
     PipelineProvenance,
     refuse_other,
-    without_addresses,
 )
 from onelayer.offline.part_writer import Job, drawing_error, refuse_bad, result_of
 from onelayer.offline.readers import InputPart

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +11,7 @@ import torch
 from torchvision.transforms import v2
 
 from onelayer.errors import OnelayerError
+from onelayer.formats import without_addresses
 from onelayer.frontends import Transform
 from onelayer.frontends.base import name_of
 from onelayer.frontends.derivation import CONTAINERS
@@ -80,4 +80,4 @@ def _text(step: Transform) -> str:
     if isinstance(step, functools.partial):
         return f"{name_of(step)}({', '.join(f'{name}={value!r}' for name, value in step.keywords.items())})"
     # Some name an address in memory, which is another one in every process.
-    return name_of(step) if inspect.isroutine(step) else re.sub(r" at 0x[0-9a-fA-F]+", "", repr(step))
+    return name_of(step) if inspect.isroutine(step) else without_addresses(repr(step))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from onelayer.console import progress as progress_display
 from onelayer.console import visible_progress
 from onelayer.dense_layer import DenseLayer
 from onelayer.errors import OnelayerError
+from onelayer.formats import without_addresses
 from onelayer.frontends import ImageSpec
 from onelayer.images.containers import Image, pixels_of
 from onelayer.layer import OneLayer
@@ -255,7 +255,7 @@ def _name_of(side: Side) -> str:
     if isinstance(side, Pipeline):
         return f"{side.name}: {side.transform!r}"
     name = getattr(side, "__qualname__", None)
-    return name if isinstance(name, str) else re.sub(r" at 0x[0-9a-fA-F]+", "", repr(side))
+    return name if isinstance(name, str) else without_addresses(repr(side))
 
 
 def _shapes(kinds: Sequence[ImageKind]) -> tuple[Shape, ...]:
